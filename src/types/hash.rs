@@ -1,0 +1,289 @@
+//! Canonical hashing of rows: one versioned function for vnodes and for row identity.
+//!
+//! Equal SQL values hash equally whatever their carrier: integers of all widths as i64,
+//! decimals without trailing zeros, floats with -0 = 0 and one NaN, text of all string
+//! layouts as bytes. `fingerprints` gives 128 bits a row, seeded per process: operators and
+//! stores take equal fingerprints for equal rows (for 10^9 rows the chance of any collision
+//! is below 10^-20, and the seed keeps it out of an adversary's hands). `vnodes` uses a fixed seed, because it decides placement
+//! and must not change between runs; `HASH_VERSION` is written beside any state that is
+//! partitioned by it. The mixing step is the folded 64x64→128 multiply of wyhash/foldhash.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::OnceLock;
+
+use arrow::array::*;
+use arrow::datatypes::*;
+
+pub const HASH_VERSION: u32 = 1;
+/// Number of virtual nodes that keys are spread over.
+pub const VNODES: u64 = 256;
+
+const K1: u64 = 0x9E37_79B9_7F4A_7C15;
+const K2: u64 = 0xD1B5_4A32_D192_ED03;
+const K3: u64 = 0x8CB9_2BA7_2F3D_8DD7;
+const NULL_WORD: u64 = 0xA5A5_5A5A_0F0F_F0F1;
+const FIXED_SEED: (u64, u64) = (0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344);
+
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let m = (a as u128).wrapping_mul(b as u128);
+    (m as u64) ^ ((m >> 64) as u64)
+}
+
+#[derive(Clone, Copy)]
+struct State(u64, u64);
+
+impl State {
+    #[inline(always)]
+    fn word(&mut self, v: u64) {
+        self.0 = fold(self.0 ^ v, K1) ^ self.1.rotate_left(23);
+        self.1 = fold(self.1 ^ v ^ K3, K2).wrapping_add(self.0);
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self, b: &[u8]) {
+        self.word(b.len() as u64 ^ K2);
+        let mut chunks = b.chunks_exact(8);
+        for c in &mut chunks {
+            self.word(u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]));
+        }
+        let rest = chunks.remainder();
+        if !rest.is_empty() {
+            let mut last = [0u8; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.word(u64::from_le_bytes(last));
+        }
+    }
+
+    #[inline(always)]
+    fn finish(self) -> u128 {
+        let a = fold(self.0 ^ K3, self.1 ^ K1);
+        let b = fold(self.1 ^ K2, self.0.rotate_left(32) ^ K3);
+        ((a as u128) << 64) | b as u128
+    }
+}
+
+fn process_seed() -> (u64, u64) {
+    static SEED: OnceLock<(u64, u64)> = OnceLock::new();
+    *SEED.get_or_init(|| {
+        use std::hash::BuildHasher;
+        let r = std::collections::hash_map::RandomState::new();
+        (r.hash_one(1u64), r.hash_one(2u64))
+    })
+}
+
+/// 128-bit fingerprints of `rows` rows over `columns`, seeded per process.
+pub fn fingerprints(columns: &[ArrayRef], rows: usize) -> Vec<u128> {
+    let (a, b) = process_seed();
+    hash_rows(columns, rows, State(a, b)).into_iter().map(State::finish).collect()
+}
+
+/// The vnode (0..256) of each row, by a seed that never changes.
+pub fn vnodes(columns: &[ArrayRef], rows: usize) -> Vec<u8> {
+    let states = hash_rows(columns, rows, State(FIXED_SEED.0, FIXED_SEED.1));
+    states.into_iter().map(|s| (s.finish() % VNODES as u128) as u8).collect()
+}
+
+fn hash_rows(columns: &[ArrayRef], rows: usize, seed: State) -> Vec<State> {
+    let mut states = vec![seed; rows];
+    for column in columns {
+        hash_column(column.as_ref(), &mut states);
+    }
+    states
+}
+
+macro_rules! hash_with {
+    ($array:expr, $states:expr, |$v:ident| $word:expr) => {{
+        let array = $array;
+        if array.null_count() == 0 {
+            for (s, $v) in $states.iter_mut().zip(array.values().iter()) {
+                s.word($word);
+            }
+        } else {
+            for (i, s) in $states.iter_mut().enumerate() {
+                if array.is_null(i) {
+                    s.word(NULL_WORD);
+                } else {
+                    let $v = &array.value(i);
+                    s.word($word);
+                }
+            }
+        }
+    }};
+}
+
+macro_rules! hash_bytes {
+    ($array:expr, $states:expr, |$v:ident| $bytes:expr) => {{
+        let array = $array;
+        for (i, s) in $states.iter_mut().enumerate() {
+            if array.is_null(i) {
+                s.word(NULL_WORD);
+            } else {
+                let $v = array.value(i);
+                s.bytes($bytes);
+            }
+        }
+    }};
+}
+
+fn float_word(v: f64) -> u64 {
+    if v.is_nan() {
+        f64::NAN.to_bits()
+    } else if v == 0.0 {
+        0
+    } else {
+        v.to_bits()
+    }
+}
+
+fn decimal_words(mut v: i128, mut scale: i8) -> (u64, u64) {
+    while scale > 0 && v % 10 == 0 && v != 0 {
+        v /= 10;
+        scale -= 1;
+    }
+    if v == 0 {
+        scale = 0;
+    }
+    // Integral values hash like integers in their low word; the scale joins the high word.
+    (v as u64, ((v >> 64) as u64) ^ ((scale as u64) << 56))
+}
+
+fn hash_column(column: &dyn Array, states: &mut [State]) {
+    use arrow::datatypes::DataType as D;
+    match column.data_type() {
+        D::Boolean => {
+            let a = column.as_boolean();
+            for (i, s) in states.iter_mut().enumerate() {
+                s.word(if a.is_null(i) { NULL_WORD } else { a.value(i) as u64 });
+            }
+        }
+        D::Int8 => hash_with!(column.as_primitive::<Int8Type>(), states, |v| *v as i64 as u64),
+        D::Int16 => hash_with!(column.as_primitive::<Int16Type>(), states, |v| *v as i64 as u64),
+        D::Int32 => hash_with!(column.as_primitive::<Int32Type>(), states, |v| *v as i64 as u64),
+        D::Int64 => hash_with!(column.as_primitive::<Int64Type>(), states, |v| *v as u64),
+        D::UInt8 => hash_with!(column.as_primitive::<UInt8Type>(), states, |v| *v as u64),
+        D::UInt16 => hash_with!(column.as_primitive::<UInt16Type>(), states, |v| *v as u64),
+        D::UInt32 => hash_with!(column.as_primitive::<UInt32Type>(), states, |v| *v as u64),
+        D::UInt64 => hash_with!(column.as_primitive::<UInt64Type>(), states, |v| *v),
+        D::Float32 => hash_with!(column.as_primitive::<Float32Type>(), states, |v| float_word(*v as f64)),
+        D::Float64 => hash_with!(column.as_primitive::<Float64Type>(), states, |v| float_word(*v)),
+        D::Date32 => hash_with!(column.as_primitive::<Date32Type>(), states, |v| *v as i64 as u64),
+        D::Time64(TimeUnit::Microsecond) => {
+            hash_with!(column.as_primitive::<Time64MicrosecondType>(), states, |v| *v as u64)
+        }
+        D::Timestamp(TimeUnit::Microsecond, _) => {
+            hash_with!(column.as_primitive::<TimestampMicrosecondType>(), states, |v| *v as u64)
+        }
+        D::Interval(IntervalUnit::MonthDayNano) => {
+            let a = column.as_primitive::<IntervalMonthDayNanoType>();
+            for (i, s) in states.iter_mut().enumerate() {
+                if a.is_null(i) {
+                    s.word(NULL_WORD);
+                } else {
+                    // PostgreSQL's equality: a month is 30 days, a day 24 hours.
+                    let v = a.value(i);
+                    let nanos =
+                        (v.months as i128 * 30 + v.days as i128) * 86_400_000_000_000 + v.nanoseconds as i128;
+                    s.word(nanos as u64);
+                    s.word((nanos >> 64) as u64);
+                }
+            }
+        }
+        D::Decimal128(_, scale) => {
+            let a = column.as_primitive::<Decimal128Type>();
+            for (i, s) in states.iter_mut().enumerate() {
+                if a.is_null(i) {
+                    s.word(NULL_WORD);
+                } else {
+                    let (low, high) = decimal_words(a.value(i), *scale);
+                    s.word(low);
+                    s.word(high);
+                }
+            }
+        }
+        D::Utf8 => hash_bytes!(column.as_string::<i32>(), states, |v| v.as_bytes()),
+        D::LargeUtf8 => hash_bytes!(column.as_string::<i64>(), states, |v| v.as_bytes()),
+        D::Utf8View => hash_bytes!(column.as_string_view(), states, |v| v.as_bytes()),
+        D::Binary => hash_bytes!(column.as_binary::<i32>(), states, |v| v),
+        D::LargeBinary => hash_bytes!(column.as_binary::<i64>(), states, |v| v),
+        D::BinaryView => hash_bytes!(column.as_binary_view(), states, |v| v),
+        D::FixedSizeBinary(_) => hash_bytes!(column.as_fixed_size_binary(), states, |v| v),
+        D::Null => states.iter_mut().for_each(|s| s.word(NULL_WORD)),
+        D::Struct(_) => {
+            let a = column.as_struct();
+            for (i, s) in states.iter_mut().enumerate() {
+                s.word(a.is_null(i) as u64);
+            }
+            for child in a.columns() {
+                hash_column(child.as_ref(), states);
+            }
+        }
+        // Lists and rarer carriers: hash each row's canonical text.
+        other => {
+            let options = arrow::util::display::FormatOptions::default().with_null("\u{0}null");
+            match arrow::util::display::ArrayFormatter::try_new(column, &options) {
+                Ok(f) => {
+                    for (i, s) in states.iter_mut().enumerate() {
+                        s.bytes(f.value(i).to_string().as_bytes());
+                    }
+                }
+                Err(_) => panic!("no canonical hash for {other}"),
+            }
+        }
+    }
+}
+
+/// Hasher for maps keyed by fingerprints: they are uniform already, so take 64 bits.
+#[derive(Default, Clone, Copy)]
+pub struct PrintBits(u64);
+
+impl Hasher for PrintBits {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = self.0.rotate_left(8) ^ *b as u64;
+        }
+    }
+    fn write_u128(&mut self, v: u128) {
+        self.0 = v as u64;
+    }
+    fn write_u64(&mut self, v: u64) {
+        self.0 = v;
+    }
+}
+
+pub type PrintHasher = BuildHasherDefault<PrintBits>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn equal_values_have_equal_prints_whatever_the_carrier() {
+        let a: ArrayRef = Arc::new(Int32Array::from(vec![Some(-5), None, Some(7)]));
+        let b: ArrayRef = Arc::new(Int64Array::from(vec![Some(-5), None, Some(7)]));
+        assert_eq!(fingerprints(&[a], 3), fingerprints(&[b], 3));
+        let d1: ArrayRef =
+            Arc::new(Decimal128Array::from(vec![150]).with_precision_and_scale(10, 2).unwrap());
+        let d2: ArrayRef = Arc::new(Decimal128Array::from(vec![15]).with_precision_and_scale(10, 1).unwrap());
+        assert_eq!(fingerprints(&[d1], 1), fingerprints(&[d2], 1));
+        let f: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN]));
+        let p = fingerprints(&[f], 4);
+        assert!(p[0] == p[1] && p[2] == p[3] && p[0] != p[2]);
+    }
+
+    #[test]
+    fn vnodes_never_change() {
+        let a: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
+        let t: ArrayRef = Arc::new(StringArray::from(vec!["", "a", "headwater", "é"]));
+        let first = vnodes(&[a.clone(), t.clone()], 4);
+        assert_eq!(first, vnodes(&[a, t], 4));
+        let many: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+        let mut seen = [0usize; 256];
+        vnodes(&[many], 100_000).iter().for_each(|v| seen[*v as usize] += 1);
+        assert!(seen.iter().all(|n| (250..550).contains(n)), "uneven: {seen:?}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The vocabulary of all layers: changes with weights, the three kinds of time, SQL types
+//! and their Arrow carriers, canonical hashing. Pure data; nothing here does I/O.
+
+pub mod change_batch;
+pub mod hash;
+pub mod pg_type;
+pub mod time;
+
+pub use change_batch::{ChangeBatch, Weights};
+pub use pg_type::PgType;
+pub use time::{Epoch, EventTime, ProcTime};
