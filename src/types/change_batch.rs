@@ -6,7 +6,7 @@
 //! VLDB 2023). Invariant: `Each` holds exactly one non-null weight per row, none of them 0
 //! after `consolidate`.
 
-use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
