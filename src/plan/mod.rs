@@ -1,1 +1,217 @@
-//! (module opens with its contract)
+//! From DataFusion's logical plan to a streaming plan: the plan decides, operators obey.
+//!
+//! [`lower`] turns an optimized logical plan into a [`StreamPlan`], a DAG of operators in
+//! which equal sub-plans are one node. Every node carries [`Facts`]: append-only or
+//! retracting, unique key, which columns are event times, window bounds or processing time,
+//! and how its state is bounded. What cannot be maintained is refused here, by name, with
+//! 0A000. Invariants: children come before parents; `schema` and `facts.columns` of a node
+//! have the same length; physical expressions refer to their input by index only.
+
+mod aggregate;
+mod explain;
+mod expr;
+mod join;
+pub mod lower;
+pub mod relation;
+pub mod window_node;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+
+pub use lower::{ExprCompiler, LowerOptions, lower};
+pub use relation::StreamRelation;
+pub use window_node::{WindowKind, WindowNode};
+
+/// Index into [`StreamPlan::nodes`].
+pub type NodeId = usize;
+
+/// A view's maintenance plan.
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    pub nodes: Vec<StreamNode>,
+    pub root: NodeId,
+    /// The relations read, in the order of `StreamOp::Input`.
+    pub inputs: Vec<PlanInput>,
+}
+
+/// One relation that the plan reads.
+#[derive(Clone, Debug)]
+pub struct PlanInput {
+    pub relation: u64,
+    pub name: String,
+    pub schema: SchemaRef,
+    /// Columns that the plan uses; others need not be decoded.
+    pub used_columns: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StreamNode {
+    pub op: StreamOp,
+    pub children: Vec<NodeId>,
+    pub schema: SchemaRef,
+    pub facts: Facts,
+}
+
+/// What a node does. Column numbers refer to the child's schema.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamOp {
+    /// Rows of `StreamPlan::inputs[input]`.
+    Input { input: usize },
+    /// Filter, then projection; both see the child's columns.
+    Map { filter: Option<Arc<dyn PhysicalExpr>>, exprs: Vec<Arc<dyn PhysicalExpr>> },
+    /// Appends `window_start`, `window_end`, `window_time`; one row per window.
+    WindowAssign(WindowAssign),
+    Aggregate(AggregateNode),
+    Join(JoinNode),
+    Union,
+}
+
+/// Assignment of rows to windows of fixed size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowAssign {
+    pub kind: WindowKind,
+    /// Time column, ignored for processing time.
+    pub time_column: usize,
+    pub time: WindowTime,
+    pub slide_us: i64,
+    pub size_us: i64,
+    pub offset_us: i64,
+}
+
+/// By which clock windows open and close.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WindowTime {
+    /// The minimum of the watermarks of these plan inputs.
+    Event { inputs: Vec<usize> },
+    Processing,
+    /// A timestamp without a watermark: windows never close.
+    Unbounded,
+}
+
+/// When a windowed aggregate shows its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmitMode {
+    /// Whatever changed, every epoch (`EMIT CHANGES`).
+    Changes,
+    /// Once, when the window is complete (`EMIT ON WINDOW CLOSE`).
+    OnWindowClose,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateNode {
+    /// Group columns of the child, the window's bounds excluded when `fused` assigns them.
+    pub group: Vec<usize>,
+    pub calls: Vec<AggregateCall>,
+    pub window: Option<AggregateWindow>,
+    pub emit: EmitMode,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AggregateWindow {
+    /// The bounds are group columns already; `end` indexes `group`.
+    Keyed { end: usize, time: WindowTime },
+    /// The aggregate assigns rows to windows itself, sharing slices between overlapping
+    /// windows; its output is group columns, `window_start`, `window_end`, calls.
+    Fused(WindowAssign),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateCall {
+    pub function: AggregateFunction,
+    pub argument: Option<usize>,
+    /// A boolean column; rows where it is not true do not count.
+    pub filter: Option<usize>,
+    pub distinct: bool,
+    pub output: FieldRef,
+}
+
+/// Aggregates that are maintained incrementally.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunction {
+    CountStar,
+    Count,
+    SumInt,
+    SumBig,
+    SumDecimal,
+    SumFloat,
+    AvgInt,
+    AvgDecimal,
+    AvgFloat,
+    Min,
+    Max,
+    BoolAnd,
+    BoolOr,
+}
+
+/// Inner join on equal keys, with a residual condition over left ++ right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinNode {
+    pub left_keys: Vec<usize>,
+    pub right_keys: Vec<usize>,
+    pub residual: Option<Arc<dyn PhysicalExpr>>,
+    /// Output columns as indices over left ++ right.
+    pub output: Vec<usize>,
+}
+
+/// What is known of a node's output.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub append_only: bool,
+    /// Columns that identify a row, if there are such.
+    pub unique_key: Option<Vec<usize>>,
+    pub columns: Vec<ColumnFact>,
+    pub state: StateBound,
+}
+
+/// What is known of a column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ColumnFact {
+    Plain,
+    /// Event time with a watermark: the minimum over these plan inputs.
+    EventTime { inputs: Vec<usize> },
+    /// The marker made by `proctime()`; never materialized.
+    ProcTime,
+    WindowStart { time: WindowTime, size_us: i64 },
+    WindowEnd { time: WindowTime },
+}
+
+/// How a node's own state is bounded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StateBound {
+    /// Keeps nothing.
+    None,
+    /// Dropped when the window closes.
+    Window,
+    /// Grows with the number of distinct keys or rows, because of the reason given.
+    Unbounded(String),
+}
+
+impl StreamPlan {
+    pub fn root_node(&self) -> &StreamNode {
+        &self.nodes[self.root]
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.root_node().schema)
+    }
+
+    /// The plan as EXPLAIN prints it, one line a node, root first.
+    pub fn explain(&self) -> Vec<String> {
+        explain::explain(self)
+    }
+
+    /// Whether any operator acts on processing time.
+    pub fn uses_processing_time(&self) -> bool {
+        self.nodes.iter().any(|n| match &n.op {
+            StreamOp::WindowAssign(w) => w.time == WindowTime::Processing,
+            StreamOp::Aggregate(a) => match &a.window {
+                Some(AggregateWindow::Keyed { time, .. }) => *time == WindowTime::Processing,
+                Some(AggregateWindow::Fused(w)) => w.time == WindowTime::Processing,
+                None => false,
+            },
+            _ => false,
+        })
+    }
+}

@@ -1,0 +1,321 @@
+//! Lowering of GROUP BY.
+//!
+//! Group expressions, arguments and FILTER conditions become columns of one map below the
+//! aggregate. If that map stands directly on a window assignment and uses the window's
+//! bounds only as group columns, the assignment moves into the aggregate (`Fused`): rows are
+//! aggregated once per slice and slices are shared by overlapping windows, instead of
+//! repeating every row `size / slide` times (Li et al., "No pane, no gain", SIGMOD 2005).
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::{Aggregate, Expr};
+
+use super::expr::{self, PExpr};
+use super::lower::{Lowering, refuse};
+use super::*;
+use crate::error::{HwError, Result};
+
+/// The map below an aggregate, while it is put together.
+struct Prepared {
+    exprs: Vec<PExpr>,
+    fields: Vec<FieldRef>,
+}
+
+impl Prepared {
+    /// Index of `e` among the prepared columns; an equal expression is there once.
+    fn add(&mut self, e: PExpr, name: String, input: &Schema) -> Result<usize> {
+        if let Some(same) = self.exprs.iter().position(|x| x.eq(&e)) {
+            return Ok(same);
+        }
+        let field = match expr::as_column(&e) {
+            Some(c) => Arc::new(input.field(c).clone().with_name(name)),
+            None => {
+                let data_type = e.data_type(input).map_err(|e| HwError::internal(e.to_string()))?;
+                Arc::new(Field::new(name, data_type, true))
+            }
+        };
+        self.exprs.push(e);
+        self.fields.push(field);
+        Ok(self.exprs.len() - 1)
+    }
+}
+
+impl Lowering<'_> {
+    pub fn aggregate(&mut self, aggregate: &Aggregate) -> Result<NodeId> {
+        let child = self.plan(&aggregate.input)?;
+        let input = aggregate.input.schema();
+        let input_arrow = Arc::clone(&self.nodes[child].schema);
+        let output = aggregate.schema.as_arrow();
+        let mut prepared = Prepared { exprs: Vec::new(), fields: Vec::new() };
+
+        let mut group = Vec::new();
+        for (i, e) in aggregate.group_expr.iter().enumerate() {
+            if matches!(e, Expr::GroupingSet(_)) {
+                return Err(refuse("GROUPING SETS, ROLLUP or CUBE", "Make one view per grouping and join them with UNION ALL."));
+            }
+            let compiled = self.compile(e, input)?;
+            group.push(prepared.add(compiled, output.field(i).name().clone(), &input_arrow)?);
+        }
+        let mut calls = Vec::new();
+        for (i, e) in aggregate.aggr_expr.iter().enumerate() {
+            let field = Arc::clone(&output.fields()[group.len() + i]);
+            calls.push(self.call(e, input, &input_arrow, field, &mut prepared)?);
+        }
+        // Group columns are distinct columns in the operator; `group` maps them back.
+        let mut keys = group.clone();
+        keys.sort_unstable();
+        keys.dedup();
+        self.windowed_or_plain(child, prepared, keys, &group, calls, output)
+    }
+
+    fn windowed_or_plain(
+        &mut self,
+        child: NodeId,
+        prepared: Prepared,
+        keys: Vec<usize>,
+        group: &[usize],
+        calls: Vec<AggregateCall>,
+        output: &Schema,
+    ) -> Result<NodeId> {
+        let schema = Arc::new(Schema::new(prepared.fields));
+        let map = self.map(child, None, prepared.exprs, schema)?;
+        if let Some(node) = self.fuse(map, &keys, group, &calls, output)? {
+            return Ok(node);
+        }
+        let (map, keys, window) = self.keyed_window(map, keys)?;
+        let map_schema = Arc::clone(&self.nodes[map].schema);
+        let mut fields: Vec<FieldRef> = keys.iter().map(|k| Arc::clone(&map_schema.fields()[*k])).collect();
+        let mut columns: Vec<ColumnFact> = keys.iter().map(|k| self.nodes[map].facts.columns[*k].clone()).collect();
+        fields.extend(calls.iter().map(|c| Arc::clone(&c.output)));
+        columns.extend(calls.iter().map(|_| ColumnFact::Plain));
+        let positions: Vec<usize> = group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
+        let facts = self.aggregate_facts(keys.len(), columns, window.as_ref());
+        let calls_len = calls.len();
+        let node = AggregateNode { group: keys.clone(), calls, window, emit: self.options.emit };
+        let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
+        self.arrange(node, positions, keys.len(), calls_len, output)
+    }
+
+    fn aggregate_facts(&self, keys: usize, columns: Vec<ColumnFact>, window: Option<&AggregateWindow>) -> Facts {
+        let closes = match window {
+            Some(AggregateWindow::Keyed { time, .. }) => *time != WindowTime::Unbounded,
+            Some(AggregateWindow::Fused(assign)) => assign.time != WindowTime::Unbounded,
+            None => false,
+        };
+        let state = if closes {
+            StateBound::Window
+        } else if keys == 0 {
+            StateBound::None
+        } else {
+            StateBound::Unbounded("one entry per group, and groups are never dropped".into())
+        };
+        Facts {
+            append_only: closes && self.options.emit == EmitMode::OnWindowClose,
+            unique_key: Some((0..keys).collect()),
+            columns,
+            state,
+        }
+    }
+
+    /// Puts the operator's columns into the order of the logical aggregate.
+    fn arrange(&mut self, node: NodeId, group: Vec<usize>, keys: usize, calls: usize, output: &Schema) -> Result<NodeId> {
+        let exprs = group.into_iter().chain(keys..keys + calls).map(expr::column).collect();
+        self.map(node, None, exprs, Arc::new(output.clone()))
+    }
+
+    /// Finds a window bound among the group columns. A `window_start` alone gets its end as
+    /// an additional key, so that the operator always knows when the window closes.
+    fn keyed_window(&mut self, map: NodeId, mut keys: Vec<usize>) -> Result<(NodeId, Vec<usize>, Option<AggregateWindow>)> {
+        let facts = &self.nodes[map].facts.columns;
+        let end = keys.iter().position(|k| matches!(facts[*k], ColumnFact::WindowEnd { .. }));
+        if let Some(end) = end {
+            let ColumnFact::WindowEnd { time } = facts[keys[end]].clone() else {
+                return Err(HwError::internal("window end lost its facts"));
+            };
+            return Ok((map, keys, Some(AggregateWindow::Keyed { end, time })));
+        }
+        let start = keys.iter().find_map(|k| match &facts[*k] {
+            ColumnFact::WindowStart { time, size_us } => Some((*k, time.clone(), *size_us)),
+            _ => None,
+        });
+        let Some((start, time, size_us)) = start else { return Ok((map, keys, None)) };
+        let schema = Arc::clone(&self.nodes[map].schema);
+        let width = schema.fields().len();
+        let mut exprs: Vec<PExpr> = (0..width).map(expr::column).collect();
+        exprs.push(plus_micros(start, size_us, &schema)?);
+        let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new("window_end", schema.field(start).data_type().clone(), true)));
+        let map = self.map(map, None, exprs, Arc::new(Schema::new(fields)))?;
+        self.nodes[map].facts.columns[width] = ColumnFact::WindowEnd { time: time.clone() };
+        keys.push(width);
+        let end = keys.len() - 1;
+        Ok((map, keys, Some(AggregateWindow::Keyed { end, time })))
+    }
+
+    /// Moves a window assignment directly below into the aggregate, if its columns are used
+    /// only as group columns. `None` if the shape does not fit.
+    fn fuse(
+        &mut self,
+        map: NodeId,
+        keys: &[usize],
+        group: &[usize],
+        calls: &[AggregateCall],
+        output: &Schema,
+    ) -> Result<Option<NodeId>> {
+        let StreamOp::Map { filter, exprs } = self.nodes[map].op.clone() else { return Ok(None) };
+        let assign_id = self.nodes[map].children[0];
+        let StreamOp::WindowAssign(assign) = self.nodes[assign_id].op.clone() else { return Ok(None) };
+        let below = self.nodes[assign_id].children[0];
+        let width = self.nodes[below].schema.fields().len();
+        let is_bound = |k: usize| matches!(expr::as_column(&exprs[k]), Some(c) if c == width || c == width + 1);
+        let bounds: Vec<usize> = keys.iter().copied().filter(|k| is_bound(*k)).collect();
+        let others: Vec<usize> = (0..exprs.len()).filter(|k| !bounds.contains(k)).collect();
+        let reads_window = |e: &PExpr| expr::columns_of(e).iter().any(|c| *c >= width);
+        if bounds.is_empty()
+            || filter.iter().any(&reads_window)
+            || others.iter().any(|k| reads_window(&exprs[*k]))
+            || calls.iter().any(|c| [c.argument, c.filter].into_iter().flatten().any(&is_bound))
+        {
+            return Ok(None);
+        }
+        let schema = Arc::clone(&self.nodes[map].schema);
+        let mut inner: Vec<PExpr> = others.iter().map(|k| Arc::clone(&exprs[*k])).collect();
+        let mut fields: Vec<FieldRef> = others.iter().map(|k| Arc::clone(&schema.fields()[*k])).collect();
+        let place = |k: usize| others.iter().position(|o| *o == k);
+        // The time column goes last; processing time needs none.
+        let time_column = inner.len();
+        if assign.time != WindowTime::Processing {
+            inner.push(expr::column(assign.time_column));
+            fields.push(Arc::clone(&self.nodes[below].schema.fields()[assign.time_column]));
+        }
+        let window_fields: Vec<FieldRef> = self.nodes[assign_id].schema.fields()[width..width + 2].to_vec();
+        let map = self.map(below, filter, inner, Arc::new(Schema::new(fields)))?;
+
+        let keep: Vec<usize> = keys.iter().copied().filter(|k| !bounds.contains(k)).collect();
+        let group_columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
+        let moved: Vec<AggregateCall> = calls
+            .iter()
+            .map(|c| AggregateCall {
+                argument: c.argument.and_then(place),
+                filter: c.filter.and_then(place),
+                ..c.clone()
+            })
+            .collect();
+        let mut out_fields: Vec<FieldRef> =
+            group_columns.iter().map(|k| Arc::clone(&self.nodes[map].schema.fields()[*k])).collect();
+        let mut columns: Vec<ColumnFact> =
+            group_columns.iter().map(|k| self.nodes[map].facts.columns[*k].clone()).collect();
+        out_fields.extend(window_fields);
+        columns.push(ColumnFact::WindowStart { time: assign.time.clone(), size_us: assign.size_us });
+        columns.push(ColumnFact::WindowEnd { time: assign.time.clone() });
+        out_fields.extend(moved.iter().map(|c| Arc::clone(&c.output)));
+        columns.extend(moved.iter().map(|_| ColumnFact::Plain));
+        let n = group_columns.len();
+        let positions: Vec<usize> = group
+            .iter()
+            .map(|g| match expr::as_column(&exprs[*g]) {
+                Some(c) if c == width && bounds.contains(g) => n,
+                Some(c) if c == width + 1 && bounds.contains(g) => n + 1,
+                _ => keep.iter().position(|k| k == g).unwrap_or(0),
+            })
+            .collect();
+        let window = AggregateWindow::Fused(WindowAssign { time_column, ..assign });
+        let facts = self.aggregate_facts(n + 2, columns, Some(&window));
+        let node =
+            AggregateNode { group: group_columns, calls: moved, window: Some(window), emit: self.options.emit };
+        let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(out_fields)), facts);
+        self.arrange(node, positions, n + 2, calls.len(), output).map(Some)
+    }
+
+    fn call(
+        &mut self,
+        e: &Expr,
+        input: &DFSchema,
+        input_arrow: &Schema,
+        output: FieldRef,
+        prepared: &mut Prepared,
+    ) -> Result<AggregateCall> {
+        let f = match e {
+            Expr::Alias(a) => return self.call(&a.expr, input, input_arrow, output, prepared),
+            Expr::AggregateFunction(f) => f,
+            other => return Err(refuse(&format!("the aggregate {other}"), "")),
+        };
+        let name = f.func.name().to_lowercase();
+        if !f.params.order_by.is_empty() {
+            return Err(refuse(&format!("{name} with ORDER BY"), "Leave out ORDER BY inside the aggregate."));
+        }
+        let filter = match &f.params.filter {
+            None => None,
+            Some(condition) => {
+                let compiled = self.compile(condition, input)?;
+                Some(prepared.add(compiled, format!("filter{}", prepared.exprs.len()), input_arrow)?)
+            }
+        };
+        let constant = |e: &Expr| matches!(e, Expr::Literal(v, _) if *v != ScalarValue::Null && !v.is_null());
+        let argument = match f.params.args.as_slice() {
+            [] => None,
+            [only] if name == "count" && constant(only) && !f.params.distinct => None,
+            [only] => {
+                let compiled = self.compile(only, input)?;
+                Some(prepared.add(compiled, format!("arg{}", prepared.exprs.len()), input_arrow)?)
+            }
+            _ => return Err(refuse(&format!("{name} with several arguments"), "")),
+        };
+        let argument_type = argument.map(|a| prepared.fields[a].data_type().clone());
+        let function = function_of(&name, argument_type.as_ref(), output.data_type())?;
+        let distinct = f.params.distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max);
+        Ok(AggregateCall { function, argument, filter, distinct, output })
+    }
+}
+
+fn function_of(name: &str, argument: Option<&DataType>, output: &DataType) -> Result<AggregateFunction> {
+    use AggregateFunction as F;
+    use DataType as D;
+    let Some(t) = argument else {
+        return if name == "count" { Ok(F::CountStar) } else { Err(refuse(&format!("{name}()"), "")) };
+    };
+    Ok(match (name, t) {
+        ("count", _) => F::Count,
+        ("min", _) => F::Min,
+        ("max", _) => F::Max,
+        ("sum", D::Int8 | D::Int16 | D::Int32 | D::UInt8 | D::UInt16) => F::SumInt,
+        ("sum", D::Int64) if *output == D::Int64 => F::SumInt,
+        ("sum", D::Int64) => F::SumBig,
+        ("sum", D::Decimal128(..)) => F::SumDecimal,
+        ("sum", D::Float32 | D::Float64) => F::SumFloat,
+        ("avg", D::Int16 | D::Int32 | D::Int64) => F::AvgInt,
+        ("avg", D::Decimal128(..)) => F::AvgDecimal,
+        ("avg", D::Float32 | D::Float64) => F::AvgFloat,
+        ("bool_and" | "every", D::Boolean) => F::BoolAnd,
+        ("bool_or", D::Boolean) => F::BoolOr,
+        _ => {
+            return Err(refuse(
+                &format!("{name}({})", PgTypeName(t)),
+                "Views maintain count, sum, avg, min, max, bool_and and bool_or.",
+            ));
+        }
+    })
+}
+
+struct PgTypeName<'a>(&'a DataType);
+
+impl std::fmt::Display for PgTypeName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::types::PgType::of_carrier(self.0).sql_name())
+    }
+}
+
+/// `column + size_us`, as a timestamp of the column's type.
+fn plus_micros(column: usize, size_us: i64, schema: &Schema) -> Result<PExpr> {
+    use datafusion::logical_expr::Operator;
+    let interval = ScalarValue::new_interval_mdn(0, 0, size_us.saturating_mul(1000));
+    datafusion::physical_expr::expressions::binary(
+        expr::column(column),
+        Operator::Plus,
+        datafusion::physical_expr::expressions::lit(interval),
+        schema,
+    )
+    .map_err(|e| HwError::internal(e.to_string()))
+}

@@ -1,0 +1,149 @@
+//! The streaming plan as text, for EXPLAIN.
+//!
+//! One line a node, root first, children indented: what it does, then in brackets what the
+//! planner knows: `append-only` or `retracting`, the unique key, event-time columns, and how
+//! its state is bounded. A node used twice is printed once and referred to by its number.
+
+use super::expr::PExpr;
+use super::*;
+
+pub(super) fn explain(plan: &StreamPlan) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut printed = vec![false; plan.nodes.len()];
+    node(plan, plan.root, 0, &mut printed, &mut lines);
+    lines
+}
+
+fn node(plan: &StreamPlan, id: NodeId, depth: usize, printed: &mut [bool], lines: &mut Vec<String>) {
+    let n = &plan.nodes[id];
+    let indent = if depth == 0 { String::new() } else { format!("{}->  ", "  ".repeat(depth * 2 - 1)) };
+    if printed[id] {
+        lines.push(format!("{indent}shared with node {id}"));
+        return;
+    }
+    printed[id] = true;
+    let shared = plan.nodes.iter().map(|x| x.children.iter().filter(|c| **c == id).count()).sum::<usize>() > 1;
+    let label = if shared { format!("node {id}: ") } else { String::new() };
+    lines.push(format!("{indent}{label}{} [{}]", describe(plan, n), facts(n)));
+    for child in &n.children {
+        node(plan, *child, depth + 1, printed, lines);
+    }
+}
+
+fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
+    let child = n.children.first().map(|c| &plan.nodes[*c]);
+    let name = |i: usize| child.map_or_else(|| format!("c{i}"), |c| column_name(c, i));
+    let list = |columns: &[usize]| columns.iter().map(|c| name(*c)).collect::<Vec<_>>().join(", ");
+    match &n.op {
+        StreamOp::Input { input } => format!("Read {}", plan.inputs[*input].name),
+        StreamOp::Map { filter, exprs } => {
+            let columns = exprs.iter().map(|e| show(e, child)).collect::<Vec<_>>().join(", ");
+            match filter {
+                Some(f) => format!("Map {columns} where {}", show(f, child)),
+                None => format!("Map {columns}"),
+            }
+        }
+        StreamOp::WindowAssign(w) => format!("{} rows to each window", window(w)),
+        StreamOp::Union => "Union all".into(),
+        StreamOp::Aggregate(a) => {
+            let calls = a.calls.iter().map(|c| call(c, &name)).collect::<Vec<_>>().join(", ");
+            let window = match &a.window {
+                Some(AggregateWindow::Fused(w)) => format!(", {} in shared slices", window(w)),
+                Some(AggregateWindow::Keyed { end, .. }) => format!(", window end {}", name(a.group[*end])),
+                None => String::new(),
+            };
+            let emit = match (a.emit, &a.window) {
+                (EmitMode::OnWindowClose, Some(_)) => ", emit on window close",
+                _ => ", emit changes",
+            };
+            let append = child.is_some_and(|c| c.facts.append_only);
+            let strategies: Vec<&str> = a.calls.iter().map(|c| strategy(c, append)).collect();
+            let how = if strategies.is_empty() { String::new() } else { format!(" ({})", strategies.join(", ")) };
+            format!("Aggregate {calls} by ({}){window}{emit}{how}", list(&a.group))
+        }
+        StreamOp::Join(j) => {
+            let right = n.children.get(1).map(|c| &plan.nodes[*c]);
+            let pairs: Vec<String> = (j.left_keys.iter().zip(&j.right_keys))
+                .map(|(l, r)| format!("{} = {}", name(*l), right.map_or_else(String::new, |n| column_name(n, *r))))
+                .collect();
+            let residual = j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
+            format!("Join on {}{residual}", if pairs.is_empty() { "true".into() } else { pairs.join(" and ") })
+        }
+    }
+}
+
+/// How a call is maintained; the same rule the operator follows.
+fn strategy(call: &AggregateCall, append_only: bool) -> &'static str {
+    match call.function {
+        _ if call.distinct => "materialized input",
+        AggregateFunction::Min | AggregateFunction::Max if append_only => "append only",
+        AggregateFunction::Min | AggregateFunction::Max => "materialized input",
+        _ => "linear",
+    }
+}
+
+fn call(c: &AggregateCall, name: &dyn Fn(usize) -> String) -> String {
+    use AggregateFunction as F;
+    let function = match c.function {
+        F::CountStar | F::Count => "count",
+        F::SumInt | F::SumBig | F::SumDecimal | F::SumFloat => "sum",
+        F::AvgInt | F::AvgDecimal | F::AvgFloat => "avg",
+        F::Min => "min",
+        F::Max => "max",
+        F::BoolAnd => "bool_and",
+        F::BoolOr => "bool_or",
+    };
+    let argument = c.argument.map_or_else(|| "*".into(), name);
+    let distinct = if c.distinct { "distinct " } else { "" };
+    let filter = c.filter.map_or_else(String::new, |f| format!(" filter ({})", name(f)));
+    format!("{function}({distinct}{argument}){filter}")
+}
+
+fn window(w: &WindowAssign) -> String {
+    let seconds = |us: i64| format!("{}s", us as f64 / 1e6);
+    let clock = match &w.time {
+        WindowTime::Event { .. } => "event time",
+        WindowTime::Processing => "processing time",
+        WindowTime::Unbounded => "a column without watermark",
+    };
+    match w.kind {
+        WindowKind::Tumble => format!("tumble {} of {clock}", seconds(w.size_us)),
+        WindowKind::Hop => format!("hop {} by {} of {clock}", seconds(w.size_us), seconds(w.slide_us)),
+    }
+}
+
+fn facts(n: &StreamNode) -> String {
+    let mut parts = vec![if n.facts.append_only { "append-only".to_string() } else { "retracting".to_string() }];
+    if let Some(key) = n.facts.unique_key.as_ref().filter(|k| !k.is_empty()) {
+        parts.push(format!("key ({})", key.iter().map(|k| column_name(n, *k)).collect::<Vec<_>>().join(", ")));
+    }
+    let times: Vec<String> = (n.facts.columns.iter().enumerate())
+        .filter(|(_, c)| matches!(c, ColumnFact::EventTime { .. } | ColumnFact::WindowEnd { time: WindowTime::Event { .. } }))
+        .map(|(i, _)| column_name(n, i))
+        .collect();
+    if !times.is_empty() {
+        parts.push(format!("watermark on {}", times.join(", ")));
+    }
+    match &n.facts.state {
+        StateBound::None => {}
+        StateBound::Window => parts.push("state dropped when the window closes".into()),
+        StateBound::Unbounded(why) => parts.push(format!("this state grows without bound, because: {why}")),
+    }
+    parts.join("; ")
+}
+
+fn column_name(n: &StreamNode, i: usize) -> String {
+    n.schema.fields().get(i).map_or_else(|| format!("c{i}"), |f| f.name().clone())
+}
+
+/// An expression with the child's column names in place of `c3@3`.
+fn show(e: &PExpr, child: Option<&StreamNode>) -> String {
+    let mut text = e.to_string();
+    let mut columns = super::expr::columns_of(e);
+    columns.reverse();
+    for c in columns {
+        let name = child.map_or_else(|| format!("c{c}"), |n| column_name(n, c));
+        text = text.replace(&format!("c{c}@{c}"), &name);
+    }
+    text
+}

@@ -1,0 +1,455 @@
+//! Lowering: a walk over the optimized logical plan that builds the streaming plan.
+//!
+//! In: a `LogicalPlan` whose leaves are [`StreamRelation`]s. Out: a [`StreamPlan`] whose
+//! root has the plan's columns in order. Equal nodes are made once (hash-consing by
+//! comparison), so a sub-query written twice is maintained once. Adjacent maps are merged
+//! when that repeats no work. Anything that has no exact incremental operator is refused.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::DFSchema;
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
+
+use super::expr::{self, PExpr};
+use super::relation::StreamRelation;
+use super::window_node::WindowNode;
+use super::*;
+use crate::error::{HwError, Result};
+
+/// Makes physical expressions with PostgreSQL's meaning; lives in a higher layer.
+pub trait ExprCompiler {
+    fn compile(&self, expr: &Expr, schema: &DFSchema) -> Result<PExpr>;
+}
+
+/// Choices of the statement.
+#[derive(Clone, Copy, Debug)]
+pub struct LowerOptions {
+    pub emit: EmitMode,
+}
+
+/// Builds the streaming plan of a view.
+///
+/// Errors: 0A000 naming the construct that cannot be maintained; 42P16 when
+/// `EMIT ON WINDOW CLOSE` has no window to close.
+pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOptions) -> Result<StreamPlan> {
+    let mut lowering = Lowering { nodes: Vec::new(), inputs: Vec::new(), compiler, options };
+    let root = lowering.plan(plan)?;
+    let root = lowering.restore_names(root, plan.schema());
+    lowering.check_processing_time_marker(root)?;
+    if options.emit == EmitMode::OnWindowClose {
+        lowering.check_on_window_close(root)?;
+    }
+    let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs };
+    prune(&mut plan);
+    note_used_columns(&mut plan);
+    Ok(plan)
+}
+
+pub(super) struct Lowering<'a> {
+    pub nodes: Vec<StreamNode>,
+    pub inputs: Vec<PlanInput>,
+    pub compiler: &'a dyn ExprCompiler,
+    pub options: LowerOptions,
+}
+
+impl Lowering<'_> {
+    pub fn plan(&mut self, plan: &LogicalPlan) -> Result<NodeId> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.table_scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),
+            LogicalPlan::Projection(p) => {
+                let child = self.plan(&p.input)?;
+                self.projection(child, p.input.schema(), &p.expr, &p.schema)
+            }
+            LogicalPlan::Filter(f) => {
+                let child = self.plan(&f.input)?;
+                let condition = self.compile(&f.predicate, f.input.schema())?;
+                self.filter(child, condition)
+            }
+            LogicalPlan::Union(u) => self.union(u),
+            LogicalPlan::Aggregate(a) => self.aggregate(a),
+            LogicalPlan::Join(j) => self.join(j),
+            LogicalPlan::Extension(e) => match e.node.as_any().downcast_ref::<WindowNode>() {
+                Some(window) => self.window(window),
+                None => Err(refuse(e.node.name(), "")),
+            },
+            LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
+            other => Err(refuse_plan(other)),
+        }
+    }
+
+    pub fn compile(&self, expr: &Expr, schema: &DFSchema) -> Result<PExpr> {
+        expr::canonical(&self.compiler.compile(expr, schema)?)
+    }
+
+    /// Adds a node, or finds the equal one.
+    pub fn add(&mut self, op: StreamOp, children: Vec<NodeId>, schema: SchemaRef, facts: Facts) -> NodeId {
+        debug_assert_eq!(schema.fields().len(), facts.columns.len());
+        if let Some(same) = self.nodes.iter().position(|n| n.children == children && n.op == op && n.schema == schema) {
+            return same;
+        }
+        self.nodes.push(StreamNode { op, children, schema, facts });
+        self.nodes.len() - 1
+    }
+
+    fn table_scan(&mut self, scan: &datafusion::logical_expr::TableScan) -> Result<NodeId> {
+        let provider = source_as_provider(&scan.source).map_err(|e| HwError::internal(e.to_string()))?;
+        let any: &dyn std::any::Any = provider.as_ref();
+        let Some(relation) = any.downcast_ref::<StreamRelation>() else {
+            return Err(HwError::unsupported(
+                format!("reading {} in a materialized view", scan.table_name),
+                "Materialized views read sources, tables and other views.",
+            ));
+        };
+        let node = self.input(relation);
+        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &relation.schema())
+            .map_err(|e| HwError::internal(e.to_string()))?;
+        let mut node = node;
+        for condition in &scan.filters {
+            let condition = self.compile(condition, &full)?;
+            node = self.filter(node, condition)?;
+        }
+        match &scan.projection {
+            None => Ok(node),
+            Some(columns) => {
+                let exprs = columns.iter().map(|c| expr::column(*c)).collect();
+                let schema = Arc::new(relation.schema().project(columns)?);
+                self.map(node, None, exprs, schema)
+            }
+        }
+    }
+
+    fn input(&mut self, relation: &StreamRelation) -> NodeId {
+        let input = match self.inputs.iter().position(|i| i.relation == relation.id) {
+            Some(input) => input,
+            None => {
+                self.inputs.push(PlanInput {
+                    relation: relation.id,
+                    name: relation.name.clone(),
+                    schema: relation.schema(),
+                    used_columns: Vec::new(),
+                });
+                self.inputs.len() - 1
+            }
+        };
+        let mut columns = vec![ColumnFact::Plain; relation.schema.fields().len()];
+        for c in &relation.event_time_columns {
+            columns[*c] = ColumnFact::EventTime { inputs: vec![input] };
+        }
+        for c in &relation.proctime_columns {
+            columns[*c] = ColumnFact::ProcTime;
+        }
+        if let Some((start, end, size_us)) = relation.window_columns {
+            let time = WindowTime::Event { inputs: vec![input] };
+            if let Some(start) = start {
+                columns[start] = ColumnFact::WindowStart { time: time.clone(), size_us };
+            }
+            if let Some(end) = end {
+                columns[end] = ColumnFact::WindowEnd { time };
+            }
+        }
+        let facts = Facts {
+            append_only: relation.append_only,
+            unique_key: relation.unique_key.clone(),
+            columns,
+            state: StateBound::None,
+        };
+        self.add(StreamOp::Input { input }, vec![], relation.schema(), facts)
+    }
+
+    fn projection(&mut self, child: NodeId, input: &DFSchema, exprs: &[Expr], output: &DFSchema) -> Result<NodeId> {
+        let mut compiled = Vec::with_capacity(exprs.len());
+        let mut proctime = Vec::new();
+        for (i, e) in exprs.iter().enumerate() {
+            if is_proctime(e) {
+                proctime.push(i);
+            }
+            compiled.push(self.compile(e, input)?);
+        }
+        let node = self.map(child, None, compiled, Arc::new(output.as_arrow().clone()))?;
+        for i in proctime {
+            self.nodes[node].facts.columns[i] = ColumnFact::ProcTime;
+        }
+        Ok(node)
+    }
+
+    pub fn filter(&mut self, child: NodeId, condition: PExpr) -> Result<NodeId> {
+        let schema = Arc::clone(&self.nodes[child].schema);
+        let exprs = (0..schema.fields().len()).map(expr::column).collect();
+        self.map(child, Some(condition), exprs, schema)
+    }
+
+    /// Adds a map over `child`, merged with a map below where no work is repeated.
+    pub fn map(
+        &mut self,
+        child: NodeId,
+        filter: Option<PExpr>,
+        exprs: Vec<PExpr>,
+        schema: SchemaRef,
+    ) -> Result<NodeId> {
+        let facts = map_facts(&self.nodes[child].facts, &exprs);
+        if let StreamOp::Map { filter: below_filter, exprs: below } = &self.nodes[child].op {
+            let used: Vec<usize> = filter.iter().chain(&exprs).flat_map(expr::columns_of).collect();
+            let cheap = |i: &usize| {
+                expr::as_column(&below[*i]).is_some()
+                    || expr::is_literal(&below[*i])
+                    || (used.iter().filter(|u| *u == i).count() == 1 && below_filter.is_none() && filter.is_none())
+            };
+            if used.iter().all(cheap) && (below_filter.is_none() || filter.is_none()) {
+                let replace = |i: usize| Arc::clone(&below[i]);
+                let merged_filter = match (&filter, below_filter) {
+                    (Some(f), None) => Some(expr::substitute(f, &replace)?),
+                    (None, Some(f)) => Some(Arc::clone(f)),
+                    _ => None,
+                };
+                let merged = exprs.iter().map(|e| expr::substitute(e, &replace)).collect::<Result<Vec<_>>>()?;
+                let grandchild = self.nodes[child].children[0];
+                let op = StreamOp::Map { filter: merged_filter, exprs: merged };
+                return Ok(self.add(op, vec![grandchild], schema, facts));
+            }
+        }
+        let identity = filter.is_none()
+            && exprs.len() == self.nodes[child].schema.fields().len()
+            && exprs.iter().enumerate().all(|(i, e)| expr::as_column(e) == Some(i))
+            && schema == self.nodes[child].schema;
+        if identity {
+            return Ok(child);
+        }
+        Ok(self.add(StreamOp::Map { filter, exprs }, vec![child], schema, facts))
+    }
+
+    fn union(&mut self, union: &datafusion::logical_expr::Union) -> Result<NodeId> {
+        let schema = Arc::new(union.schema.as_arrow().clone());
+        let mut children = Vec::new();
+        for input in &union.inputs {
+            let child = self.plan(input)?;
+            let exprs = (0..schema.fields().len()).map(expr::column).collect();
+            children.push(self.map(child, None, exprs, Arc::clone(&schema))?);
+        }
+        let columns = (0..schema.fields().len())
+            .map(|c| union_fact(children.iter().map(|n| &self.nodes[*n].facts.columns[c])))
+            .collect();
+        let facts = Facts {
+            append_only: children.iter().all(|n| self.nodes[*n].facts.append_only),
+            unique_key: None,
+            columns,
+            state: StateBound::None,
+        };
+        Ok(self.add(StreamOp::Union, children, schema, facts))
+    }
+
+    fn window(&mut self, window: &WindowNode) -> Result<NodeId> {
+        let child = self.plan(&window.input)?;
+        let (time_column, time) = self.window_time(child, window)?;
+        let assign = WindowAssign {
+            kind: window.kind,
+            time_column,
+            time: time.clone(),
+            slide_us: window.slide_us,
+            size_us: window.size_us,
+            offset_us: window.offset_us,
+        };
+        let below = &self.nodes[child];
+        let width = below.schema.fields().len();
+        let mut columns = below.facts.columns.clone();
+        columns.push(ColumnFact::WindowStart { time: time.clone(), size_us: window.size_us });
+        columns.push(ColumnFact::WindowEnd { time: time.clone() });
+        columns.push(match &time {
+            WindowTime::Event { inputs } => ColumnFact::EventTime { inputs: inputs.clone() },
+            _ => ColumnFact::Plain,
+        });
+        let mut unique_key = below.facts.unique_key.clone();
+        if let (Some(key), WindowKind::Hop) = (&mut unique_key, window.kind) {
+            key.push(width);
+        }
+        let facts =
+            Facts { append_only: below.facts.append_only, unique_key, columns, state: StateBound::None };
+        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
+        let whole = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window).as_arrow().clone();
+        fields.extend(whole.fields().iter().rev().take(3).rev().cloned());
+        let schema = Arc::new(Schema::new(fields));
+        Ok(self.add(StreamOp::WindowAssign(assign), vec![child], schema, facts))
+    }
+
+    fn window_time(&self, child: NodeId, window: &WindowNode) -> Result<(usize, WindowTime)> {
+        if is_proctime(&window.time) {
+            return Ok((0, WindowTime::Processing));
+        }
+        let compiled = self.compile(&window.time, window.input.schema())?;
+        let Some(column) = expr::as_column(&compiled) else {
+            return Err(HwError::unsupported(
+                "a window over an expression",
+                "Name the expression as a column in a sub-query, or make it a generated column of the source.",
+            ));
+        };
+        let time = match &self.nodes[child].facts.columns[column] {
+            ColumnFact::EventTime { inputs } => WindowTime::Event { inputs: inputs.clone() },
+            ColumnFact::ProcTime => WindowTime::Processing,
+            _ => WindowTime::Unbounded,
+        };
+        Ok((column, time))
+    }
+
+    /// The root with exactly the logical plan's output names.
+    fn restore_names(&mut self, root: NodeId, schema: &DFSchema) -> NodeId {
+        let target: SchemaRef = Arc::new(schema.as_arrow().clone());
+        if self.nodes[root].schema == target {
+            return root;
+        }
+        let shared = self.nodes.iter().any(|n| n.children.contains(&root));
+        if shared {
+            let exprs: Vec<PExpr> = (0..target.fields().len()).map(expr::column).collect();
+            let facts = map_facts(&self.nodes[root].facts, &exprs);
+            return self.add(StreamOp::Map { filter: None, exprs }, vec![root], target, facts);
+        }
+        self.nodes[root].schema = target;
+        root
+    }
+
+    fn check_processing_time_marker(&self, root: NodeId) -> Result<()> {
+        if self.nodes[root].facts.columns.contains(&ColumnFact::ProcTime) {
+            return Err(HwError::unsupported(
+                "proctime() in the output of a materialized view",
+                "Use proctime() as the time column of TUMBLE or HOP.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Every path from the root must meet a windowed aggregate before an unwindowed one.
+    fn check_on_window_close(&self, node: NodeId) -> Result<()> {
+        let n = &self.nodes[node];
+        let refused = |why: &str| {
+            Err(HwError::new(
+                crate::error::sqlstate::INVALID_TABLE_DEFINITION,
+                "EMIT ON WINDOW CLOSE needs a windowed aggregation with a watermark",
+            )
+            .with_detail(why.to_string())
+            .with_hint("Group by window_start, window_end of TUMBLE or HOP over a column with a WATERMARK, or use EMIT CHANGES."))
+        };
+        match &n.op {
+            StreamOp::Aggregate(a) => match a.window.as_ref().map(|w| match w {
+                AggregateWindow::Keyed { time, .. } => time,
+                AggregateWindow::Fused(assign) => &assign.time,
+            }) {
+                None => refused("An aggregation is not grouped by a window."),
+                Some(WindowTime::Unbounded) => refused("The time column of a window has no watermark."),
+                Some(_) => Ok(()),
+            },
+            StreamOp::Input { .. } => refused("Rows reach the view without passing a windowed aggregation."),
+            _ => n.children.iter().try_for_each(|c| self.check_on_window_close(*c)),
+        }
+    }
+}
+
+/// `proctime()` or an alias of it.
+fn is_proctime(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(a) => is_proctime(&a.expr),
+        Expr::ScalarFunction(f) => f.func.name() == "proctime",
+        _ => false,
+    }
+}
+
+fn map_facts(below: &Facts, exprs: &[PExpr]) -> Facts {
+    let columns = exprs
+        .iter()
+        .map(|e| expr::as_column(e).map_or(ColumnFact::Plain, |i| below.columns[i].clone()))
+        .collect();
+    let unique_key = below.unique_key.as_ref().and_then(|key| {
+        key.iter().map(|k| exprs.iter().position(|e| expr::as_column(e) == Some(*k))).collect::<Option<Vec<_>>>()
+    });
+    Facts { append_only: below.append_only, unique_key, columns, state: StateBound::None }
+}
+
+fn union_fact<'a>(mut facts: impl Iterator<Item = &'a ColumnFact>) -> ColumnFact {
+    let Some(first) = facts.next() else { return ColumnFact::Plain };
+    let mut merged = first.clone();
+    for fact in facts {
+        merged = match (merged, fact) {
+            (ColumnFact::EventTime { mut inputs }, ColumnFact::EventTime { inputs: more }) => {
+                inputs.extend(more);
+                inputs.sort_unstable();
+                inputs.dedup();
+                ColumnFact::EventTime { inputs }
+            }
+            (a, b) if a == *b => a,
+            _ => ColumnFact::Plain,
+        };
+    }
+    merged
+}
+
+/// Drops nodes that the root does not reach.
+fn prune(plan: &mut StreamPlan) {
+    let mut live = vec![false; plan.nodes.len()];
+    live[plan.root] = true;
+    for id in (0..plan.nodes.len()).rev() {
+        if live[id] {
+            plan.nodes[id].children.iter().for_each(|c| live[*c] = true);
+        }
+    }
+    let mut renumbered = vec![0; plan.nodes.len()];
+    let mut kept = Vec::new();
+    for (id, mut node) in std::mem::take(&mut plan.nodes).into_iter().enumerate() {
+        if live[id] {
+            node.children.iter_mut().for_each(|c| *c = renumbered[*c]);
+            renumbered[id] = kept.len();
+            kept.push(node);
+        }
+    }
+    plan.root = renumbered[plan.root];
+    plan.nodes = kept;
+}
+
+/// Fills `PlanInput::used_columns` from the maps directly above each input.
+fn note_used_columns(plan: &mut StreamPlan) {
+    for id in 0..plan.nodes.len() {
+        let StreamOp::Input { input } = plan.nodes[id].op else { continue };
+        let width = plan.nodes[id].schema.fields().len();
+        let mut used = Vec::new();
+        for consumer in plan.nodes.iter().filter(|n| n.children.contains(&id)) {
+            match &consumer.op {
+                StreamOp::Map { filter, exprs } => {
+                    used.extend(filter.iter().chain(exprs).flat_map(expr::columns_of));
+                }
+                _ => used.extend(0..width),
+            }
+        }
+        if id == plan.root {
+            used.extend(0..width);
+        }
+        used.sort_unstable();
+        used.dedup();
+        plan.inputs[input].used_columns = used;
+    }
+}
+
+pub(super) fn refuse(what: &str, hint: &str) -> HwError {
+    let e = HwError::new(
+        crate::error::sqlstate::FEATURE_NOT_SUPPORTED,
+        format!("{what} cannot be maintained incrementally yet"),
+    );
+    if hint.is_empty() { e } else { e.with_hint(hint.to_string()) }
+}
+
+fn refuse_plan(plan: &LogicalPlan) -> HwError {
+    match plan {
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+            refuse("ORDER BY … LIMIT in a materialized view", "Leave it out of the view and use it in the SELECT that reads the view.")
+        }
+        LogicalPlan::Window(_) => refuse("a window function (OVER)", "Use GROUP BY with TUMBLE or HOP, or apply OVER in the SELECT that reads the view."),
+        LogicalPlan::Distinct(_) => refuse("DISTINCT ON", "Use GROUP BY with min or max."),
+        LogicalPlan::Join(j) if j.join_type != JoinType::Inner => super::join::refuse_join(j.join_type),
+        LogicalPlan::Subquery(_) => refuse("a sub-query in an expression", "Write it as a join."),
+        LogicalPlan::Unnest(_) => refuse("unnest", "Apply unnest in the SELECT that reads the view."),
+        LogicalPlan::RecursiveQuery(_) => refuse("WITH RECURSIVE", "Materialize the base relation and run the recursion ad hoc."),
+        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
+            refuse("a query without FROM", "Put the rows into a table and read the table.")
+        }
+        other => refuse(&format!("{} in a materialized view", other.display()), ""),
+    }
+}

@@ -1,0 +1,61 @@
+//! A relation as the streaming planner sees it: schema and facts, nothing to scan.
+//!
+//! `engine` hands these to DataFusion's planner in place of tables; [`super::lower`] finds
+//! them again at the leaves. Scanning one is an error: ad-hoc queries use snapshots.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::error::HwError;
+
+/// What kind of relation it is, as far as changes are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Source,
+    Table,
+    View,
+}
+
+/// A source, table or materialized view as a leaf of a plan.
+#[derive(Clone, Debug)]
+pub struct StreamRelation {
+    pub id: u64,
+    pub name: String,
+    pub kind: RelationKind,
+    pub schema: SchemaRef,
+    pub append_only: bool,
+    pub unique_key: Option<Vec<usize>>,
+    /// Columns with a watermark: the source's own, or a view's event-time columns.
+    pub event_time_columns: Vec<usize>,
+    /// Columns made by `proctime()`.
+    pub proctime_columns: Vec<usize>,
+    /// `(start, end, size in µs)` columns when a view's rows are windows by event time.
+    pub window_columns: Option<(Option<usize>, Option<usize>, i64)>,
+}
+
+#[async_trait]
+impl TableProvider for StreamRelation {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Err(HwError::internal(format!("relation {:?} was scanned while planning a view", self.name)).into())
+    }
+}
