@@ -1,0 +1,369 @@
+//! Cutting an epoch: what is taken, which watermark takes effect, who is fed.
+//!
+//! Order of effects (the definition of late): rows of E are judged against W(E−1); then W(E)
+//! takes effect; then timers up to `now`. `now` never steps over a due timer on a running
+//! clock. A dataflow without rows, watermark change or due timer is not fed at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::UInt32Array;
+
+use super::coordinator::{Coordinator, InFlight, Reply};
+use super::intake::{ReadyChunk, Taken};
+use super::journal::{Cut, JournalRecord};
+use super::relations::Phase;
+use crate::clock;
+use crate::dataflow::host::{DataflowFeed, Feed, RelationRows};
+use crate::error::{HwError, Result, sqlstate};
+use crate::types::hash::{VNODES, vnodes};
+use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
+
+/// How long a step or a replay waits for a source to deliver what it has.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What goes into one epoch.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// Rows by relation, whole relation schema.
+    pub rows: BTreeMap<u64, Vec<ChangeBatch>>,
+    /// Sources of which offsets or watermark moved.
+    pub moved: BTreeSet<u64>,
+    pub row_count: u64,
+}
+
+impl Coordinator {
+    pub(super) fn rows_wait(&self) -> bool {
+        self.shared.log.has_pending()
+            || self.sources.values().any(|s| s.intake.as_ref().is_some_and(|i| i.has_chunks()))
+    }
+
+    pub(super) fn next_timer(&self) -> Option<ProcTime> {
+        self.views.values().filter(|v| matches!(v.phase, Phase::Live)).filter_map(|v| v.next_timer()).min()
+    }
+
+    pub(super) fn cut_if_due(&mut self) {
+        if self.in_flight.len() >= self.shared.limits.epochs_in_flight_max {
+            return;
+        }
+        let limits = self.shared.limits;
+        let elapsed = self.last_cut.elapsed() >= Duration::from_millis(limits.epoch_interval_ms);
+        let waiting: usize = (self.sources.values().filter_map(|s| s.intake.as_ref())).map(|i| i.waiting_rows()).sum();
+        let timer = self.next_timer().filter(|t| *t <= self.shared.clock.now());
+        if !(timer.is_some() || elapsed || waiting >= limits.epoch_rows_max) {
+            return;
+        }
+        let gathered = self.gather();
+        if gathered.rows.is_empty() && gathered.moved.is_empty() && timer.is_none() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let now = timer.map_or(now, |t| t.min(now));
+        self.cut(gathered, now, None);
+    }
+
+    /// `STEP`: one epoch from everything available.
+    pub(super) fn step(&mut self, reply: Reply<Epoch>) {
+        if let Some(e) = &self.broken {
+            let _ = reply.send(Err(e.clone()));
+            return;
+        }
+        match self.gather_for_step() {
+            Ok(gathered) => self.cut(gathered, self.shared.clock.now(), Some(reply)),
+            Err(e) => drop(reply.send(Err(e))),
+        }
+    }
+
+    /// Takes what is there, without waiting.
+    fn gather(&mut self) -> Gathered {
+        let mut gathered = Gathered::default();
+        let ids: Vec<u64> = self.sources.keys().copied().collect();
+        let budget = self.shared.limits.epoch_rows_max;
+        for id in ids {
+            let taken = match self.sources[&id].intake.as_ref() {
+                Some(intake) => intake.take(budget),
+                None => Taken::default(),
+            };
+            self.take_chunks(id, taken.chunks, &mut gathered);
+        }
+        self.take_log(u64::MAX, budget, &mut gathered);
+        self.move_watermarks(&mut gathered);
+        gathered
+    }
+
+    /// Takes everything that the sources hold now, waiting until it has been read.
+    fn gather_for_step(&mut self) -> Result<Gathered> {
+        let mut gathered = Gathered::default();
+        let ids: Vec<u64> = self.sources.keys().copied().collect();
+        for id in ids {
+            let source = &self.sources[&id];
+            let (Some(intake), Some(connector)) = (&source.intake, &source.spec.connector) else { continue };
+            let ends: BTreeMap<u32, i64> =
+                connector.end_offsets()?.into_iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
+            let from = source.progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect();
+            let taken = intake.take_until(&ends, &from, DELIVERY_PATIENCE)?;
+            self.take_chunks(id, taken.chunks, &mut gathered);
+        }
+        self.take_log(u64::MAX, usize::MAX, &mut gathered);
+        self.move_watermarks(&mut gathered);
+        Ok(gathered)
+    }
+
+    /// Accounts chunks of a source: offsets, watermarks per split, dead letters, rows.
+    pub(super) fn take_chunks(&mut self, id: u64, chunks: Vec<ReadyChunk>, gathered: &mut Gathered) {
+        let now = self.shared.clock.now().0;
+        let limit = self.shared.limits.dead_letters_max;
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        for chunk in chunks {
+            let split = source.progress.split_mut(chunk.split, now);
+            split.offset = split.offset.max(chunk.end_offset);
+            split.watermark = split.watermark.max(chunk.time.watermark.unwrap_or(i64::MIN));
+            split.idle = false;
+            split.last_row_at = now;
+            gathered.moved.insert(id);
+            let rows = chunk.rows.num_rows() as u64;
+            gathered.row_count += rows;
+            if let Some(state) = self.shared.status.sources.write().get_mut(&id) {
+                state.rows += rows;
+                state.dead_letters += chunk.dead_letters.len() as u64;
+                state.tombstones += chunk.tombstones;
+                state.skewed_rows += chunk.time.skewed_rows;
+            }
+            self.shared.status.add_dead_letters(id, chunk.dead_letters, limit);
+            if rows > 0 {
+                gathered.rows.entry(id).or_default().push(ChangeBatch::inserts(chunk.rows));
+            }
+        }
+    }
+
+    /// Takes records of the local log up to a number.
+    pub(super) fn take_log(&mut self, up_to: u64, rows_max: usize, gathered: &mut Gathered) {
+        for record in self.shared.log.take(up_to, rows_max) {
+            self.log_end = record.number;
+            for (relation, batch) in &record.parts {
+                gathered.row_count += batch.len() as u64;
+                if let Some(source) = self.sources.get_mut(relation) {
+                    let now = self.shared.clock.now().0;
+                    match source.spec.batch_time(&batch.rows, now) {
+                        Ok(time) => {
+                            let split = source.progress.split_mut(0, now);
+                            split.offset += batch.len() as i64;
+                            split.watermark = split.watermark.max(time.watermark.unwrap_or(i64::MIN));
+                        }
+                        Err(e) => tracing::error!(error = %e, "watermark of a feed"),
+                    }
+                    if let Some(state) = self.shared.status.sources.write().get_mut(relation) {
+                        state.rows += batch.len() as u64;
+                    }
+                    gathered.moved.insert(*relation);
+                } else if !self.tables.contains_key(relation) {
+                    continue; // the relation has been dropped since
+                }
+                gathered.rows.entry(*relation).or_default().push(batch.clone());
+            }
+        }
+    }
+
+    /// Idle splits, ends of input and told watermarks, then the sources' watermarks.
+    fn move_watermarks(&mut self, gathered: &mut Gathered) {
+        let now = self.shared.clock.now().0;
+        for (id, source) in &mut self.sources {
+            if let Some(intake) = &source.intake {
+                for status in intake.splits() {
+                    let split = source.progress.split_mut(status.split, now);
+                    let drained = !intake.has_chunks();
+                    if status.finished && drained {
+                        split.watermark = i64::MAX;
+                    }
+                    let quiet = source.spec.idle_timeout_us.is_some_and(|t| now - split.last_row_at >= t);
+                    split.idle = quiet && status.caught_up && drained;
+                }
+            }
+            if let Some(told) = source.told_watermark.take() {
+                source.progress.split_mut(0, now).watermark = told;
+            }
+            if source.progress.combine() {
+                gathered.moved.insert(*id);
+            }
+        }
+    }
+
+    /// Makes the cut, feeds the dataflows, writes the journal, and sees to publication.
+    fn cut(&mut self, gathered: Gathered, now: ProcTime, reply: Option<Reply<Epoch>>) {
+        let epoch = self.epoch.next();
+        let sources = gathered.moved.iter().filter_map(|id| Some(self.sources.get(id)?.progress.to_cut(*id))).collect();
+        let record = JournalRecord::Cut(Cut { epoch: epoch.0, now: now.0, log_end: self.log_end, sources });
+        let fed = self.feed(epoch, now, &gathered);
+        // The workers compute while the cut goes to disk; it is there before publication.
+        let written = self.journal.append(&record);
+        let applied = self.apply_tables(epoch, &gathered);
+        if let Err(e) = written.and(applied) {
+            tracing::error!(error = %e, "no more epochs are cut");
+            let _ = reply.map(|r| r.send(Err(e.clone())));
+            self.broken = Some(e);
+            return;
+        }
+        self.finish_cut(epoch, now, fed, gathered.row_count, reply);
+    }
+
+    pub(super) fn finish_cut(
+        &mut self,
+        epoch: Epoch,
+        now: ProcTime,
+        waiting: BTreeMap<u64, usize>,
+        rows: u64,
+        reply: Option<Reply<Epoch>>,
+    ) {
+        self.epoch = epoch;
+        self.last_cut = clock::monotonic();
+        self.in_flight.push_back(InFlight {
+            epoch,
+            log_end: self.log_end,
+            now,
+            rows,
+            cut_at: self.last_cut,
+            waiting,
+            reply,
+        });
+        self.update_source_status();
+        self.publish_done();
+    }
+
+    /// Feeds every dataflow that has something to do; returns whom the epoch waits for.
+    pub(super) fn feed(&mut self, epoch: Epoch, now: ProcTime, gathered: &Gathered) -> BTreeMap<u64, usize> {
+        let workers = self.host.workers();
+        let mut changed: BTreeSet<u64> = gathered.rows.keys().copied().collect();
+        let mut dataflows = Vec::new();
+        let mut waiting = BTreeMap::new();
+        let ids: Vec<u64> = self.views.keys().copied().collect();
+        for id in ids {
+            let watermarks = self.input_watermarks(id);
+            let Some(view) = self.views.get_mut(&id) else { continue };
+            let watermarks = match &view.phase {
+                Phase::Failed => continue,
+                Phase::Replaying { attach_at } if epoch < *attach_at => vec![EventTime::MIN; watermarks.len()],
+                _ => watermarks,
+            };
+            let rows = view.plan.inputs.iter().any(|i| changed.contains(&i.relation));
+            let time = view.reads_watermark && watermarks != view.watermarks;
+            let timer = view.next_timer().is_some_and(|t| t <= now);
+            let catching_up = !matches!(view.phase, Phase::Live);
+            let attaching = matches!(view.phase, Phase::Replaying { attach_at } if attach_at == epoch);
+            if !(rows || time || timer || attaching || catching_up && view.plan.uses_processing_time()) {
+                continue;
+            }
+            changed.insert(id);
+            view.last_fed = epoch;
+            view.watermarks = watermarks.clone();
+            if matches!(view.phase, Phase::Live | Phase::Replaying { .. }) {
+                waiting.insert(id, workers);
+            }
+            dataflows.push(DataflowFeed { id, watermarks });
+        }
+        if !dataflows.is_empty() {
+            let rows = self.distribute(gathered);
+            self.host.feed(Arc::new(Feed { epoch, now, dataflows, rows, private: None }));
+        }
+        waiting
+    }
+
+    /// Watermark of each input of a view.
+    pub(super) fn input_watermarks(&self, view: u64) -> Vec<EventTime> {
+        let inputs = self.views.get(&view).map(|v| v.plan.inputs.as_slice()).unwrap_or_default();
+        inputs.iter().map(|i| self.relation_watermark(i.relation)).collect()
+    }
+
+    /// W of a relation: a source's own, a view's through its inputs; a table has none and
+    /// never holds anybody back.
+    pub(super) fn relation_watermark(&self, relation: u64) -> EventTime {
+        if let Some(source) = self.sources.get(&relation) {
+            return EventTime(source.progress.watermark);
+        }
+        match self.views.get(&relation) {
+            Some(view) => {
+                let inputs = view.time_inputs.iter().map(|i| self.relation_watermark(view.plan.inputs[*i].relation));
+                inputs.min().unwrap_or(EventTime::MAX)
+            }
+            None => EventTime::MAX,
+        }
+    }
+
+    /// Spreads rows over the workers: sources batch by batch, tables by the vnode of their
+    /// key, so that a deletion reaches the worker that saw the insertion.
+    pub(super) fn distribute(&mut self, gathered: &Gathered) -> Vec<RelationRows> {
+        let workers = self.host.workers();
+        let mut all = Vec::new();
+        for (relation, batches) in &gathered.rows {
+            let mut per_worker: Vec<Vec<ChangeBatch>> = vec![Vec::new(); workers];
+            for batch in batches {
+                match self.tables.get(relation) {
+                    _ if workers == 1 => per_worker[0].push(batch.clone()),
+                    None => {
+                        per_worker[self.next_worker % workers].push(batch.clone());
+                        self.next_worker = self.next_worker.wrapping_add(1);
+                    }
+                    Some(table) => match split_by_key(batch, &table.key, workers) {
+                        Ok(parts) => parts.into_iter().enumerate().for_each(|(w, b)| per_worker[w].extend(b)),
+                        Err(e) => tracing::error!(error = %e, "rows of a table"),
+                    },
+                }
+            }
+            all.push(RelationRows { relation: *relation, per_worker });
+        }
+        all
+    }
+
+    pub(super) fn apply_tables(&mut self, epoch: Epoch, gathered: &Gathered) -> Result<()> {
+        for (relation, batches) in &gathered.rows {
+            if let Some(table) = self.tables.get(relation) {
+                table.store.apply(0, epoch, batches)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn update_source_status(&mut self) {
+        let mut states = self.shared.status.sources.write();
+        for (id, source) in &self.sources {
+            if let Some(state) = states.get_mut(id) {
+                state.progress = source.progress.clone();
+                state.reader = source.intake.as_ref().map(|i| i.state());
+                state.splits = source.intake.as_ref().map(|i| i.splits()).unwrap_or_default();
+            }
+        }
+        drop(states);
+        let marks: Vec<(u64, i64)> = self.views.keys().map(|id| (*id, self.relation_watermark(*id).0)).collect();
+        self.shared.status.view_watermarks.write().extend(marks);
+    }
+
+    /// Everything of a source below journalled offsets.
+    pub(super) fn take_replayed(&mut self, id: u64, ends: &BTreeMap<u32, i64>, gathered: &mut Gathered) -> Result<()> {
+        let Some(source) = self.sources.get(&id) else { return Ok(()) };
+        let Some(intake) = &source.intake else { return Ok(()) };
+        let from = source.progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect();
+        let taken = intake.take_until(ends, &from, DELIVERY_PATIENCE).map_err(|e| {
+            HwError::new(sqlstate::IO_ERROR, format!("source \"{}\" cannot be replayed", source.spec.name))
+                .with_detail(e.to_string())
+        })?;
+        self.take_chunks(id, taken.chunks, gathered);
+        Ok(())
+    }
+}
+
+/// Splits a batch over workers by the vnode of `key` (all columns if there is none).
+pub(super) fn split_by_key(batch: &ChangeBatch, key: &[usize], workers: usize) -> Result<Vec<Option<ChangeBatch>>> {
+    let columns: Vec<_> = match key {
+        [] => batch.rows.columns().to_vec(),
+        key => key.iter().map(|c| Arc::clone(batch.rows.column(*c))).collect(),
+    };
+    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); workers];
+    for (row, vnode) in vnodes(&columns, batch.len()).into_iter().enumerate() {
+        rows[vnode as usize * workers / VNODES as usize].push(row as u32);
+    }
+    let part = |rows: Vec<u32>| match rows.is_empty() {
+        true => Ok(None),
+        false => batch.take(&UInt32Array::from(rows)).map(Some),
+    };
+    rows.into_iter().map(part).collect()
+}

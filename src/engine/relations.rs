@@ -1,0 +1,151 @@
+//! What the coordinator keeps of each table and view.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::datatypes::SchemaRef;
+
+use super::hydrate::Gate;
+use crate::dataflow::graph::DataflowSpec;
+use crate::dataflow::host::ViewOutput;
+use crate::dataflow::operator::EpochContext;
+use crate::error::Result;
+use crate::plan::{ColumnFact, StreamPlan, WindowTime};
+use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
+use crate::views::ViewStore;
+
+/// A table to be created.
+pub struct TableSpec {
+    pub id: u64,
+    pub name: String,
+    pub schema: SchemaRef,
+    /// Primary key columns; none: rows are identified by all their columns.
+    pub key: Vec<usize>,
+    pub not_null: Vec<usize>,
+}
+
+/// A materialized view or sink to be created.
+pub struct ViewSpec {
+    pub id: u64,
+    pub name: String,
+    pub plan: StreamPlan,
+    pub dataflow: Arc<DataflowSpec>,
+    /// `None` for a sink.
+    pub store: Option<Arc<ViewStore>>,
+    pub output: Arc<dyn ViewOutput>,
+}
+
+/// Hears how far a hydration is: rows so far, rows in all if known.
+pub type Progress = Option<tokio::sync::mpsc::Sender<(u64, Option<u64>)>>;
+
+/// Life of a view's dataflow.
+pub enum Phase {
+    /// Replayed together with the journal until its attach epoch: rows are applied, the
+    /// watermark is held back.
+    Replaying { attach_at: Epoch },
+    Hydrating(Arc<Gate>),
+    /// Attached; finishes what came during hydration, up to this epoch.
+    Draining { target: Epoch },
+    Live,
+    Failed,
+}
+
+pub struct ViewRuntime {
+    pub name: String,
+    pub plan: StreamPlan,
+    pub dataflow: Arc<DataflowSpec>,
+    pub store: Option<Arc<ViewStore>>,
+    pub output: Arc<dyn ViewOutput>,
+    pub phase: Phase,
+    /// Per worker: the newest live epoch done, and the earliest timer.
+    pub done: Vec<Epoch>,
+    pub timers: Vec<Option<ProcTime>>,
+    pub last_fed: Epoch,
+    /// Watermarks of the last feed, by input.
+    pub watermarks: Vec<EventTime>,
+    /// The relations whose watermark bounds this view's own event-time columns.
+    pub time_inputs: Vec<usize>,
+    pub reads_watermark: bool,
+}
+
+impl ViewRuntime {
+    pub fn new(spec: ViewSpec, phase: Phase, workers: usize) -> ViewRuntime {
+        let time_inputs = time_inputs(&spec.plan);
+        ViewRuntime {
+            name: spec.name,
+            reads_watermark: reads_watermark(&spec.plan),
+            done: vec![Epoch(0); workers],
+            timers: vec![None; workers],
+            last_fed: Epoch(0),
+            watermarks: vec![EventTime::MIN; spec.plan.inputs.len()],
+            time_inputs,
+            plan: spec.plan,
+            dataflow: spec.dataflow,
+            store: spec.store,
+            output: spec.output,
+            phase,
+        }
+    }
+
+    pub fn reads(&self, relation: u64) -> bool {
+        self.plan.inputs.iter().any(|i| i.relation == relation)
+    }
+
+    pub fn next_timer(&self) -> Option<ProcTime> {
+        self.timers.iter().flatten().min().copied()
+    }
+}
+
+/// Inputs whose watermark bounds the event times in the view's output.
+fn time_inputs(plan: &StreamPlan) -> Vec<usize> {
+    let mut inputs = Vec::new();
+    for fact in &plan.root_node().facts.columns {
+        match fact {
+            ColumnFact::EventTime { inputs: i }
+            | ColumnFact::WindowEnd { time: WindowTime::Event { inputs: i } }
+            | ColumnFact::WindowStart { time: WindowTime::Event { inputs: i }, .. } => inputs.extend(i),
+            _ => {}
+        }
+    }
+    if inputs.is_empty() {
+        inputs.extend(0..plan.inputs.len());
+    }
+    inputs.sort_unstable();
+    inputs.dedup();
+    inputs
+}
+
+fn reads_watermark(plan: &StreamPlan) -> bool {
+    plan.nodes.iter().any(|n| {
+        n.facts.columns.iter().any(|c| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } }))
+    })
+}
+
+/// Applies a view's changes to its store.
+pub struct StoreOutput {
+    pub store: Arc<ViewStore>,
+}
+
+impl ViewOutput for StoreOutput {
+    fn epoch(&self, worker: usize, cx: &EpochContext, changes: &[ChangeBatch]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.store.apply(worker, cx.epoch, changes)
+    }
+}
+
+/// Takes everything and keeps nothing but counts.
+#[derive(Default)]
+pub struct BlackholeOutput {
+    pub rows: AtomicU64,
+    pub epochs: AtomicU64,
+}
+
+impl ViewOutput for BlackholeOutput {
+    fn epoch(&self, _worker: usize, _cx: &EpochContext, changes: &[ChangeBatch]) -> Result<()> {
+        self.rows.fetch_add(changes.iter().map(|c| c.len() as u64).sum(), Ordering::Relaxed);
+        self.epochs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! What the engine tells about itself: states of views, progress of sources, dead letters.
+//!
+//! Written by the coordinator and workers, read by system views and sessions; every list
+//! has a limit and a count that goes on beyond it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::source::SourceProgress;
+use crate::connectors::{DeadLetter, ReaderState, SplitStatus};
+use crate::dataflow::operators::{LateRows, RowErrors};
+use crate::error::{HwError, Result, sqlstate};
+
+/// Readable state of a view or sink.
+#[derive(Clone, Debug)]
+pub enum ViewState {
+    Recovering,
+    Hydrating { rows: u64, total: Option<u64> },
+    Live,
+    Failed(HwError),
+}
+
+/// What is known of a source.
+#[derive(Clone, Debug)]
+pub struct SourceState {
+    pub reader: Option<ReaderState>,
+    pub splits: Vec<SplitStatus>,
+    pub progress: SourceProgress,
+    pub rows: u64,
+    pub dead_letters: u64,
+    pub tombstones: u64,
+    pub skewed_rows: u64,
+}
+
+/// A published epoch, for `headwater.epochs`.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochRecord {
+    pub epoch: u64,
+    pub now: i64,
+    pub rows: u64,
+    /// From the cut to publication, microseconds.
+    pub latency_us: u64,
+}
+
+/// Epochs remembered.
+const EPOCHS_MAX: usize = 1000;
+
+/// Side relations of a view.
+#[derive(Clone)]
+pub struct ViewSides {
+    pub late: Vec<Arc<LateRows>>,
+    pub errors: Vec<Arc<RowErrors>>,
+}
+
+#[derive(Default)]
+pub struct EngineStatus {
+    pub views: RwLock<BTreeMap<u64, ViewState>>,
+    pub sources: RwLock<BTreeMap<u64, SourceState>>,
+    pub dead_letters: RwLock<BTreeMap<u64, VecDeque<DeadLetter>>>,
+    pub epochs: RwLock<VecDeque<EpochRecord>>,
+    pub sides: RwLock<BTreeMap<u64, ViewSides>>,
+    /// Watermark of every view (µs), as of the last cut.
+    pub view_watermarks: RwLock<BTreeMap<u64, i64>>,
+    pub blackholes: RwLock<BTreeMap<u64, Arc<super::relations::BlackholeOutput>>>,
+}
+
+impl EngineStatus {
+    pub fn set_view(&self, id: u64, state: ViewState) {
+        self.views.write().insert(id, state);
+    }
+
+    pub fn forget(&self, id: u64) {
+        self.views.write().remove(&id);
+        self.sources.write().remove(&id);
+        self.dead_letters.write().remove(&id);
+        self.sides.write().remove(&id);
+        self.view_watermarks.write().remove(&id);
+        self.blackholes.write().remove(&id);
+    }
+
+    /// 55000 with the reason when a view cannot be read at present.
+    pub fn check_readable(&self, id: u64, name: &str) -> Result<()> {
+        let not_ready = |m: String| HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, m);
+        match self.views.read().get(&id) {
+            None | Some(ViewState::Live) => Ok(()),
+            Some(ViewState::Recovering) => Err(not_ready(format!("materialized view \"{name}\" is recovering"))
+                .with_hint("Try again when the server has replayed its journal.")),
+            Some(ViewState::Hydrating { rows, total }) => {
+                let of = total.map_or(String::new(), |t| format!(" of {t}"));
+                Err(not_ready(format!("materialized view \"{name}\" is being filled"))
+                    .with_detail(format!("{rows}{of} rows have been read so far."))
+                    .with_hint("SHOW JOBS tells how far it is."))
+            }
+            Some(ViewState::Failed(e)) => Err(not_ready(format!("materialized view \"{name}\" has failed"))
+                .with_detail(e.message().to_string())
+                .with_hint("DROP it and create it again once the cause is gone.")),
+        }
+    }
+
+    pub fn add_dead_letters(&self, source: u64, letters: Vec<DeadLetter>, limit: usize) {
+        if letters.is_empty() {
+            return;
+        }
+        let mut all = self.dead_letters.write();
+        let kept = all.entry(source).or_default();
+        kept.extend(letters);
+        let excess = kept.len().saturating_sub(limit);
+        kept.drain(..excess);
+    }
+
+    pub fn add_epoch(&self, record: EpochRecord) {
+        let mut epochs = self.epochs.write();
+        if epochs.len() >= EPOCHS_MAX {
+            epochs.pop_front();
+        }
+        epochs.push_back(record);
+    }
+}
