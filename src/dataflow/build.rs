@@ -1,0 +1,287 @@
+//! From a streaming plan to stages of operators.
+//!
+//! A node starts a new stage where its input must be exchanged by key, or where several
+//! nodes read it; everything between two such places is one stage and runs by function
+//! calls. The exchange key is chosen here: group columns for aggregates (without window
+//! bounds, so that overlapping windows share slices on one worker), key columns for joins;
+//! no key means one worker. An input that is partitioned by that key already stays put.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use super::graph::{DataflowSpec, InputSpec, Node, ObjectId, Stage, StageInput, StageOrigin, StageSpec};
+use super::operator::Operator;
+use super::operators::aggregate::{self, AggregateOperator, AggregateSpec};
+use super::operators::join::{JoinOperator, JoinSpec};
+use super::operators::map::{MapOperator, PassOperator};
+use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
+use super::operators::{LateRows, RowErrors};
+use crate::error::Result;
+use crate::plan::{AggregateFunction, AggregateWindow, EmitMode, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime};
+use crate::types::window::Windows;
+
+/// The side relations that a view's operators write to.
+#[derive(Clone)]
+pub struct Sides {
+    pub late: Arc<LateRows>,
+    pub errors: Arc<RowErrors>,
+}
+
+/// Makes the dataflow of `plan` for the object `id`.
+pub fn build(id: ObjectId, name: &str, plan: &StreamPlan, sides: &Sides) -> DataflowSpec {
+    let inputs = (plan.inputs.iter())
+        .map(|i| InputSpec { relation: i.relation, schema: Arc::clone(&i.schema) })
+        .collect();
+    let cutter = Cutter::new(plan);
+    let stages = cutter.roots.iter().map(|root| cutter.stage(*root, sides)).collect();
+    DataflowSpec { id, name: name.to_string(), inputs, stages }
+}
+
+/// Decides which nodes form a stage.
+struct Cutter<'a> {
+    plan: &'a StreamPlan,
+    /// Output nodes of the stages, in topological order.
+    roots: Vec<NodeId>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(plan: &'a StreamPlan) -> Cutter<'a> {
+        let mut cut = vec![false; plan.nodes.len()];
+        for (id, node) in plan.nodes.iter().enumerate() {
+            for (side, child) in node.children.iter().enumerate() {
+                let readers: usize =
+                    plan.nodes.iter().map(|n| n.children.iter().filter(|c| *c == child).count()).sum();
+                if exchange_key(plan, id, side).is_some() || readers > 1 {
+                    cut[*child] = true;
+                }
+            }
+        }
+        cut[plan.root] = true;
+        // A plain input is fed to its readers directly.
+        let is_input = |id: NodeId| matches!(plan.nodes[id].op, StreamOp::Input { .. });
+        let roots = (0..plan.nodes.len()).filter(|id| cut[*id] && (!is_input(*id) || *id == plan.root)).collect();
+        Cutter { plan, roots }
+    }
+
+    fn stage(&self, root: NodeId, sides: &Sides) -> StageSpec {
+        let mut members = Vec::new();
+        let mut inputs: Vec<(StageInput, Vec<(NodeId, usize)>)> = Vec::new();
+        self.collect(root, root, &mut members, &mut inputs);
+        members.sort_unstable();
+        let place = |id: NodeId| members.binary_search(&id).unwrap_or(0);
+        let ports: Vec<Vec<(usize, usize)>> = (inputs.iter())
+            .map(|(_, targets)| targets.iter().map(|(node, side)| (place(*node), *side)).collect())
+            .collect();
+        let consumers: Vec<Vec<(usize, usize)>> = (members.iter())
+            .map(|producer| {
+                (members.iter())
+                    .flat_map(|m| self.plan.nodes[*m].children.iter().enumerate().map(move |(side, c)| (*m, side, *c)))
+                    .filter(|(_, _, child)| child == producer && *producer != root)
+                    .map(|(consumer, side, _)| (place(consumer), side))
+                    .collect()
+            })
+            .collect();
+        let output = place(root);
+        let plan = self.plan.clone();
+        let sides = sides.clone();
+        let build = move |worker: usize| -> Result<Stage> {
+            let nodes = (members.iter().zip(&consumers))
+                .map(|(id, consumers)| {
+                    Ok(Node { operator: operator(&plan, *id, &sides, worker)?, consumers: consumers.clone() })
+                })
+                .collect::<Result<Vec<_>>>()?;
+            Ok(Stage { nodes, ports: ports.clone(), output })
+        };
+        StageSpec {
+            inputs: inputs.into_iter().map(|(input, _)| input).collect(),
+            output_schema: Arc::clone(&self.plan.nodes[root].schema),
+            build: Arc::new(build),
+        }
+    }
+
+    /// Gathers the nodes of the stage that ends in `root`, and where rows enter it.
+    fn collect(
+        &self,
+        id: NodeId,
+        root: NodeId,
+        members: &mut Vec<NodeId>,
+        inputs: &mut Vec<(StageInput, Vec<(NodeId, usize)>)>,
+    ) {
+        if members.contains(&id) {
+            return;
+        }
+        members.push(id);
+        if let StreamOp::Input { input } = &self.plan.nodes[id].op {
+            // Only when the root itself is an input: the view is the relation.
+            inputs.push((StageInput { from: StageOrigin::Input(*input), exchange: None }, vec![(id, 0)]));
+            return;
+        }
+        for (side, child) in self.plan.nodes[id].children.iter().enumerate() {
+            let from = match &self.plan.nodes[*child].op {
+                StreamOp::Input { input } => Some(StageOrigin::Input(*input)),
+                _ => match self.roots.iter().position(|r| r == child) {
+                    Some(stage) if *child != root => Some(StageOrigin::Stage(stage)),
+                    _ => None,
+                },
+            };
+            match from {
+                None => self.collect(*child, root, members, inputs),
+                Some(from) => {
+                    let exchange = exchange_key(self.plan, id, side);
+                    inputs.push((StageInput { from, exchange }, vec![(id, side)]));
+                }
+            }
+        }
+    }
+}
+
+/// The columns by which input `side` of a node must be partitioned; `None` if it may stay.
+fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>> {
+    let wanted = match &plan.nodes[id].op {
+        StreamOp::Aggregate(a) => a.group.clone(),
+        StreamOp::Join(j) if side == 0 => j.left_keys.clone(),
+        StreamOp::Join(j) => j.right_keys.clone(),
+        _ => return None,
+    };
+    // Joins need both sides by the same columns in the same order; aggregates any order.
+    let child = plan.nodes[id].children[side];
+    match partitioning(plan, child) {
+        Some(have) if have == wanted && !wanted.is_empty() => None,
+        _ => Some(wanted),
+    }
+}
+
+/// The columns by which a node's output is partitioned, if it is.
+fn partitioning(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
+    match &plan.nodes[id].op {
+        StreamOp::Aggregate(a) => Some((0..a.group.len()).collect()),
+        StreamOp::Map { exprs, .. } => {
+            let below = partitioning(plan, plan.nodes[id].children[0])?;
+            below.iter().map(|c| exprs.iter().position(|e| column_of(e) == Some(*c))).collect()
+        }
+        StreamOp::WindowAssign(_) => partitioning(plan, plan.nodes[id].children[0]),
+        _ => None,
+    }
+}
+
+fn column_of(e: &Arc<dyn datafusion::physical_expr::PhysicalExpr>) -> Option<usize> {
+    e.downcast_ref::<datafusion::physical_expr::expressions::Column>().map(|c| c.index())
+}
+
+fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Result<Box<dyn Operator>> {
+    let node = &plan.nodes[id];
+    let schema = Arc::clone(&node.schema);
+    let child = |side: usize| &plan.nodes[node.children[side]];
+    Ok(match &node.op {
+        StreamOp::Input { .. } => Box::new(PassOperator::new("read", None)),
+        StreamOp::Union => Box::new(PassOperator::new("union", Some(schema))),
+        StreamOp::Map { filter, exprs } => {
+            let input = Arc::clone(&child(0).schema);
+            Box::new(MapOperator::new("map", filter.clone(), exprs.clone(), input, schema, Arc::clone(&sides.errors))?)
+        }
+        StreamOp::WindowAssign(w) => Box::new(WindowAssignOperator::new(WindowAssignSpec {
+            name: "window".into(),
+            windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,
+            time_column: (w.time != WindowTime::Processing).then_some(w.time_column),
+            output_schema: schema,
+            late: Arc::clone(&sides.late),
+        })?),
+        StreamOp::Aggregate(a) => {
+            let spec = AggregateSpec {
+                name: "aggregate".into(),
+                input_schema: Arc::clone(&child(0).schema),
+                group_columns: a.group.clone(),
+                calls: a.calls.iter().map(call).collect(),
+                output_schema: schema,
+                window: window_spec(a.window.as_ref())?,
+                emit: match (a.emit, &a.window) {
+                    (EmitMode::OnWindowClose, Some(_)) => aggregate::Emit::OnClose,
+                    _ => aggregate::Emit::Changes,
+                },
+                input_append_only: child(0).facts.append_only,
+                late: Arc::clone(&sides.late),
+                errors: Arc::clone(&sides.errors),
+                global: a.group.is_empty() && a.window.is_none(),
+                owner: worker == 0,
+            };
+            Box::new(AggregateOperator::new(spec)?)
+        }
+        StreamOp::Join(j) => {
+            let (left, right) = (child(0), child(1));
+            Box::new(JoinOperator::new(JoinSpec {
+                name: "join".into(),
+                left_schema: Arc::clone(&left.schema),
+                right_schema: Arc::clone(&right.schema),
+                left_keys: j.left_keys.clone(),
+                right_keys: j.right_keys.clone(),
+                residual: j.residual.clone(),
+                output: j.output.clone(),
+                output_schema: schema,
+                left_append_only: left.facts.append_only,
+                right_append_only: right.facts.append_only,
+                errors: Arc::clone(&sides.errors),
+            })?)
+        }
+    })
+}
+
+fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::WindowSpec>> {
+    let time = |t: &WindowTime| match t {
+        WindowTime::Event { inputs } => aggregate::WindowTime::Event { inputs: inputs.clone() },
+        WindowTime::Processing => aggregate::WindowTime::Processing,
+        WindowTime::Unbounded => aggregate::WindowTime::Never,
+    };
+    Ok(match window {
+        None => None,
+        Some(AggregateWindow::Keyed { time: WindowTime::Unbounded, .. }) => None,
+        Some(AggregateWindow::Keyed { end, time: t }) => Some(aggregate::WindowSpec {
+            time: time(t),
+            bounds: aggregate::WindowBounds::Keyed { end_group: *end },
+            lateness_us: 0,
+        }),
+        Some(AggregateWindow::Fused(w)) => Some(aggregate::WindowSpec {
+            time: time(&w.time),
+            bounds: aggregate::WindowBounds::Sliced(sliced(w)?),
+            lateness_us: 0,
+        }),
+    })
+}
+
+fn sliced(w: &WindowAssign) -> Result<aggregate::SlicedWindows> {
+    Ok(aggregate::SlicedWindows {
+        windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,
+        time_column: (w.time != WindowTime::Processing).then_some(w.time_column),
+    })
+}
+
+fn call(c: &crate::plan::AggregateCall) -> aggregate::AggregateCall {
+    use aggregate::AggregateFunction as F;
+    let function = match c.function {
+        AggregateFunction::CountStar => F::CountStar,
+        AggregateFunction::Count => F::Count,
+        AggregateFunction::SumInt => F::SumInt,
+        AggregateFunction::SumBig => F::SumBig,
+        AggregateFunction::SumDecimal => F::SumDecimal,
+        AggregateFunction::SumFloat => F::SumFloat,
+        AggregateFunction::AvgInt => F::AvgInt,
+        AggregateFunction::AvgDecimal => F::AvgDecimal,
+        AggregateFunction::AvgFloat => F::AvgFloat,
+        AggregateFunction::Min => F::Min,
+        AggregateFunction::Max => F::Max,
+        AggregateFunction::BoolAnd => F::BoolAnd,
+        AggregateFunction::BoolOr => F::BoolOr,
+    };
+    aggregate::AggregateCall {
+        function,
+        argument: c.argument,
+        filter: c.filter,
+        distinct: c.distinct,
+        output: Arc::clone(&c.output),
+    }
+}
+
+/// The schema that a dataflow's last stage produces.
+pub fn output_schema(spec: &DataflowSpec) -> Option<SchemaRef> {
+    spec.stages.last().map(|s| Arc::clone(&s.output_schema))
+}

@@ -1,0 +1,151 @@
+//! `TUMBLE` and `HOP` in FROM: a relation planner that makes [`WindowNode`]s.
+//!
+//! Used by views and ad-hoc queries alike, so the same words mean the same windows. Sizes are
+//! intervals without months (a month has no fixed length). Errors: 22023 for a size or slide
+//! that does not fit, 0A000 for the windows that are not there yet, by name.
+
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
+use sqlparser::ast::{Expr as SqlExpr, TableFactor};
+use std::sync::Arc;
+
+use super::parser::{WindowCall, WindowFunction, window_call};
+use crate::error::{HwError, Result, sqlstate};
+use crate::plan::{WindowKind, WindowNode};
+
+/// Plans window table functions; leaves every other table factor alone.
+#[derive(Debug, Default)]
+pub struct WindowPlanner;
+
+impl RelationPlanner for WindowPlanner {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> datafusion::error::Result<RelationPlanning> {
+        let Some(call) = window_call(&relation)? else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let alias = call.alias.clone();
+        let plan = plan_call(call, context)?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+fn plan_call(
+    call: WindowCall,
+    context: &mut dyn RelationPlannerContext,
+) -> datafusion::error::Result<LogicalPlan> {
+    let kind = match call.kind {
+        WindowFunction::Tumble => WindowKind::Tumble,
+        WindowFunction::Hop => WindowKind::Hop,
+        other => return Err(not_yet(&other.to_string()).into()),
+    };
+    if let Some(name) = call.named.keys().find(|n| *n == "time_zone") {
+        return Err(HwError::unsupported(
+            format!("{name} of a window"),
+            "Windows are aligned to UTC; use offset => INTERVAL '…' for a fixed offset.",
+        )
+        .into());
+    }
+    let input = context.plan(call.input.clone())?;
+    let schema = Arc::clone(input.schema());
+    let time = context.sql_to_expr(call.time_column.clone(), &schema)?;
+    let mut sizes = Sizes { call: &call, position: 0 };
+    let (slide_us, size_us) = match kind {
+        WindowKind::Tumble => {
+            let size = sizes.next("size", context)?;
+            (size, size)
+        }
+        WindowKind::Hop => {
+            let slide = sizes.next("slide", context)?;
+            (slide, sizes.next("size", context)?)
+        }
+    };
+    let offset_us = sizes.optional("offset", context)?.unwrap_or(0);
+    check_sizes(kind, slide_us, size_us)?;
+    let node = WindowNode::try_new(kind, input, time, slide_us, size_us, offset_us)?;
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+}
+
+fn check_sizes(kind: WindowKind, slide_us: i64, size_us: i64) -> Result<()> {
+    let wrong = |m: &str, hint: &str| Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, m).with_hint(hint));
+    if size_us <= 0 || slide_us <= 0 {
+        return wrong("the size of a window must be positive", "Write for example INTERVAL '10 seconds'.");
+    }
+    if kind == WindowKind::Hop && slide_us > size_us {
+        return wrong(
+            "the slide of HOP is larger than its size",
+            "HOP(table, time, slide, size): the slide comes first and must not exceed the size, or rows would fall between windows.",
+        );
+    }
+    Ok(())
+}
+
+fn not_yet(name: &str) -> HwError {
+    HwError::unsupported(format!("{name} windows"), "Use TUMBLE or HOP.")
+}
+
+/// Positional and named interval arguments.
+struct Sizes<'a> {
+    call: &'a WindowCall,
+    position: usize,
+}
+
+impl Sizes<'_> {
+    fn next(&mut self, name: &str, context: &mut dyn RelationPlannerContext) -> datafusion::error::Result<i64> {
+        match self.optional(name, context)? {
+            Some(us) => Ok(us),
+            None => Err(HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing")).into()),
+        }
+    }
+
+    fn optional(
+        &mut self,
+        name: &str,
+        context: &mut dyn RelationPlannerContext,
+    ) -> datafusion::error::Result<Option<i64>> {
+        if let Some(e) = self.call.named.get(name) {
+            return interval_us(e, context).map(Some);
+        }
+        match self.call.args.get(self.position) {
+            Some(e) => {
+                self.position += 1;
+                interval_us(e, context).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// An interval literal in microseconds.
+fn interval_us(e: &SqlExpr, context: &mut dyn RelationPlannerContext) -> datafusion::error::Result<i64> {
+    let planned = context.sql_to_expr(e.clone(), &DFSchema::empty())?;
+    let wrong = |m: String| -> DataFusionError {
+        HwError::new(sqlstate::INVALID_PARAMETER_VALUE, m).with_hint("Write for example INTERVAL '10 seconds'.").into()
+    };
+    let value = match constant(&planned) {
+        Some(ScalarValue::IntervalMonthDayNano(Some(v))) => *v,
+        Some(ScalarValue::Utf8(Some(text))) => {
+            crate::types::text::parse_interval(text).map_err(|_| wrong(format!("{e} is not an interval")))?
+        }
+        _ => return Err(wrong(format!("{e} is not an interval literal"))),
+    };
+    if value.months != 0 {
+        return Err(wrong(format!("{e}: a window cannot be sized in months or years, which differ in length")));
+    }
+    Ok(value.days as i64 * 86_400_000_000 + value.nanoseconds / 1000)
+}
+
+fn constant(e: &Expr) -> Option<&ScalarValue> {
+    match e {
+        Expr::Literal(v, _) => Some(v),
+        Expr::Alias(a) => constant(&a.expr),
+        Expr::Cast(c) => constant(&c.expr),
+        _ => None,
+    }
+}
