@@ -4,3 +4,4 @@ pub mod exchange;
 pub mod graph;
 pub mod host;
 pub mod operator;
+pub mod operators;

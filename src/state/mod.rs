@@ -1,1 +1,7 @@
-//! (module opens with its contract)
+//! State structures of operators: rows kept in columnar chunks under stable ids.
+//!
+//! Nothing here knows SQL or epochs; operators own their state and drop it themselves.
+
+pub mod row_store;
+
+pub use row_store::{RowId, RowStore};

@@ -84,6 +84,14 @@ pub fn vnodes(columns: &[ArrayRef], rows: usize) -> Vec<u8> {
     states.into_iter().map(|s| (s.finish() % VNODES as u128) as u8).collect()
 }
 
+/// The fingerprint of a row extended by one more word, such as a window bound.
+#[inline(always)]
+pub fn extend_print(print: u128, word: u64) -> u128 {
+    let mut state = State((print >> 64) as u64, print as u64);
+    state.word(word);
+    state.finish()
+}
+
 fn hash_rows(columns: &[ArrayRef], rows: usize, seed: State) -> Vec<State> {
     let mut states = vec![seed; rows];
     for column in columns {

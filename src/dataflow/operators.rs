@@ -1,0 +1,23 @@
+//! The incremental operators: plain structs behind [`Operator`](super::operator::Operator).
+//!
+//! All of them take and give Z-sets in Arrow columns and are right for retractions. Rows are
+//! matched by 128-bit fingerprints (`types::hash`), so no row is ever encoded. Rows that
+//! cannot be used are data: [`errors::RowErrors`] and [`late::LateRows`].
+
+pub mod aggregate;
+pub mod errors;
+pub mod expressions;
+pub mod join;
+pub mod late;
+pub mod map;
+pub mod window_assign;
+
+pub use aggregate::{
+    AggregateCall, AggregateFunction, AggregateOperator, AggregateSpec, Emit, HopSpec, WindowBounds,
+    WindowSpec, WindowTime,
+};
+pub use errors::{RowError, RowErrors};
+pub use join::{JoinOperator, JoinSpec};
+pub use late::{LateReason, LateRow, LateRows};
+pub use map::{MapOperator, PassOperator};
+pub use window_assign::{WindowAssignOperator, WindowAssignSpec, Windows};

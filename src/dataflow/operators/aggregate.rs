@@ -1,0 +1,351 @@
+//! Incremental GROUP BY, with or without windows.
+//!
+//! Rows with weights in, one row a group out. Strategy by call, fixed at construction:
+//! counts, sums and averages add `weight × value`; `min`/`max` keep the best value over
+//! append-only input and an ordered multiset otherwise; DISTINCT keeps a multiset. At the
+//! end of an epoch the groups that changed emit their old row with −1 and their new row
+//! with +1, once, whatever happened inside the epoch.
+//!
+//! Windows come in two shapes. *Grouped*: the rows carry their window (from
+//! `window_assign`) and its end is one of the group columns. *Sliced*: rows carry a time;
+//! the epoch's rows are pre-aggregated by key and slice and each slice is merged into its
+//! windows, so a HOP costs one hash look-up a row. Output columns are then the group
+//! columns, `window_start`, `window_end`, optionally `window_time`, and the calls.
+//!
+//! A row is too late when the watermark before its epoch had passed the end of its window
+//! plus `lateness_us`. State of a window is dropped when the watermark passes that point;
+//! with [`Emit::OnClose`] its rows are emitted then, exactly once. Nothing scans all windows.
+
+mod accumulator;
+mod average;
+mod distinct;
+mod exact_float;
+mod extremum;
+mod float_sum;
+mod groups;
+mod sliced;
+mod sum;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+
+pub use self::average::average;
+use self::groups::{Emission, Groups, Located};
+use self::sliced::Slices;
+use super::errors::RowErrors;
+use super::expressions::batch_of;
+use super::late::{LateReason, LateRows, Refusal};
+use super::window_assign::{Windows, drop_null_times, timestamp_values, timestamps, window_time};
+use crate::dataflow::operator::{EpochContext, Operator, StateSize};
+use crate::error::{HwError, Result};
+use crate::types::hash::fingerprints;
+use crate::types::{ChangeBatch, EventTime, ProcTime, Weights};
+
+/// Aggregate functions; the planner chooses by argument type and casts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunction {
+    /// `count(*)` → int8.
+    CountStar,
+    /// `count(x)` → int8.
+    Count,
+    /// int2, int4 → int8; 22003 beyond it.
+    SumInt,
+    /// int8 → Decimal128(38, 0).
+    SumBig,
+    /// numeric → numeric of the output's precision and scale.
+    SumDecimal,
+    /// float4, float8 → the output's type; exact.
+    SumFloat,
+    /// int2, int4, int8 → numeric, PostgreSQL's scale, held at the output's.
+    AvgInt,
+    AvgDecimal,
+    /// float4, float8 → float8.
+    AvgFloat,
+    Min,
+    Max,
+    BoolAnd,
+    BoolOr,
+}
+
+/// One aggregate call of a SELECT list.
+#[derive(Clone, Debug)]
+pub struct AggregateCall {
+    pub function: AggregateFunction,
+    /// Input column; `None` for `count(*)`.
+    pub argument: Option<usize>,
+    /// Boolean input column; rows where it is not true are left out.
+    pub filter: Option<usize>,
+    pub distinct: bool,
+    pub output: FieldRef,
+}
+
+/// When rows are emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// Every epoch, what changed.
+    Changes,
+    /// Each window's rows once, when it closes. Needs windows.
+    OnClose,
+}
+
+/// What decides that a window is complete.
+#[derive(Clone, Debug)]
+pub enum WindowTime {
+    /// The smallest watermark of these dataflow inputs.
+    Event { inputs: Vec<usize> },
+    /// The epoch's `now`.
+    Processing,
+}
+
+/// A TUMBLE (`slide == size`) or HOP done inside the aggregate.
+#[derive(Clone, Debug)]
+pub struct HopSpec {
+    /// Timestamp column of the input; `None`: rows belong to the epoch's `now`.
+    pub time_column: Option<usize>,
+    pub windows: Windows,
+    /// Whether the output has `window_time` after `window_end`.
+    pub with_window_time: bool,
+}
+
+/// Where the windows of rows come from.
+#[derive(Clone, Debug)]
+pub enum WindowBounds {
+    /// Position within `group_columns` of the window's end.
+    Grouped { end_group: usize },
+    /// Rows are sliced here; `group_columns` are the other keys.
+    Sliced(HopSpec),
+}
+
+#[derive(Clone, Debug)]
+pub struct WindowSpec {
+    pub bounds: WindowBounds,
+    pub time: WindowTime,
+    /// How long after its end a window still takes rows, in microseconds.
+    pub lateness_us: i64,
+}
+
+/// What an [`AggregateOperator`] computes.
+#[derive(Clone)]
+pub struct AggregateSpec {
+    pub name: String,
+    pub input_schema: SchemaRef,
+    pub group_columns: Vec<usize>,
+    /// May be empty: SELECT DISTINCT.
+    pub calls: Vec<AggregateCall>,
+    /// Group columns, window bounds of sliced windows, then one column a call.
+    pub output_schema: SchemaRef,
+    pub window: Option<WindowSpec>,
+    pub emit: Emit,
+    pub input_append_only: bool,
+    /// Takes rows whose window was closed and rows without event time.
+    pub late: Arc<LateRows>,
+    /// Takes the keys of groups whose value has no representation (22003).
+    pub errors: Arc<RowErrors>,
+    /// No GROUP BY: one row exists even over empty input, from the first epoch on.
+    pub global: bool,
+    /// Whether this worker shows the row of a global aggregate (it owns vnode 0).
+    pub owner: bool,
+}
+
+/// Incremental aggregate of one worker.
+pub struct AggregateOperator {
+    spec: AggregateSpec,
+    groups: Groups,
+    slices: Option<Slices>,
+    located: Located,
+    /// W(E−1), or the last `now`, in microseconds.
+    watermark: i64,
+}
+
+impl AggregateOperator {
+    pub fn new(spec: AggregateSpec) -> Result<AggregateOperator> {
+        if spec.emit == Emit::OnClose && spec.window.is_none() {
+            return Err(HwError::internal("emission on close needs windows"));
+        }
+        let key_schema = Arc::new(spec.input_schema.project(&spec.group_columns)?);
+        let mut groups = Groups::new(key_schema.clone(), &spec.calls, spec.input_append_only)?;
+        let slices = match &spec.window {
+            Some(WindowSpec { bounds: WindowBounds::Sliced(hop), .. }) => {
+                let delta = Groups::new(key_schema.clone(), &spec.calls, spec.input_append_only)?;
+                Some(Slices::new(hop.clone(), delta))
+            }
+            _ => None,
+        };
+        if spec.global && spec.owner {
+            groups.add_permanent(fingerprints(&[], 1)[0], batch_of(&key_schema, Vec::new(), 1)?)?;
+        }
+        let watermark = EventTime::MIN.0;
+        Ok(AggregateOperator { spec, groups, slices, located: Located::default(), watermark })
+    }
+
+    fn lateness(&self) -> i64 {
+        self.spec.window.as_ref().map_or(0, |w| w.lateness_us)
+    }
+
+    /// Whether windows ending at `end` take no rows any more.
+    fn is_closed(&self, end: i64) -> bool {
+        end.saturating_add(self.lateness()) <= self.watermark
+    }
+
+    /// Applies rows that carry their group completely.
+    fn apply(&mut self, batch: &ChangeBatch, prints: &[u128], ends: Option<&[i64]>) -> Result<()> {
+        self.groups.locate(prints, batch.weights.as_slice(), &mut self.located);
+        let keys = key_rows(&batch.rows, &self.spec.group_columns, &self.located.new_rows)?;
+        self.groups.store_keys(&self.located, keys, ends)?;
+        self.groups.capture()?;
+        self.groups.update(batch, &self.located.slots)
+    }
+
+    fn push_grouped(&mut self, batch: ChangeBatch, end_column: usize) -> Result<()> {
+        let batch = drop_null_times(batch, end_column, &self.spec.late)?;
+        let batch = self.drop_late(batch, end_column)?;
+        let prints = self.prints(&batch);
+        let ends = timestamp_values(&batch, end_column)?.values().clone();
+        self.apply(&batch, &prints, Some(&ends))
+    }
+
+    fn prints(&self, batch: &ChangeBatch) -> Vec<u128> {
+        let keys: Vec<ArrayRef> =
+            self.spec.group_columns.iter().map(|c| batch.rows.column(*c).clone()).collect();
+        fingerprints(&keys, batch.len())
+    }
+
+    fn drop_late(&self, batch: ChangeBatch, end_column: usize) -> Result<ChangeBatch> {
+        let ends = timestamp_values(&batch, end_column)?.values();
+        let limit = ends.iter().copied().min().unwrap_or(i64::MAX);
+        if !self.is_closed(limit) {
+            return Ok(batch);
+        }
+        let kept: arrow::array::BooleanArray = ends.iter().map(|end| Some(!self.is_closed(*end))).collect();
+        let refusals: Vec<Refusal> = (0..batch.len())
+            .filter(|row| !kept.value(*row))
+            .map(|row| Refusal { row: row as u32, window_start: None, window_end: Some(ends[row]) })
+            .collect();
+        self.refuse(&batch, &refusals)?;
+        batch.filter(&kept)
+    }
+
+    fn refuse(&self, batch: &ChangeBatch, refusals: &[Refusal]) -> Result<()> {
+        let weight = |row: usize| batch.weights.get(row);
+        let watermark = EventTime(self.watermark);
+        self.spec.late.record(&batch.rows, refusals, weight, LateReason::WindowClosed, watermark)
+    }
+
+    /// Emits rows of groups: keys, window bounds where sliced, calls.
+    fn emit(&self, emission: Emission, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let rows = emission.slots.len();
+        if rows == 0 {
+            return Ok(());
+        }
+        let mut columns = self.groups.keys_of(&emission.slots)?.columns().to_vec();
+        if let Some(slices) = &self.slices {
+            let ends: Vec<i64> = emission.slots.iter().map(|s| self.groups.bound(*s)).collect();
+            let field = self.spec.output_schema.field(columns.len());
+            slices.push_bounds(ends, field.data_type(), &mut columns);
+        }
+        columns.extend(emission.values);
+        let rows = batch_of(&self.spec.output_schema, columns, rows)?;
+        let weights = emission.weights.map_or(Weights::One, |w| Weights::Each(Int64Array::from(w)));
+        out.push(ChangeBatch { rows, weights });
+        Ok(())
+    }
+
+    /// Takes the epoch's watermark, or clock, into effect.
+    fn advance(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let Some(window) = &self.spec.window else { return Ok(()) };
+        let reached = match &window.time {
+            WindowTime::Event { inputs } => cx.watermark(inputs).0,
+            WindowTime::Processing => cx.now.0,
+        };
+        self.watermark = self.watermark.max(reached);
+        let closed = self.groups.take_closed(window.lateness_us, self.watermark);
+        if closed.is_empty() {
+            return Ok(());
+        }
+        if self.spec.emit == Emit::OnClose {
+            self.emit(self.groups.final_rows(&closed, &self.spec.errors)?, out)?;
+        }
+        self.groups.release(&closed);
+        Ok(())
+    }
+}
+
+/// The key columns of some rows.
+fn key_rows(rows: &RecordBatch, columns: &[usize], picked: &[u32]) -> Result<RecordBatch> {
+    let keys = rows.project(columns)?;
+    if picked.len() == rows.num_rows() {
+        return Ok(keys);
+    }
+    let picked_array = arrow::array::UInt32Array::from(picked.to_vec());
+    let taken = keys
+        .columns()
+        .iter()
+        .map(|column| Ok(arrow::compute::take(column, &picked_array, None)?))
+        .collect::<Result<Vec<ArrayRef>>>()?;
+    batch_of(&keys.schema(), taken, picked.len())
+}
+
+impl Operator for AggregateOperator {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn push(&mut self, _input: usize, batch: ChangeBatch, _out: &mut Vec<ChangeBatch>) -> Result<()> {
+        match &self.spec.window {
+            None => {
+                let prints = self.prints(&batch);
+                self.apply(&batch, &prints, None)
+            }
+            Some(WindowSpec { bounds: WindowBounds::Grouped { end_group }, .. }) => {
+                let end_column = self.spec.group_columns[*end_group];
+                self.push_grouped(batch, end_column)
+            }
+            Some(WindowSpec { bounds: WindowBounds::Sliced(hop), .. }) => match hop.time_column {
+                Some(column) => self.push_sliced(batch, column),
+                None => {
+                    self.wait_for_now(batch);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        self.finish_slices(cx)?;
+        if self.spec.emit == Emit::Changes {
+            let changes = self.groups.take_changes(&self.spec.errors)?;
+            self.emit(changes, out)?;
+        }
+        self.groups.end_epoch();
+        self.advance(cx, out)?;
+        self.groups.compact()
+    }
+
+    fn next_timer(&self) -> Option<ProcTime> {
+        match &self.spec.window {
+            Some(WindowSpec { time: WindowTime::Processing, lateness_us, .. }) => {
+                self.groups.first_end().map(|end| ProcTime(end.saturating_add(*lateness_us)))
+            }
+            _ => None,
+        }
+    }
+
+    fn state_size(&self) -> StateSize {
+        StateSize { entries: self.groups.len(), bytes: self.groups.bytes() }
+    }
+}
+
+/// Bounds of windows as columns: start, end and, if asked for, `window_time`.
+fn window_columns(ends: Vec<i64>, hop: &HopSpec, data_type: &DataType, columns: &mut Vec<ArrayRef>) {
+    let size = hop.windows.size_us();
+    columns.push(timestamps(ends.iter().map(|e| e.saturating_sub(size)).collect(), data_type));
+    columns.push(timestamps(ends.clone(), data_type));
+    if hop.with_window_time {
+        columns.push(timestamps(ends.into_iter().map(window_time).collect(), data_type));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+//! `min` and `max`.
+//!
+//! Over append-only input a group keeps only its best value; otherwise an ordered multiset
+//! of its values: a small sorted vector that turns into a B-tree. Values are compared as
+//! order-preserving keys: 64-bit integers for numbers and times (floats in PostgreSQL's
+//! order: −0 = 0, NaN above all), 128 bits for numeric, pairs for intervals, bytes for text
+//! (the C collation), bytea and uuid.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::compute::cast;
+use arrow::datatypes::*;
+
+use super::accumulator::{Accumulator, Failures, Input, same};
+use crate::error::{HwError, Result};
+
+/// Entries up to which a multiset is a sorted vector.
+const SMALL_BAG: usize = 16;
+const NANOS_PER_DAY: i128 = 86_400_000_000_000;
+
+/// The accumulator of `min` or `max` over a column of `data_type`.
+pub fn extremum(max: bool, data_type: &DataType, append_only: bool) -> Result<Box<dyn Accumulator>> {
+    fn build<K: Key>(max: bool, data_type: &DataType, append_only: bool) -> Box<dyn Accumulator> {
+        if append_only {
+            Box::new(Best::<K> { states: Vec::new(), max, data_type: data_type.clone() })
+        } else {
+            Box::new(Bags::<K> { states: Vec::new(), entries: 0, max, data_type: data_type.clone() })
+        }
+    }
+    match data_type {
+        DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Date32
+        | DataType::Time64(TimeUnit::Microsecond)
+        | DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(build::<i64>(max, data_type, append_only)),
+        DataType::Decimal128(_, _) => Ok(build::<i128>(max, data_type, append_only)),
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            Ok(build::<(i128, i128)>(max, data_type, append_only))
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::FixedSizeBinary(_) => {
+            Ok(build::<Box<[u8]>>(max, data_type, append_only))
+        }
+        other => Err(HwError::unsupported(format!("min or max of {other}"), "Cast the argument to text.")),
+    }
+}
+
+/// An order-preserving form of the values of some Arrow types.
+trait Key: Ord + Clone + Send + 'static {
+    type Column;
+    /// Prepares a column for `get`.
+    fn column(array: &ArrayRef) -> Result<Self::Column>;
+    fn get(column: &Self::Column, row: usize) -> Self;
+    /// True when the value in `row` beats `best`.
+    fn beats(column: &Self::Column, row: usize, best: &Self, max: bool) -> bool;
+    fn array(values: Vec<Option<&Self>>, data_type: &DataType) -> Result<ArrayRef>;
+    fn heap_bytes() -> usize {
+        0
+    }
+}
+
+fn better<T: Ord + ?Sized>(value: &T, best: &T, max: bool) -> bool {
+    if max { value > best } else { value < best }
+}
+
+/// Doubles as integers in PostgreSQL's order; its own inverse on the other side.
+fn float_key(value: f64) -> i64 {
+    let value = if value.is_nan() { f64::NAN.abs() } else { value + 0.0 };
+    let bits = value.to_bits() as i64;
+    bits ^ ((bits >> 63) as u64 >> 1) as i64
+}
+
+fn float_of(key: i64) -> f64 {
+    f64::from_bits((key ^ ((key >> 63) as u64 >> 1) as i64) as u64)
+}
+
+macro_rules! primitive {
+    ($values:expr, $data_type:expr, $type:ty, |$v:ident| $convert:expr) => {
+        Arc::new(
+            PrimitiveArray::<$type>::from_iter($values.into_iter().map(|v| v.map(|$v| $convert)))
+                .with_data_type($data_type.clone()),
+        )
+    };
+}
+
+impl Key for i64 {
+    type Column = Vec<i64>;
+
+    fn column(array: &ArrayRef) -> Result<Vec<i64>> {
+        fn keys<T: ArrowPrimitiveType>(array: &ArrayRef, key: impl Fn(T::Native) -> i64) -> Vec<i64> {
+            array.as_primitive::<T>().values().iter().map(|v| key(*v)).collect()
+        }
+        Ok(match array.data_type() {
+            DataType::Int16 => keys::<Int16Type>(array, |v| v as i64),
+            DataType::Int32 => keys::<Int32Type>(array, |v| v as i64),
+            DataType::Int64 => keys::<Int64Type>(array, |v| v),
+            DataType::Float32 => keys::<Float32Type>(array, |v| float_key(v as f64)),
+            DataType::Float64 => keys::<Float64Type>(array, float_key),
+            DataType::Date32 => keys::<Date32Type>(array, |v| v as i64),
+            DataType::Time64(_) => keys::<Time64MicrosecondType>(array, |v| v),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => keys::<TimestampMicrosecondType>(array, |v| v),
+            other => return Err(HwError::internal(format!("{other} has no integer order"))),
+        })
+    }
+
+    fn get(column: &Vec<i64>, row: usize) -> i64 {
+        column[row]
+    }
+
+    fn beats(column: &Vec<i64>, row: usize, best: &i64, max: bool) -> bool {
+        better(&column[row], best, max)
+    }
+
+    fn array(values: Vec<Option<&i64>>, data_type: &DataType) -> Result<ArrayRef> {
+        Ok(match data_type {
+            DataType::Int16 => primitive!(values, data_type, Int16Type, |v| *v as i16),
+            DataType::Int32 => primitive!(values, data_type, Int32Type, |v| *v as i32),
+            DataType::Int64 => primitive!(values, data_type, Int64Type, |v| *v),
+            DataType::Float32 => primitive!(values, data_type, Float32Type, |v| float_of(*v) as f32),
+            DataType::Float64 => primitive!(values, data_type, Float64Type, |v| float_of(*v)),
+            DataType::Date32 => primitive!(values, data_type, Date32Type, |v| *v as i32),
+            DataType::Time64(_) => primitive!(values, data_type, Time64MicrosecondType, |v| *v),
+            _ => primitive!(values, data_type, TimestampMicrosecondType, |v| *v),
+        })
+    }
+}
+
+impl Key for i128 {
+    type Column = Decimal128Array;
+
+    fn column(array: &ArrayRef) -> Result<Decimal128Array> {
+        array.as_primitive_opt().cloned().ok_or_else(|| HwError::internal("the argument is not numeric"))
+    }
+
+    fn get(column: &Decimal128Array, row: usize) -> i128 {
+        column.value(row)
+    }
+
+    fn beats(column: &Decimal128Array, row: usize, best: &i128, max: bool) -> bool {
+        better(&column.value(row), best, max)
+    }
+
+    fn array(values: Vec<Option<&i128>>, data_type: &DataType) -> Result<ArrayRef> {
+        Ok(primitive!(values, data_type, Decimal128Type, |v| *v))
+    }
+}
+
+/// An interval as its length (a month is 30 days) and its fields, so that equally long
+/// intervals stay apart.
+impl Key for (i128, i128) {
+    type Column = IntervalMonthDayNanoArray;
+
+    fn column(array: &ArrayRef) -> Result<IntervalMonthDayNanoArray> {
+        array.as_primitive_opt().cloned().ok_or_else(|| HwError::internal("the argument is not an interval"))
+    }
+
+    fn get(column: &IntervalMonthDayNanoArray, row: usize) -> (i128, i128) {
+        let v = column.value(row);
+        let length = (v.months as i128 * 30 + v.days as i128) * NANOS_PER_DAY + v.nanoseconds as i128;
+        let fields = (v.months as i128) << 96 | (v.days as u32 as i128) << 64 | v.nanoseconds as u64 as i128;
+        (length, fields)
+    }
+
+    fn beats(column: &IntervalMonthDayNanoArray, row: usize, best: &(i128, i128), max: bool) -> bool {
+        better(&Self::get(column, row), best, max)
+    }
+
+    fn array(values: Vec<Option<&(i128, i128)>>, data_type: &DataType) -> Result<ArrayRef> {
+        Ok(primitive!(values, data_type, IntervalMonthDayNanoType, |v| IntervalMonthDayNano::new(
+            (v.1 >> 96) as i32,
+            (v.1 >> 64) as i32,
+            v.1 as i64
+        )))
+    }
+}
+
+impl Key for Box<[u8]> {
+    type Column = LargeBinaryArray;
+
+    fn column(array: &ArrayRef) -> Result<LargeBinaryArray> {
+        Ok(cast(array, &DataType::LargeBinary)?.as_binary::<i64>().clone())
+    }
+
+    fn get(column: &LargeBinaryArray, row: usize) -> Box<[u8]> {
+        column.value(row).into()
+    }
+
+    fn beats(column: &LargeBinaryArray, row: usize, best: &Box<[u8]>, max: bool) -> bool {
+        better(column.value(row), best, max)
+    }
+
+    fn array(values: Vec<Option<&Box<[u8]>>>, data_type: &DataType) -> Result<ArrayRef> {
+        let bytes = LargeBinaryArray::from_iter(values.into_iter().map(|v| v.map(|v| v.as_ref())));
+        Ok(cast(&bytes, data_type)?)
+    }
+
+    fn heap_bytes() -> usize {
+        24
+    }
+}
+
+/// Best value of append-only groups.
+struct Best<K> {
+    states: Vec<Option<K>>,
+    max: bool,
+    data_type: DataType,
+}
+
+impl<K: Key> Accumulator for Best<K> {
+    fn resize(&mut self, slots: usize) {
+        self.states.resize(slots, None);
+    }
+
+    fn update(&mut self, input: &Input<'_>) -> Result<()> {
+        let column = K::column(input.array()?)?;
+        let (states, max) = (&mut self.states, self.max);
+        input.each(|row, slot, _| {
+            let state = &mut states[slot];
+            if state.as_ref().is_none_or(|best| K::beats(&column, row, best, max)) {
+                *state = Some(K::get(&column, row));
+            }
+        });
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &dyn Accumulator, pairs: &[(u32, u32)]) {
+        let other = same::<Self>(other);
+        for (from, to) in pairs {
+            let Some(value) = &other.states[*from as usize] else { continue };
+            let state = &mut self.states[*to as usize];
+            if state.as_ref().is_none_or(|best| better(value, best, self.max)) {
+                *state = Some(value.clone());
+            }
+        }
+    }
+
+    fn values(&self, slots: &[u32], _failures: &mut Failures) -> Result<ArrayRef> {
+        K::array(slots.iter().map(|s| self.states[*s as usize].as_ref()).collect(), &self.data_type)
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        slots.iter().for_each(|s| self.states[*s as usize] = None);
+    }
+
+    fn bytes(&self) -> usize {
+        self.states.capacity() * size_of::<Option<K>>() + self.states.len() * K::heap_bytes()
+    }
+}
+
+/// An ordered multiset; weights are never 0 but may be negative inside an epoch.
+#[derive(Clone)]
+enum Bag<K> {
+    Small(Vec<(K, i64)>),
+    Large(BTreeMap<K, i64>),
+}
+
+impl<K: Ord + Clone> Bag<K> {
+    fn len(&self) -> usize {
+        match self {
+            Bag::Small(entries) => entries.len(),
+            Bag::Large(entries) => entries.len(),
+        }
+    }
+
+    fn add(&mut self, key: K, weight: i64) {
+        if weight == 0 {
+            return;
+        }
+        match self {
+            Bag::Small(entries) => match entries.binary_search_by(|(k, _)| k.cmp(&key)) {
+                Ok(at) => {
+                    entries[at].1 += weight;
+                    if entries[at].1 == 0 {
+                        entries.remove(at);
+                    }
+                }
+                Err(at) if entries.len() < SMALL_BAG => entries.insert(at, (key, weight)),
+                Err(_) => {
+                    let mut large: BTreeMap<K, i64> = std::mem::take(entries).into_iter().collect();
+                    large.insert(key, weight);
+                    *self = Bag::Large(large);
+                }
+            },
+            Bag::Large(entries) => {
+                use std::collections::btree_map::Entry;
+                match entries.entry(key) {
+                    Entry::Vacant(new) => drop(new.insert(weight)),
+                    Entry::Occupied(mut known) => {
+                        *known.get_mut() += weight;
+                        if *known.get() == 0 {
+                            known.remove();
+                        }
+                    }
+                }
+                if entries.is_empty() {
+                    *self = Bag::Small(Vec::new());
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, other: &Bag<K>) {
+        match other {
+            Bag::Small(entries) => entries.iter().for_each(|(k, w)| self.add(k.clone(), *w)),
+            Bag::Large(entries) => entries.iter().for_each(|(k, w)| self.add(k.clone(), *w)),
+        }
+    }
+
+    fn best(&self, max: bool) -> Option<&K> {
+        fn first<'a, K: 'a>(mut entries: impl Iterator<Item = (&'a K, &'a i64)>) -> Option<&'a K> {
+            entries.find(|(_, w)| **w > 0).map(|(k, _)| k)
+        }
+        match (self, max) {
+            (Bag::Small(entries), false) => first(entries.iter().map(|(k, w)| (k, w))),
+            (Bag::Small(entries), true) => first(entries.iter().rev().map(|(k, w)| (k, w))),
+            (Bag::Large(entries), false) => first(entries.iter()),
+            (Bag::Large(entries), true) => first(entries.iter().rev()),
+        }
+    }
+}
+
+/// Multisets of retracting groups.
+struct Bags<K> {
+    states: Vec<Bag<K>>,
+    entries: usize,
+    max: bool,
+    data_type: DataType,
+}
+
+impl<K: Key> Accumulator for Bags<K> {
+    fn resize(&mut self, slots: usize) {
+        self.states.resize(slots, Bag::Small(Vec::new()));
+    }
+
+    fn update(&mut self, input: &Input<'_>) -> Result<()> {
+        let column = K::column(input.array()?)?;
+        let (states, mut entries) = (&mut self.states, self.entries);
+        input.each(|row, slot, weight| {
+            let before = states[slot].len();
+            states[slot].add(K::get(&column, row), weight);
+            entries = entries + states[slot].len() - before;
+        });
+        self.entries = entries;
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &dyn Accumulator, pairs: &[(u32, u32)]) {
+        let other = same::<Self>(other);
+        for (from, to) in pairs {
+            let state = &mut self.states[*to as usize];
+            let before = state.len();
+            state.join(&other.states[*from as usize]);
+            self.entries = self.entries + state.len() - before;
+        }
+    }
+
+    fn values(&self, slots: &[u32], _failures: &mut Failures) -> Result<ArrayRef> {
+        K::array(slots.iter().map(|s| self.states[*s as usize].best(self.max)).collect(), &self.data_type)
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        for slot in slots {
+            let gone = std::mem::replace(&mut self.states[*slot as usize], Bag::Small(Vec::new()));
+            self.entries -= gone.len();
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let entry = size_of::<(K, i64)>() + K::heap_bytes();
+        self.states.capacity() * size_of::<Bag<K>>() + self.entries * entry
+    }
+}

@@ -1,0 +1,556 @@
+//! All groups of an aggregate: hash table, key rows and accumulator slots.
+//!
+//! A group is a slot number. The table maps a 32-bit tag of the group's 128-bit fingerprint
+//! to its slot; a slot's head (32 bytes, half a cache line) holds the fingerprint that
+//! confirms the match together with the weight and the epoch stamp that the same row needs
+//! next, so locating a row touches the table and one head. Keys are stored once, as Arrow
+//! rows. At the first touch of a shown group in an epoch its old values are captured in
+//! columns; `take_changes` compares them with the new ones in bulk. Invariants: a slot is
+//! in the table iff it is live; a freed slot's accumulators are empty.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::interleave;
+use arrow::compute::kernels::cmp::distinct;
+use arrow::datatypes::SchemaRef;
+use hashbrown::{HashMap, HashTable};
+
+use super::AggregateCall;
+use super::accumulator::{Accumulator, Failures, Input, accumulator};
+use crate::dataflow::operators::errors::RowErrors;
+use crate::error::{HwError, Result};
+use crate::state::{RowId, RowStore};
+use crate::types::ChangeBatch;
+
+#[derive(Clone, Copy)]
+struct Entry {
+    tag: u32,
+    slot: u32,
+}
+
+/// What readers of the output know of a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// The slot is free.
+    Free,
+    No,
+    Yes,
+    /// Its value cannot be represented: it is in the error relation.
+    Failed,
+}
+
+struct Head {
+    print: u128,
+    /// Sum of the weights of the group's rows; also `count(*)`.
+    weight: i64,
+    /// Stamp of the epoch that touched the group last.
+    touched: u32,
+    shown: Shown,
+}
+
+fn tag_of(print: u128) -> u32 {
+    (print >> 64) as u32
+}
+
+fn hash_of(tag: u32) -> u64 {
+    (tag as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The groups of a batch's rows.
+#[derive(Default)]
+pub struct Located {
+    /// Slot of each row.
+    pub slots: Vec<u32>,
+    /// Rows that made a new group.
+    pub new_rows: Vec<u32>,
+}
+
+/// Rows to emit: keys are looked up by slot.
+pub struct Emission {
+    pub slots: Vec<u32>,
+    /// `None` if all are 1.
+    pub weights: Option<Vec<i64>>,
+    /// One column a call.
+    pub values: Vec<ArrayRef>,
+}
+
+/// Groups touched in this epoch.
+#[derive(Default)]
+struct Touched {
+    /// Groups that were shown before, and their weights then.
+    shown: Vec<u32>,
+    old_weights: Vec<i64>,
+    /// Old values of `shown`, in pieces, for each call.
+    old_values: Vec<Vec<ArrayRef>>,
+    captured: usize,
+    /// Groups that were not shown before.
+    hidden: Vec<u32>,
+}
+
+/// The groups of one aggregate operator.
+pub struct Groups {
+    calls: Vec<AggregateCall>,
+    table: HashTable<Entry>,
+    heads: Vec<Head>,
+    key_ids: Vec<RowId>,
+    /// Window end (or slice start) of each slot, where there are windows.
+    bounds: Vec<i64>,
+    free: Vec<u32>,
+    keys: RowStore,
+    accumulators: Vec<Option<Box<dyn Accumulator>>>,
+    stamp: u32,
+    touched: Touched,
+    /// Slots by window end; may name slots that were freed since.
+    by_end: BTreeMap<i64, Vec<u32>>,
+    /// The one group of a global aggregate lives without rows.
+    keep_empty: bool,
+}
+
+impl Groups {
+    /// `key_schema` are the stored key columns.
+    pub fn new(key_schema: SchemaRef, calls: &[AggregateCall], append_only: bool) -> Result<Groups> {
+        let accumulators = calls.iter().map(|c| accumulator(c, append_only)).collect::<Result<_>>()?;
+        let touched = Touched { old_values: vec![Vec::new(); calls.len()], ..Touched::default() };
+        Ok(Groups {
+            calls: calls.to_vec(),
+            table: HashTable::new(),
+            heads: Vec::new(),
+            key_ids: Vec::new(),
+            bounds: Vec::new(),
+            free: Vec::new(),
+            keys: RowStore::new(key_schema),
+            accumulators,
+            stamp: 1,
+            touched,
+            by_end: BTreeMap::new(),
+            keep_empty: false,
+        })
+    }
+
+    /// Makes the group with fingerprint `print` exist for ever, with or without rows.
+    pub fn add_permanent(&mut self, print: u128, key: RecordBatch) -> Result<()> {
+        self.keep_empty = true;
+        let mut located = Located::default();
+        self.locate(&[print], Some(&[0]), &mut located);
+        self.store_keys(&located, key, None)
+    }
+
+    /// True if the slots of all calls can be merged.
+    pub fn mergeable(&self) -> bool {
+        self.accumulators.iter().flatten().all(|a| a.mergeable())
+    }
+
+    pub fn len(&self) -> usize {
+        self.heads.len() - self.free.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        let slot = size_of::<Head>() + size_of::<RowId>() + size_of::<i64>();
+        let accumulators: usize = self.accumulators.iter().flatten().map(|a| a.bytes()).sum();
+        self.heads.capacity() * slot
+            + self.table.capacity() * (size_of::<Entry>() + 1)
+            + self.keys.bytes()
+            + accumulators
+    }
+
+    pub fn weight(&self, slot: u32) -> i64 {
+        self.heads[slot as usize].weight
+    }
+
+    pub fn bound(&self, slot: u32) -> i64 {
+        self.bounds[slot as usize]
+    }
+
+    /// Key columns of `slots`.
+    pub fn keys_of(&self, slots: &[u32]) -> Result<RecordBatch> {
+        let ids: Vec<RowId> = slots.iter().map(|s| self.key_ids[*s as usize]).collect();
+        self.keys.gather(&ids, None)
+    }
+
+    /// Finds or makes the group of each fingerprint and adds the weight to it. The caller
+    /// must give the keys of new groups to `store_keys` next.
+    pub fn locate(&mut self, prints: &[u128], weights: Option<&[i64]>, located: &mut Located) {
+        located.slots.clear();
+        located.new_rows.clear();
+        located.slots.reserve(prints.len());
+        match weights {
+            None => prints.iter().enumerate().for_each(|(row, p)| self.locate_row(row, *p, 1, located)),
+            Some(weights) => {
+                let rows = prints.iter().zip(weights).enumerate();
+                rows.for_each(|(row, (p, w))| self.locate_row(row, *p, *w, located));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn locate_row(&mut self, row: usize, print: u128, weight: i64, located: &mut Located) {
+        let tag = tag_of(print);
+        let heads = &self.heads;
+        let found = self.table.find(hash_of(tag), |e| e.tag == tag && heads[e.slot as usize].print == print);
+        let slot = match found {
+            Some(entry) => entry.slot,
+            None => {
+                located.new_rows.push(row as u32);
+                self.insert(tag, print)
+            }
+        };
+        located.slots.push(slot);
+        let head = &mut self.heads[slot as usize];
+        if head.touched != self.stamp {
+            head.touched = self.stamp;
+            if head.shown == Shown::Yes {
+                self.touched.shown.push(slot);
+                self.touched.old_weights.push(head.weight);
+            } else {
+                self.touched.hidden.push(slot);
+            }
+        }
+        head.weight += weight;
+    }
+
+    #[cold]
+    fn insert(&mut self, tag: u32, print: u128) -> u32 {
+        let head = Head { print, weight: 0, touched: 0, shown: Shown::No };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.heads[slot as usize] = head;
+                slot
+            }
+            None => {
+                self.heads.push(head);
+                self.heads.len() as u32 - 1
+            }
+        };
+        self.table.insert_unique(hash_of(tag), Entry { tag, slot }, |e| hash_of(e.tag));
+        slot
+    }
+
+    /// Stores the keys of the new groups: one row of `keys` for each of `located.new_rows`.
+    /// `bounds`, by row, are window ends to be indexed for `take_closed`.
+    pub fn store_keys(&mut self, located: &Located, keys: RecordBatch, bounds: Option<&[i64]>) -> Result<()> {
+        let slots = self.heads.len();
+        if slots > self.key_ids.len() {
+            self.key_ids.resize(slots, 0);
+            self.bounds.resize(slots, 0);
+            self.accumulators.iter_mut().flatten().for_each(|a| a.resize(slots));
+        }
+        if located.new_rows.is_empty() {
+            return Ok(());
+        }
+        let first = self.keys.append(keys)?;
+        for (id, row) in (first..).zip(&located.new_rows) {
+            let slot = located.slots[*row as usize];
+            self.key_ids[slot as usize] = id;
+            if let Some(bounds) = bounds {
+                let end = bounds[*row as usize];
+                self.bounds[slot as usize] = end;
+                self.by_end.entry(end).or_default().push(slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the bound of new groups without indexing it.
+    pub fn set_bounds(&mut self, located: &Located, bounds: &[i64]) {
+        for row in &located.new_rows {
+            self.bounds[located.slots[*row as usize] as usize] = bounds[*row as usize];
+        }
+    }
+
+    /// Keeps the values that the groups touched since the last call had before.
+    pub fn capture(&mut self) -> Result<()> {
+        let fresh = &self.touched.shown[self.touched.captured..];
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        for (call, accumulator) in self.accumulators.iter().enumerate() {
+            if let Some(accumulator) = accumulator {
+                let values = accumulator.values(fresh, &mut Failures::new())?;
+                self.touched.old_values[call].push(values);
+            }
+        }
+        self.touched.captured = self.touched.shown.len();
+        Ok(())
+    }
+
+    /// Feeds the rows of `batch`, whose groups are `slots`, to the accumulators.
+    pub fn update(&mut self, batch: &ChangeBatch, slots: &[u32]) -> Result<()> {
+        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
+            let Some(accumulator) = accumulator else { continue };
+            let argument = call.argument.map(|c| batch.rows.column(c));
+            let selected = selection(call, &batch.rows);
+            accumulator.update(&Input {
+                slots,
+                argument,
+                weights: batch.weights.as_slice(),
+                selected: selected.as_ref(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Adds the accumulators of `other` to this one's, `(from, to)` by slot. Weights are
+    /// added by `locate`.
+    pub fn merge(&mut self, other: &Groups, pairs: &[(u32, u32)]) {
+        for (to, from) in self.accumulators.iter_mut().zip(&other.accumulators) {
+            if let (Some(to), Some(from)) = (to, from) {
+                to.merge(from.as_ref(), pairs);
+            }
+        }
+    }
+
+    /// The value of each call in `slots`.
+    fn values(&self, slots: &[u32], failures: &mut Failures) -> Result<Vec<ArrayRef>> {
+        let value = |accumulator: &Option<Box<dyn Accumulator>>| match accumulator {
+            Some(accumulator) => accumulator.values(slots, failures),
+            None => {
+                let weights = slots.iter().map(|s| self.weight(*s));
+                Ok(Arc::new(Int64Array::from_iter_values(weights)) as ArrayRef)
+            }
+        };
+        self.accumulators.iter().map(value).collect()
+    }
+
+    fn lives(&self, slot: u32) -> bool {
+        self.weight(slot) > 0 || self.keep_empty
+    }
+
+    /// The difference between what is shown and what the groups touched in this epoch hold
+    /// now, as −1 and +1 rows; afterwards the new values are shown. Groups whose value has
+    /// no representation go to `errors` instead, and leave it when they recover.
+    pub fn take_changes(&mut self, errors: &RowErrors) -> Result<Emission> {
+        let touched = std::mem::take(&mut self.touched);
+        let shown_before = touched.shown.len();
+        let mut slots = touched.shown;
+        slots.extend(touched.hidden.iter().filter(|s| self.lives(**s)));
+        let mut failures = Failures::new();
+        let new_values = self.values(&slots, &mut failures)?;
+        let old_values = self.old_values(touched.old_weights, touched.old_values)?;
+        let mut failed = vec![false; slots.len()];
+        failures.iter().for_each(|(position, _)| failed[*position] = true);
+        let same = unchanged(&old_values, &new_values, shown_before)?;
+        let mut picks: Vec<(usize, usize)> = Vec::with_capacity(slots.len());
+        let replaced = |i: usize, groups: &Groups| {
+            !same.as_ref().is_none_or(|s| s.value(i)) || failed[i] || !groups.lives(slots[i])
+        };
+        picks.extend((0..shown_before).filter(|i| replaced(*i, self)).map(|i| (0, i)));
+        let removed = picks.len();
+        for i in 0..slots.len() {
+            let appears = i >= shown_before || replaced(i, self);
+            if appears && !failed[i] && self.lives(slots[i]) {
+                picks.push((1, i));
+            }
+        }
+        let values = (0..self.calls.len()).map(|call| {
+            match old_values.get(call) {
+                Some(old) => Ok(interleave(&[old.as_ref(), new_values[call].as_ref()], &picks)?),
+                // Without old values every pick is of the new ones.
+                None => {
+                    let rows = UInt32Array::from_iter_values(picks.iter().map(|(_, i)| *i as u32));
+                    Ok(arrow::compute::take(&new_values[call], &rows, None)?)
+                }
+            }
+        });
+        let values = values.collect::<Result<_>>()?;
+        let weights = (removed > 0).then(|| {
+            let mut weights = vec![-1; removed];
+            weights.resize(picks.len(), 1);
+            weights
+        });
+        let emitted = picks.iter().map(|(_, i)| slots[*i]).collect();
+        self.report_failures(&slots, &touched.hidden, failures, errors)?;
+        for (slot, failed) in slots.iter().zip(failed) {
+            let lives = self.lives(*slot);
+            self.heads[*slot as usize].shown = match (failed, lives) {
+                (true, true) => Shown::Failed,
+                (false, true) => Shown::Yes,
+                (_, false) => Shown::No,
+            };
+        }
+        // Groups that were hidden and hold nothing need no row, only to be freed.
+        slots.extend(touched.hidden);
+        self.stash_touched(slots);
+        Ok(Emission { slots: emitted, weights, values })
+    }
+
+    /// Keeps the slots of the epoch until `end_epoch` frees the empty ones.
+    fn stash_touched(&mut self, slots: Vec<u32>) {
+        self.touched.hidden = slots;
+        self.touched.old_values = vec![Vec::new(); self.calls.len()];
+    }
+
+    /// Values that the shown groups had, as one column a call.
+    fn old_values(&self, weights: Vec<i64>, pieces: Vec<Vec<ArrayRef>>) -> Result<Vec<ArrayRef>> {
+        if weights.is_empty() {
+            return Ok(Vec::new());
+        }
+        let weights: ArrayRef = Arc::new(Int64Array::from(weights));
+        let column =
+            |(accumulator, pieces): (&Option<_>, Vec<ArrayRef>)| match (accumulator, pieces.as_slice()) {
+                (None, _) => Ok(weights.clone()),
+                (_, [only]) => Ok(only.clone()),
+                (_, many) => {
+                    let parts: Vec<&dyn Array> = many.iter().map(|a| a.as_ref()).collect();
+                    Ok(arrow::compute::concat(&parts)?)
+                }
+            };
+        self.accumulators.iter().zip(pieces).map(column).collect()
+    }
+
+    /// Moves groups into and out of the error relation: `failures` are positions in `slots`,
+    /// `hidden` the slots that may have failed before.
+    fn report_failures(
+        &self,
+        slots: &[u32],
+        hidden: &[u32],
+        failures: Failures,
+        errors: &RowErrors,
+    ) -> Result<()> {
+        let now: HashMap<u32, HwError> = failures.into_iter().map(|(i, e)| (slots[i], e)).collect();
+        let failed_before = |slot: &u32| self.heads[*slot as usize].shown == Shown::Failed;
+        for slot in hidden.iter().filter(|s| failed_before(s)) {
+            if !now.contains_key(slot) || !self.lives(*slot) {
+                errors.add(&self.keys_of(&[*slot])?, 0, -1, HwError::internal("the group has recovered"))?;
+            }
+        }
+        for (slot, report) in now {
+            if !failed_before(&slot) && self.lives(slot) {
+                errors.add(&self.keys_of(&[slot])?, 0, 1, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the epoch: groups without rows are freed and touches are forgotten.
+    pub fn end_epoch(&mut self) {
+        let mut empty = std::mem::take(&mut self.touched.hidden);
+        empty.append(&mut self.touched.shown);
+        empty.retain(|s| {
+            let head = &self.heads[*s as usize];
+            head.weight == 0 && head.shown != Shown::Free && !self.keep_empty
+        });
+        empty.sort_unstable();
+        empty.dedup();
+        self.release(&empty);
+        self.touched.old_weights.clear();
+        self.touched.captured = 0;
+        self.stamp = self.stamp.wrapping_add(1).max(1);
+    }
+
+    /// The groups of all windows with `end + lateness <= watermark`, each once.
+    pub fn take_closed(&mut self, lateness_us: i64, watermark: i64) -> Vec<u32> {
+        let mut closed = Vec::new();
+        while let Some(window) = self.by_end.first_entry() {
+            let end = *window.key();
+            if end.saturating_add(lateness_us) > watermark {
+                break;
+            }
+            let mut slots = window.remove();
+            slots.retain(|s| self.heads[*s as usize].shown != Shown::Free && self.bounds[*s as usize] == end);
+            slots.sort_unstable();
+            slots.dedup();
+            closed.append(&mut slots);
+        }
+        closed
+    }
+
+    /// The earliest window end that still has groups.
+    pub fn first_end(&self) -> Option<i64> {
+        self.by_end.first_key_value().map(|(end, _)| *end)
+    }
+
+    /// The rows of `slots` that hold something, each with weight 1.
+    pub fn final_rows(&self, slots: &[u32], errors: &RowErrors) -> Result<Emission> {
+        let mut live: Vec<u32> = slots.iter().copied().filter(|s| self.lives(*s)).collect();
+        let mut failures = Failures::new();
+        let mut values = self.values(&live, &mut failures)?;
+        if !failures.is_empty() {
+            let mut failed = vec![false; live.len()];
+            failures.iter().for_each(|(i, _)| failed[*i] = true);
+            self.report_failures(&live, &[], failures, errors)?;
+            live = live.into_iter().zip(failed).filter(|(_, failed)| !failed).map(|(s, _)| s).collect();
+            values = self.values(&live, &mut Failures::new())?;
+        }
+        Ok(Emission { slots: live, weights: None, values })
+    }
+
+    /// Frees groups and their state.
+    pub fn release(&mut self, slots: &[u32]) {
+        for slot in slots {
+            let head = &mut self.heads[*slot as usize];
+            head.shown = Shown::Free;
+            head.weight = 0;
+            let tag = tag_of(head.print);
+            if let Ok(entry) = self.table.find_entry(hash_of(tag), |e| e.slot == *slot) {
+                entry.remove();
+            }
+            self.keys.release(self.key_ids[*slot as usize]);
+        }
+        self.accumulators.iter_mut().flatten().for_each(|a| a.clear(slots));
+        self.free.extend_from_slice(slots);
+    }
+
+    /// Rewrites key rows when most of those held are dead.
+    pub fn compact(&mut self) -> Result<()> {
+        if !self.keys.wants_compaction() {
+            return Ok(());
+        }
+        let moved: HashMap<RowId, RowId> = self.keys.compact()?.into_iter().collect();
+        for (id, head) in self.key_ids.iter_mut().zip(&self.heads) {
+            if head.shown != Shown::Free
+                && let Some(new) = moved.get(id)
+            {
+                *id = *new;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all groups.
+    pub fn clear(&mut self) {
+        let live: Vec<u32> =
+            (0..self.heads.len() as u32).filter(|s| self.heads[*s as usize].shown != Shown::Free).collect();
+        self.accumulators.iter_mut().flatten().for_each(|a| a.clear(&live));
+        self.table.clear();
+        self.heads.clear();
+        self.free.clear();
+        self.keys.clear();
+        self.key_ids.clear();
+        self.bounds.clear();
+        self.by_end.clear();
+        self.touched.hidden.clear();
+    }
+}
+
+/// For each shown row, whether all its columns are as before; `None` without columns.
+fn unchanged(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> Result<Option<BooleanBuffer>> {
+    let mut same: Option<BooleanBuffer> = None;
+    for (old, new) in old.iter().zip(new) {
+        let new = new.slice(0, rows);
+        let different = distinct(&old, &new)?;
+        let column = !different.values();
+        same = Some(same.map_or(column.clone(), |s| &s & &column));
+    }
+    Ok(same)
+}
+
+/// Rows of a batch that a call takes; `None` if all.
+fn selection(call: &AggregateCall, rows: &RecordBatch) -> Option<BooleanBuffer> {
+    let with_nulls = |bits: BooleanBuffer, nulls: Option<&NullBuffer>| match nulls {
+        Some(nulls) => &bits & nulls.inner(),
+        None => bits,
+    };
+    let passed = call.filter.map(|column| {
+        let filter = rows.column(column).as_boolean();
+        with_nulls(filter.values().clone(), filter.nulls())
+    });
+    let nulls = call.argument.and_then(|c| rows.column(c).nulls()).filter(|n| n.null_count() > 0);
+    match (passed, nulls) {
+        (None, None) => None,
+        (Some(passed), nulls) => Some(with_nulls(passed, nulls)),
+        (None, Some(nulls)) => Some(nulls.inner().clone()),
+    }
+}

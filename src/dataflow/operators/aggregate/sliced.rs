@@ -1,0 +1,188 @@
+//! Windows inside the aggregate: pre-aggregation by slice.
+//!
+//! All times of a slice belong to the same windows (the slice width divides slide and
+//! size), so an epoch's rows are first aggregated by key and slice, and each touched slice
+//! is then merged once into each of its windows that is still open (Krishnamurthy et al.,
+//! "On-the-fly sharing for streamed aggregation", SIGMOD 2006). Calls that cannot be merged
+//! (DISTINCT) get their rows once per window instead. Groups of windows are keyed by the
+//! fingerprint of the keys extended by the window's end.
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::datatypes::DataType;
+
+use super::groups::{Groups, Located};
+use super::{AggregateOperator, HopSpec, key_rows, window_columns};
+use crate::dataflow::operator::EpochContext;
+use crate::dataflow::operators::late::Refusal;
+use crate::dataflow::operators::window_assign::{LastSlice, drop_null_times, timestamp_values};
+use crate::error::Result;
+use crate::types::ChangeBatch;
+use crate::types::hash::extend_print;
+
+/// Rows of the epoch on their way into windows.
+pub struct Slices {
+    hop: HopSpec,
+    /// This epoch's rows by key and slice; empty between epochs.
+    delta: Groups,
+    /// Fingerprint of the keys alone, by slot of `delta`.
+    key_prints: Vec<u128>,
+    located: Located,
+    /// Rows without time column, until `now` is known.
+    waiting: Vec<ChangeBatch>,
+}
+
+impl Slices {
+    pub fn new(hop: HopSpec, delta: Groups) -> Slices {
+        Slices { hop, delta, key_prints: Vec::new(), located: Located::default(), waiting: Vec::new() }
+    }
+
+    pub fn push_bounds(&self, ends: Vec<i64>, data_type: &DataType, columns: &mut Vec<ArrayRef>) {
+        window_columns(ends, &self.hop, data_type, columns);
+    }
+
+    /// Adds rows to the epoch's slices.
+    fn add(
+        &mut self,
+        batch: &ChangeBatch,
+        group_columns: &[usize],
+        prints: &[u128],
+        slices: &[i64],
+    ) -> Result<()> {
+        let with_slice: Vec<u128> =
+            prints.iter().zip(slices).map(|(p, slice)| extend_print(*p, *slice as u64)).collect();
+        self.delta.locate(&with_slice, batch.weights.as_slice(), &mut self.located);
+        let keys = key_rows(&batch.rows, group_columns, &self.located.new_rows)?;
+        self.delta.store_keys(&self.located, keys, None)?;
+        self.delta.set_bounds(&self.located, slices);
+        // Slots of a cleared table are handed out in order.
+        self.key_prints.extend(self.located.new_rows.iter().map(|row| prints[*row as usize]));
+        self.delta.update(batch, &self.located.slots)
+    }
+}
+
+/// The slices of an epoch, paired with the windows they belong to.
+#[derive(Default)]
+struct Pairs {
+    slots: Vec<u32>,
+    prints: Vec<u128>,
+    weights: Vec<i64>,
+    ends: Vec<i64>,
+}
+
+impl AggregateOperator {
+    /// Rows with event time.
+    pub(super) fn push_sliced(&mut self, batch: ChangeBatch, column: usize) -> Result<()> {
+        let Some(slices) = &self.slices else { return Ok(()) };
+        let windows = slices.hop.windows;
+        let batch = drop_null_times(batch, column, &self.spec.late)?;
+        let mut slice_of = LastSlice::new(&windows);
+        let times = timestamp_values(&batch, column)?.values();
+        let starts: Vec<i64> = times.iter().map(|t| slice_of.start_of(*t)).collect();
+        self.push_with_slices(batch, starts)
+    }
+
+    /// Rows that get the windows of the epoch's `now`.
+    pub(super) fn wait_for_now(&mut self, batch: ChangeBatch) {
+        if let Some(slices) = &mut self.slices {
+            slices.waiting.push(batch);
+        }
+    }
+
+    fn push_with_slices(&mut self, batch: ChangeBatch, starts: Vec<i64>) -> Result<()> {
+        let (batch, starts) = self.refuse_closed(batch, starts)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let prints = self.prints(&batch);
+        let Some(slices) = &mut self.slices else { return Ok(()) };
+        if slices.delta.mergeable() {
+            return slices.add(&batch, &self.spec.group_columns, &prints, &starts);
+        }
+        let windows = slices.hop.windows;
+        let (mut rows, mut ends, mut with_end) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, start) in starts.iter().enumerate() {
+            for end in windows.ends(*start).filter(|end| !self.is_closed(*end)) {
+                rows.push(row as u32);
+                ends.push(end);
+                with_end.push(extend_print(prints[row], end as u64));
+            }
+        }
+        self.apply(&batch.take(&UInt32Array::from(rows))?, &with_end, Some(&ends))
+    }
+
+    /// Records the closed windows that refuse rows and drops rows that no window takes.
+    fn refuse_closed(&self, batch: ChangeBatch, starts: Vec<i64>) -> Result<(ChangeBatch, Vec<i64>)> {
+        let Some(slices) = &self.slices else { return Ok((batch, starts)) };
+        let windows = slices.hop.windows;
+        let earliest = starts.iter().copied().min().unwrap_or(i64::MAX);
+        if batch.is_empty() || !self.is_closed(windows.first_end(earliest)) {
+            return Ok((batch, starts));
+        }
+        let (mut refusals, mut kept) = (Vec::new(), Vec::new());
+        for (row, start) in starts.iter().enumerate() {
+            let mut open = false;
+            for end in windows.ends(*start) {
+                if self.is_closed(end) {
+                    refusals.push(Refusal {
+                        row: row as u32,
+                        window_start: Some(end.saturating_sub(windows.size_us())),
+                        window_end: Some(end),
+                    });
+                } else {
+                    open = true;
+                }
+            }
+            if open {
+                kept.push(row as u32);
+            }
+        }
+        self.refuse(&batch, &refusals)?;
+        let starts = kept.iter().map(|row| starts[*row as usize]).collect();
+        Ok((batch.take(&UInt32Array::from(kept))?, starts))
+    }
+
+    /// Merges the epoch's slices into their open windows.
+    pub(super) fn finish_slices(&mut self, cx: &EpochContext) -> Result<()> {
+        let Some(slices) = &mut self.slices else { return Ok(()) };
+        let waiting = std::mem::take(&mut slices.waiting);
+        let now = slices.hop.windows.slice_of(cx.now.0);
+        for batch in waiting {
+            let rows = batch.len();
+            self.push_with_slices(batch, vec![now; rows])?;
+        }
+        let pairs = self.pair_slices();
+        let Some(slices) = &mut self.slices else { return Ok(()) };
+        if pairs.slots.is_empty() {
+            return Ok(());
+        }
+        self.groups.locate(&pairs.prints, Some(&pairs.weights), &mut self.located);
+        let new: Vec<u32> = self.located.new_rows.iter().map(|i| pairs.slots[*i as usize]).collect();
+        self.groups.store_keys(&self.located, slices.delta.keys_of(&new)?, Some(&pairs.ends))?;
+        self.groups.capture()?;
+        let merges: Vec<(u32, u32)> =
+            pairs.slots.iter().copied().zip(self.located.slots.iter().copied()).collect();
+        self.groups.merge(&slices.delta, &merges);
+        slices.delta.clear();
+        slices.key_prints.clear();
+        Ok(())
+    }
+
+    fn pair_slices(&self) -> Pairs {
+        let mut pairs = Pairs::default();
+        let Some(slices) = &self.slices else { return pairs };
+        for (slot, key_print) in slices.key_prints.iter().enumerate() {
+            let slot = slot as u32;
+            let weight = slices.delta.weight(slot);
+            for end in slices.hop.windows.ends(slices.delta.bound(slot)) {
+                if self.is_closed(end) {
+                    continue;
+                }
+                pairs.slots.push(slot);
+                pairs.prints.push(extend_print(*key_print, end as u64));
+                pairs.weights.push(weight);
+                pairs.ends.push(end);
+            }
+        }
+        pairs
+    }
+}

@@ -1,0 +1,229 @@
+//! Exact `sum` and `avg` of integers and decimals.
+//!
+//! State is the exact sum and the number of values, wider than any input: 128 bits hold
+//! 2^64 sums of bigint, 256 bits any sum of decimals. Range is checked only when a value is
+//! shown, so the order of changes inside an epoch cannot overflow.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt32Type, i256,
+};
+
+use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
+use super::average::average;
+use crate::error::{HwError, Result, sqlstate};
+
+/// A sum word: exact addition of weighted values.
+pub trait Sum: Copy + Default + Send + 'static {
+    fn add(&mut self, value: i128, weight: i64);
+    fn join(&mut self, other: Self);
+    fn wide(self) -> i256;
+}
+
+impl Sum for i128 {
+    #[inline(always)]
+    fn add(&mut self, value: i128, weight: i64) {
+        *self = self.wrapping_add(value.wrapping_mul(weight as i128));
+    }
+    #[inline(always)]
+    fn join(&mut self, other: Self) {
+        *self = self.wrapping_add(other);
+    }
+    fn wide(self) -> i256 {
+        i256::from_i128(self)
+    }
+}
+
+impl Sum for i256 {
+    #[inline(always)]
+    fn add(&mut self, value: i128, weight: i64) {
+        let term = match weight {
+            1 => i256::from_i128(value),
+            -1 => i256::from_i128(value).wrapping_neg(),
+            w => i256::from_i128(value).wrapping_mul(i256::from_i128(w as i128)),
+        };
+        *self = self.wrapping_add(term);
+    }
+    #[inline(always)]
+    fn join(&mut self, other: Self) {
+        *self = self.wrapping_add(other);
+    }
+    fn wide(self) -> i256 {
+        self
+    }
+}
+
+/// How the exact sum becomes the call's value.
+pub enum Finish {
+    /// int8, 22003 beyond it.
+    Int64,
+    /// The sum itself as numeric(precision, scale).
+    Decimal { precision: u8, scale: i8 },
+    /// PostgreSQL's numeric quotient as numeric(precision, scale).
+    Average { precision: u8, scale: i8 },
+}
+
+impl Finish {
+    pub fn sum(output: &DataType) -> Result<Finish> {
+        match output {
+            DataType::Int64 => Ok(Finish::Int64),
+            DataType::Decimal128(precision, scale) => {
+                Ok(Finish::Decimal { precision: *precision, scale: *scale })
+            }
+            other => Err(HwError::internal(format!("sum cannot give {other}"))),
+        }
+    }
+
+    pub fn average(output: &DataType) -> Result<Finish> {
+        match output {
+            DataType::Decimal128(precision, scale) if *scale >= 0 => {
+                Ok(Finish::Average { precision: *precision, scale: *scale })
+            }
+            other => Err(HwError::internal(format!("avg cannot give {other}"))),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct State<S> {
+    sum: S,
+    count: i64,
+}
+
+/// Exact sums with counts of the values, for `sum` and `avg`.
+pub struct ExactSum<S> {
+    states: Vec<State<S>>,
+    finish: Finish,
+    /// Decimals of the argument, known from the first batch.
+    scale: i8,
+}
+
+impl<S: Sum> ExactSum<S> {
+    pub fn new(finish: Finish) -> Self {
+        ExactSum { states: Vec::new(), finish, scale: 0 }
+    }
+
+    fn decimals<'a>(
+        &'a self,
+        slots: &'a [u32],
+        value: impl Fn(&State<S>) -> Option<i128> + 'a,
+        failures: &'a mut Failures,
+    ) -> impl Iterator<Item = Option<i128>> + 'a {
+        slots.iter().enumerate().map(move |(position, slot)| {
+            let state = &self.states[*slot as usize];
+            if state.count == 0 {
+                return None;
+            }
+            let value = value(state);
+            if value.is_none() {
+                let report = HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow");
+                failures.push((position, report));
+            }
+            value
+        })
+    }
+
+    fn big_ints(&self, slots: &[u32], failures: &mut Failures) -> ArrayRef {
+        let value = |(position, slot): (usize, &u32)| {
+            let state = &self.states[*slot as usize];
+            if state.count == 0 {
+                return None;
+            }
+            let value = state.sum.wide().to_i128().and_then(|v| i64::try_from(v).ok());
+            if value.is_none() {
+                let report = HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range");
+                failures.push((position, report));
+            }
+            value
+        };
+        Arc::new(Int64Array::from_iter(slots.iter().enumerate().map(value)))
+    }
+}
+
+macro_rules! add_ints {
+    ($input:expr, $states:expr, $array:expr, $type:ty) => {{
+        let values = $array.as_primitive::<$type>().values();
+        $input.each(|row, slot, weight| {
+            let state = &mut $states[slot];
+            state.sum.add(values[row] as i128, weight);
+            state.count += weight;
+        })
+    }};
+}
+
+impl<S: Sum> Accumulator for ExactSum<S> {
+    fn resize(&mut self, slots: usize) {
+        self.states.resize(slots, State::default());
+    }
+
+    fn update(&mut self, input: &Input<'_>) -> Result<()> {
+        let array = input.array()?;
+        let states = &mut self.states;
+        match array.data_type() {
+            DataType::Int8 => add_ints!(input, states, array, Int8Type),
+            DataType::Int16 => add_ints!(input, states, array, Int16Type),
+            DataType::Int32 => add_ints!(input, states, array, Int32Type),
+            DataType::Int64 => add_ints!(input, states, array, Int64Type),
+            DataType::UInt32 => add_ints!(input, states, array, UInt32Type),
+            DataType::Decimal128(_, scale) => {
+                self.scale = *scale;
+                add_ints!(input, states, array, Decimal128Type)
+            }
+            _ => return Err(wrong_type("sum", array)),
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &dyn Accumulator, pairs: &[(u32, u32)]) {
+        let other = same::<Self>(other);
+        self.scale = self.scale.max(other.scale);
+        for (from, to) in pairs {
+            let from = other.states[*from as usize];
+            let to = &mut self.states[*to as usize];
+            to.sum.join(from.sum);
+            to.count += from.count;
+        }
+    }
+
+    fn values(&self, slots: &[u32], failures: &mut Failures) -> Result<ArrayRef> {
+        let scale = self.scale;
+        let (values, precision, output_scale): (Decimal128Array, u8, i8) = match self.finish {
+            Finish::Int64 => return Ok(self.big_ints(slots, failures)),
+            Finish::Decimal { precision, scale: output_scale } => {
+                let limit = 10u128.pow(precision.min(38) as u32);
+                let value = |state: &State<S>| {
+                    let sum = rescale(state.sum.wide(), scale, output_scale)?;
+                    (sum.unsigned_abs() < limit).then_some(sum)
+                };
+                (self.decimals(slots, value, failures).collect(), precision, output_scale)
+            }
+            Finish::Average { precision, scale: output_scale } => {
+                let value = |state: &State<S>| {
+                    let scale = scale.max(0) as u32;
+                    average(state.sum.wide(), scale, scale, state.count, output_scale as u32)
+                };
+                (self.decimals(slots, value, failures).collect(), precision, output_scale)
+            }
+        };
+        Ok(Arc::new(values.with_precision_and_scale(precision, output_scale)?))
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        slots.iter().for_each(|s| self.states[*s as usize] = State::default());
+    }
+
+    fn bytes(&self) -> usize {
+        self.states.capacity() * size_of::<State<S>>()
+    }
+}
+
+/// `value` of scale `from` at the larger scale `to`.
+fn rescale(value: i256, from: i8, to: i8) -> Option<i128> {
+    if from == to {
+        return value.to_i128();
+    }
+    let factor = i256::from_i128(10).checked_pow((to - from).unsigned_abs() as u32)?;
+    if to > from { value.checked_mul(factor)?.to_i128() } else { value.checked_div(factor)?.to_i128() }
+}

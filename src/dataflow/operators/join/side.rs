@@ -1,0 +1,268 @@
+//! What one side of a join holds: rows by key, with weights.
+//!
+//! A key's fingerprint leads to a chain of nodes, one node a different row. Nodes are
+//! parallel vectors, rows are in a `RowStore`. On a retracting side a second table finds a
+//! node by the fingerprint of key and row, and chains link both ways, so a deletion is O(1)
+//! however long the chain. Weights are never 0, but may be negative inside an epoch when a
+//! deletion comes before its insertion. Invariant: a node is in its key's chain and, on a
+//! retracting side, in the row table, iff it is not free.
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::SchemaRef;
+use hashbrown::{HashMap, HashTable};
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::state::{RowId, RowStore};
+use crate::types::ChangeBatch;
+use crate::types::hash::{PrintHasher, extend_print, fingerprints};
+
+const NONE: u32 = u32::MAX;
+
+/// Pairs found: row of the arriving batch, stored row, product of weights.
+#[derive(Default)]
+pub struct Matches {
+    pub rows: Vec<u32>,
+    pub ids: Vec<RowId>,
+    pub weights: Vec<i64>,
+}
+
+impl Matches {
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.ids.clear();
+        self.weights.clear();
+    }
+}
+
+/// Rows of a batch that can match, reduced to the stored columns.
+pub struct Arrival {
+    pub rows: ChangeBatch,
+    pub key_prints: Vec<u128>,
+}
+
+/// A stored row in the chain of its key.
+#[derive(Clone, Copy)]
+struct Node {
+    id: RowId,
+    weight: i64,
+    next: u32,
+}
+
+/// What only retracting sides need of a node.
+#[derive(Clone, Copy)]
+struct Origin {
+    print: u128,
+    key: u128,
+    previous: u32,
+}
+
+/// One side of a join.
+pub struct Side {
+    keys: Vec<usize>,
+    columns: Vec<usize>,
+    all_columns: Vec<usize>,
+    store: RowStore,
+    /// First node of each key.
+    chains: HashMap<u128, u32, PrintHasher>,
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    /// Present on retracting sides: nodes by fingerprint of key and row.
+    by_row: Option<RowTable>,
+}
+
+#[derive(Default)]
+struct RowTable {
+    table: HashTable<u32>,
+    origins: Vec<Origin>,
+}
+
+impl Side {
+    /// `columns` of `schema` are stored.
+    pub fn new(schema: &SchemaRef, keys: Vec<usize>, columns: Vec<usize>, append_only: bool) -> Result<Side> {
+        let stored = Arc::new(schema.project(&columns)?);
+        Ok(Side {
+            keys,
+            all_columns: (0..columns.len()).collect(),
+            columns,
+            store: RowStore::new(stored),
+            chains: HashMap::default(),
+            nodes: Vec::new(),
+            free: Vec::new(),
+            by_row: (!append_only).then(RowTable::default),
+        })
+    }
+
+    /// Schema of the stored columns.
+    pub fn schema(&self) -> &SchemaRef {
+        self.store.schema()
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        let rows = self.by_row.as_ref();
+        let rows = rows.map_or(0, |r| r.origins.capacity() * size_of::<Origin>() + r.table.capacity() * 5);
+        self.store.bytes() + self.nodes.capacity() * size_of::<Node>() + self.chains.capacity() * 33 + rows
+    }
+
+    pub fn gather(&self, ids: &[RowId]) -> Result<Vec<ArrayRef>> {
+        self.store.gather_columns(ids, &self.all_columns)
+    }
+
+    /// The rows of `batch` whose keys are not NULL, with fingerprints of their keys.
+    pub fn admit(&self, batch: &ChangeBatch) -> Result<Option<Arrival>> {
+        let nulls = self.keys.iter().fold(None, |nulls, key| {
+            NullBuffer::union(nulls.as_ref(), batch.rows.column(*key).logical_nulls().as_ref())
+        });
+        let filtered = match nulls.filter(|n| n.null_count() > 0) {
+            Some(nulls) => batch.filter(&BooleanArray::new(nulls.into_inner(), None))?,
+            None => batch.clone(),
+        };
+        if filtered.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|k| filtered.rows.column(*k).clone()).collect();
+        let key_prints = fingerprints(&keys, filtered.len());
+        let rows = filtered.with_rows(filtered.rows.project(&self.columns)?);
+        Ok(Some(Arrival { rows, key_prints }))
+    }
+
+    /// The first node of a key's chain.
+    #[inline]
+    pub fn first(&self, key: u128) -> Option<u32> {
+        self.chains.get(&key).copied()
+    }
+
+    /// Adds the pair of `row` and `node`; returns the next node.
+    #[inline]
+    pub fn push_match(&self, node: u32, row: usize, weight: i64, matches: &mut Matches) -> Option<u32> {
+        let node = &self.nodes[node as usize];
+        matches.rows.push(row as u32);
+        matches.ids.push(node.id);
+        matches.weights.push(node.weight * weight);
+        (node.next != NONE).then_some(node.next)
+    }
+
+    /// Applies arrived rows to what this side holds.
+    pub fn store(&mut self, arrival: Arrival) -> Result<()> {
+        if self.by_row.is_none() {
+            let first = self.store.append(arrival.rows.rows.clone())?;
+            for (row, key) in arrival.key_prints.iter().enumerate() {
+                self.link(first + row as u64, arrival.rows.weights.get(row), *key, 0);
+            }
+            return Ok(());
+        }
+        self.store_changes(&arrival)
+    }
+
+    fn store_changes(&mut self, arrival: &Arrival) -> Result<()> {
+        let batch = &arrival.rows.rows;
+        let row_prints = fingerprints(batch.columns(), batch.num_rows());
+        let mut new: Vec<(u32, u32)> = Vec::new();
+        let mut emptied: Vec<u32> = Vec::new();
+        for (row, key) in arrival.key_prints.iter().enumerate() {
+            let print = extend_print(extend_print(row_prints[row], *key as u64), (*key >> 64) as u64);
+            let weight = arrival.rows.weights.get(row);
+            match self.find(print) {
+                Some(node) => {
+                    let node_ref = &mut self.nodes[node as usize];
+                    node_ref.weight += weight;
+                    if node_ref.weight == 0 {
+                        emptied.push(node);
+                    }
+                }
+                // The row id follows when the new rows are stored together.
+                None => new.push((row as u32, self.link(0, weight, *key, print))),
+            }
+        }
+        let rows = arrow::array::UInt32Array::from_iter_values(new.iter().map(|(row, _)| *row));
+        let columns = batch.columns().iter().map(|c| Ok(arrow::compute::take(c, &rows, None)?));
+        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+        let schema = self.store.schema().clone();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(new.len()));
+        let stored = arrow::array::RecordBatch::try_new_with_options(schema, columns, &options)?;
+        let first = self.store.append(stored)?;
+        for (id, (_, node)) in (first..).zip(&new) {
+            self.nodes[*node as usize].id = id;
+        }
+        emptied.sort_unstable();
+        emptied.dedup();
+        for node in emptied {
+            if self.nodes[node as usize].weight == 0 {
+                self.unlink(node);
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, print: u128) -> Option<u32> {
+        let rows = self.by_row.as_ref()?;
+        rows.table.find(print as u64, |node| rows.origins[*node as usize].print == print).copied()
+    }
+
+    /// Puts a new node at the head of its key's chain.
+    fn link(&mut self, id: RowId, weight: i64, key: u128, print: u128) -> u32 {
+        let index = self.free.pop().unwrap_or(self.nodes.len() as u32);
+        let head = self.chains.entry(key).or_insert(NONE);
+        let node = Node { id, weight, next: *head };
+        *head = index;
+        if index as usize == self.nodes.len() {
+            self.nodes.push(node);
+        } else {
+            self.nodes[index as usize] = node;
+        }
+        if let Some(rows) = &mut self.by_row {
+            let origin = Origin { print, key, previous: NONE };
+            if index as usize == rows.origins.len() {
+                rows.origins.push(origin);
+            } else {
+                rows.origins[index as usize] = origin;
+            }
+            if node.next != NONE {
+                rows.origins[node.next as usize].previous = index;
+            }
+            let origins = &rows.origins;
+            rows.table.insert_unique(print as u64, index, |n| origins[*n as usize].print as u64);
+        }
+        index
+    }
+
+    /// Takes a node of a retracting side out of its chain and frees it.
+    fn unlink(&mut self, index: u32) {
+        let Some(rows) = &mut self.by_row else { return };
+        let origin = rows.origins[index as usize];
+        let Node { id, next, .. } = self.nodes[index as usize];
+        if next != NONE {
+            rows.origins[next as usize].previous = origin.previous;
+        }
+        match (origin.previous, next) {
+            (NONE, NONE) => drop(self.chains.remove(&origin.key)),
+            (NONE, next) => drop(self.chains.insert(origin.key, next)),
+            (previous, next) => self.nodes[previous as usize].next = next,
+        }
+        if let Ok(entry) = rows.table.find_entry(origin.print as u64, |n| *n == index) {
+            entry.remove();
+        }
+        self.nodes[index as usize].weight = 0;
+        self.free.push(index);
+        self.store.release(id);
+    }
+
+    /// Rewrites stored rows when most of those held are dead.
+    pub fn compact(&mut self) -> Result<()> {
+        if !self.store.wants_compaction() {
+            return Ok(());
+        }
+        let moved: HashMap<RowId, RowId> = self.store.compact()?.into_iter().collect();
+        for node in self.nodes.iter_mut().filter(|n| n.weight != 0) {
+            if let Some(id) = moved.get(&node.id) {
+                node.id = *id;
+            }
+        }
+        Ok(())
+    }
+}

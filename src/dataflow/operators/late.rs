@@ -1,0 +1,117 @@
+//! Rows refused by time: the late relation of a view.
+//!
+//! A row that comes after its window was closed is not applied; it is counted here and kept
+//! in a bounded ring together with the window that refused it and the watermark that closed
+//! it. A HOP row is recorded once per refusing window. Rows without event time are recorded
+//! with their own reason. The newest `capacity` rows are kept; the counters are exact.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::types::EventTime;
+
+/// Why a row was not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateReason {
+    /// The window was closed before.
+    WindowClosed,
+    /// The event time is NULL, so the row belongs to no window.
+    NullTime,
+}
+
+/// A refused row with what refused it.
+#[derive(Clone, Debug)]
+pub struct LateRow {
+    /// Exactly one row, as it entered the operator.
+    pub row: RecordBatch,
+    pub weight: i64,
+    pub reason: LateReason,
+    /// Bounds of the refusing window in microseconds, where known.
+    pub window_start: Option<i64>,
+    pub window_end: Option<i64>,
+    /// The watermark the row was judged against.
+    pub watermark: EventTime,
+}
+
+/// One refusal of a row of a batch, for [`LateRows::record`].
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// Row of the batch.
+    pub row: u32,
+    pub window_start: Option<i64>,
+    pub window_end: Option<i64>,
+}
+
+/// Bounded ring of refused rows with exact counters.
+#[derive(Debug)]
+pub struct LateRows {
+    capacity: usize,
+    ring: Mutex<VecDeque<LateRow>>,
+    closed: AtomicU64,
+    null_times: AtomicU64,
+}
+
+impl LateRows {
+    /// Keeps the newest `capacity` rows.
+    pub fn new(capacity: usize) -> LateRows {
+        LateRows {
+            capacity,
+            ring: Mutex::new(VecDeque::new()),
+            closed: AtomicU64::new(0),
+            null_times: AtomicU64::new(0),
+        }
+    }
+
+    /// Records refusals of rows of `batch`; `weight_of` gives the weight of a row.
+    pub fn record(
+        &self,
+        batch: &RecordBatch,
+        refusals: &[Refusal],
+        weight_of: impl Fn(usize) -> i64,
+        reason: LateReason,
+        watermark: EventTime,
+    ) -> Result<()> {
+        let counter = match reason {
+            LateReason::WindowClosed => &self.closed,
+            LateReason::NullTime => &self.null_times,
+        };
+        counter.fetch_add(refusals.len() as u64, Ordering::Relaxed);
+        let kept = &refusals[refusals.len().saturating_sub(self.capacity)..];
+        let rows = take_record_batch(batch, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
+        let mut ring = self.ring.lock();
+        for (i, refusal) in kept.iter().enumerate() {
+            if ring.len() >= self.capacity {
+                ring.pop_front();
+            }
+            ring.push_back(LateRow {
+                row: rows.slice(i, 1),
+                weight: weight_of(refusal.row as usize),
+                reason,
+                window_start: refusal.window_start,
+                window_end: refusal.window_end,
+                watermark,
+            });
+        }
+        Ok(())
+    }
+
+    /// Refusals by closed windows since the start.
+    pub fn count(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Rows dropped because their event time was NULL, since the start.
+    pub fn null_time_count(&self) -> u64 {
+        self.null_times.load(Ordering::Relaxed)
+    }
+
+    /// The kept refusals, oldest first.
+    pub fn rows(&self) -> Vec<LateRow> {
+        self.ring.lock().iter().cloned().collect()
+    }
+}

@@ -1,0 +1,245 @@
+//! TUMBLE and HOP: which windows a time belongs to, and the operator that adds them to rows.
+//!
+//! Windows start at multiples of `slide` after the Unix epoch plus `offset` and are half
+//! open, `[start, end)`, in microseconds, before 1970 too. The operator repeats a row once
+//! per window and appends `window_start`, `window_end` and `window_time` (end − 1 ms) in
+//! the type of the time column. Rows whose time is NULL belong to no window and are recorded
+//! as such. In processing time the rows of an epoch all get the windows of its `now`, so
+//! they wait for the end of the epoch.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
+
+use super::expressions::batch_of;
+use super::late::{LateReason, LateRows, Refusal};
+use crate::dataflow::operator::{EpochContext, Operator, StateSize};
+use crate::error::{HwError, Result, sqlstate};
+use crate::types::{ChangeBatch, EventTime};
+
+/// `window_time` is this much before the end: the last millisecond of the window.
+const WINDOW_TIME_BEFORE_END_US: i64 = 1_000;
+
+/// The windows of a TUMBLE (`slide == size`) or HOP, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    slide_us: i64,
+    size_us: i64,
+    offset_us: i64,
+    slice_us: i64,
+}
+
+impl Windows {
+    /// 22023 unless `0 < slide <= size`.
+    pub fn new(slide_us: i64, size_us: i64, offset_us: i64) -> Result<Windows> {
+        if slide_us <= 0 || slide_us > size_us {
+            return Err(HwError::new(
+                sqlstate::INVALID_PARAMETER_VALUE,
+                "the slide of a window must be positive and not greater than its size",
+            ));
+        }
+        let (mut a, mut b) = (slide_us, size_us);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        Ok(Windows { slide_us, size_us, offset_us: offset_us.rem_euclid(slide_us), slice_us: a })
+    }
+
+    pub fn size_us(&self) -> i64 {
+        self.size_us
+    }
+
+    /// Width of the slices: all times of one slice belong to the same windows.
+    pub fn slice_us(&self) -> i64 {
+        self.slice_us
+    }
+
+    /// Start of the slice that holds `time`.
+    pub fn slice_of(&self, time: i64) -> i64 {
+        floor_to(time, self.slice_us, self.offset_us)
+    }
+
+    /// Start of the last window that holds `time`.
+    pub fn last_start(&self, time: i64) -> i64 {
+        floor_to(time, self.slide_us, self.offset_us)
+    }
+
+    /// Ends of the windows that hold `time`, latest first.
+    pub fn ends(&self, time: i64) -> impl Iterator<Item = i64> + use<> {
+        let (size, slide) = (self.size_us, self.slide_us);
+        std::iter::successors(Some(self.last_start(time).saturating_add(size)), move |end| {
+            end.checked_sub(slide)
+        })
+        .take_while(move |end| *end > time)
+    }
+
+    /// End of the earliest window that holds `time`.
+    pub fn first_end(&self, time: i64) -> i64 {
+        let past = self.last_start(time).saturating_add(self.size_us).saturating_sub(time);
+        time.saturating_add((past - 1).rem_euclid(self.slide_us) + 1)
+    }
+}
+
+fn floor_to(time: i64, width: i64, offset: i64) -> i64 {
+    let past = time.wrapping_sub(offset).rem_euclid(width);
+    time.saturating_sub(past)
+}
+
+/// An array of `values` in the timestamp type of `like`.
+pub fn timestamps(values: Vec<i64>, like: &DataType) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(values).with_data_type(like.clone()))
+}
+
+/// Times before `window_end` that stand for the window: `window_time`.
+pub fn window_time(end: i64) -> i64 {
+    end.saturating_sub(WINDOW_TIME_BEFORE_END_US)
+}
+
+/// What a [`WindowAssignOperator`] does.
+pub struct WindowAssignSpec {
+    pub name: String,
+    pub windows: Windows,
+    /// A timestamp column of the input; `None` for processing time.
+    pub time_column: Option<usize>,
+    /// The input's columns, then `window_start`, `window_end`, `window_time`, whose common
+    /// type decides timestamp or timestamptz.
+    pub output_schema: SchemaRef,
+    /// Takes rows without event time.
+    pub late: Arc<LateRows>,
+}
+
+/// Adds windows to rows.
+pub struct WindowAssignOperator {
+    spec: WindowAssignSpec,
+    bound_type: DataType,
+    /// Rows of this epoch that wait for `now`.
+    waiting: Vec<ChangeBatch>,
+}
+
+impl WindowAssignOperator {
+    pub fn new(spec: WindowAssignSpec) -> Result<WindowAssignOperator> {
+        let fields = spec.output_schema.fields();
+        let bound_type = match fields.last().map(|f| f.data_type()) {
+            Some(t @ DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _)) => t.clone(),
+            _ => return Err(HwError::internal("window bounds must be timestamps in microseconds")),
+        };
+        Ok(WindowAssignOperator { spec, bound_type, waiting: Vec::new() })
+    }
+
+    fn with_bounds(&self, batch: &ChangeBatch, ends: Vec<i64>) -> Result<ChangeBatch> {
+        let mut columns = batch.rows.columns().to_vec();
+        let size = self.spec.windows.size_us();
+        columns.push(timestamps(ends.iter().map(|e| e.saturating_sub(size)).collect(), &self.bound_type));
+        columns.push(timestamps(ends.clone(), &self.bound_type));
+        columns.push(timestamps(ends.into_iter().map(window_time).collect(), &self.bound_type));
+        Ok(batch.with_rows(batch_of(&self.spec.output_schema, columns, batch.len())?))
+    }
+
+    fn assign(&self, batch: ChangeBatch, column: usize) -> Result<ChangeBatch> {
+        let batch = drop_null_times(batch, column, &self.spec.late)?;
+        let times = timestamp_values(&batch, column)?;
+        let windows = &self.spec.windows;
+        if windows.slide_us == windows.size_us {
+            let mut assigned = LastSlice::new(windows);
+            let ends = times.values().iter().map(|t| assigned.start_of(*t).saturating_add(windows.size_us));
+            return self.with_bounds(&batch, ends.collect());
+        }
+        let copies = (windows.size_us / windows.slide_us + 1) as usize;
+        let mut rows = Vec::with_capacity(batch.len() * copies);
+        let mut ends = Vec::with_capacity(batch.len() * copies);
+        for (row, time) in times.values().iter().enumerate() {
+            for end in windows.ends(*time) {
+                rows.push(row as u32);
+                ends.push(end);
+            }
+        }
+        self.with_bounds(&batch.take(&UInt32Array::from(rows))?, ends)
+    }
+}
+
+/// Start of the slice of a time; consecutive times of one slice need no division.
+pub struct LastSlice {
+    windows: Windows,
+    start: i64,
+    end: i64,
+}
+
+impl LastSlice {
+    pub fn new(windows: &Windows) -> LastSlice {
+        LastSlice { windows: *windows, start: 0, end: i64::MIN }
+    }
+
+    #[inline]
+    pub fn start_of(&mut self, time: i64) -> i64 {
+        if time < self.start || time >= self.end {
+            self.start = self.windows.slice_of(time);
+            self.end = self.start.saturating_add(self.windows.slice_us);
+        }
+        self.start
+    }
+}
+
+/// The values of a timestamp column.
+pub fn timestamp_values(
+    batch: &ChangeBatch,
+    column: usize,
+) -> Result<&PrimitiveArray<TimestampMicrosecondType>> {
+    let array = batch.rows.column(column);
+    array
+        .as_primitive_opt()
+        .ok_or_else(|| HwError::internal("the time column is not a timestamp in microseconds"))
+}
+
+/// `batch` without the rows whose time is NULL, which are recorded in `late`.
+pub fn drop_null_times(batch: ChangeBatch, column: usize, late: &LateRows) -> Result<ChangeBatch> {
+    let times = batch.rows.column(column);
+    let Some(nulls) = times.logical_nulls().filter(|n| n.null_count() > 0) else { return Ok(batch) };
+    let refusals: Vec<Refusal> = (0..batch.len())
+        .filter(|row| nulls.is_null(*row))
+        .map(|row| Refusal { row: row as u32, window_start: None, window_end: None })
+        .collect();
+    let weight = |row: usize| batch.weights.get(row);
+    late.record(&batch.rows, &refusals, weight, LateReason::NullTime, EventTime::MIN)?;
+    batch.filter(&BooleanArray::new(nulls.into_inner(), None))
+}
+
+impl Operator for WindowAssignOperator {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn push(&mut self, _input: usize, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        match self.spec.time_column {
+            Some(column) => {
+                let assigned = self.assign(batch, column)?;
+                if !assigned.is_empty() {
+                    out.push(assigned);
+                }
+            }
+            None => self.waiting.push(batch),
+        }
+        Ok(())
+    }
+
+    fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        for batch in std::mem::take(&mut self.waiting) {
+            for end in self.spec.windows.ends(cx.now.0) {
+                out.push(self.with_bounds(&batch, vec![end; batch.len()])?);
+            }
+        }
+        Ok(())
+    }
+
+    fn state_size(&self) -> StateSize {
+        StateSize {
+            entries: self.waiting.iter().map(ChangeBatch::len).sum(),
+            bytes: self.waiting.iter().map(|b| b.rows.get_array_memory_size()).sum(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Rows of one schema in Arrow chunks, addressed by stable ids.
+//!
+//! `append` takes a batch and gives consecutive ids (chunk in the high, row in the low 32
+//! bits); `release` gives one row back; `gather` reads rows in any order. Small appends are
+//! concatenated to the last chunk, so single rows do not become single-row chunks. A chunk
+//! is dropped with its last live row; `compact` empties chunks that are mostly dead and
+//! reports the ids that moved. Invariants: an id is valid from `append` until `release` (or
+//! until `compact` reports it as moved); each id is released at most once.
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, interleave, take};
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashMap;
+
+use crate::error::Result;
+
+/// Address of a row in a [`RowStore`].
+pub type RowId = u64;
+
+/// Appends go to the last chunk while it has fewer rows than this.
+const OPEN_CHUNK_ROWS: usize = 4096;
+/// No chunk grows beyond this by concatenation.
+const MAX_CHUNK_ROWS: usize = 8192;
+/// Fewer dead rows than this are never worth a compaction.
+const MIN_DEAD_ROWS: usize = 65_536;
+
+struct Chunk {
+    rows: RecordBatch,
+    /// One bit a row, set while the row is live.
+    live_bits: Vec<u64>,
+    live: usize,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn new(rows: RecordBatch) -> Chunk {
+        let n = rows.num_rows();
+        let mut chunk = Chunk { rows, live_bits: Vec::new(), live: 0, bytes: 0 };
+        chunk.mark_live(0, n);
+        chunk
+    }
+
+    /// Marks the rows `from..to` live and re-measures the chunk.
+    fn mark_live(&mut self, from: usize, to: usize) {
+        self.live_bits.resize(to.div_ceil(64), 0);
+        for row in from..to {
+            self.live_bits[row / 64] |= 1 << (row % 64);
+        }
+        self.live += to - from;
+        self.bytes = self.rows.get_array_memory_size();
+    }
+
+    fn live_rows(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.rows.num_rows() as u32)
+            .filter(|row| self.live_bits[*row as usize / 64] >> (row % 64) & 1 == 1)
+    }
+}
+
+/// Rows in columnar chunks.
+pub struct RowStore {
+    schema: SchemaRef,
+    chunks: Vec<Option<Chunk>>,
+    free_chunks: Vec<u32>,
+    /// The chunk that small appends go to.
+    tail: Option<u32>,
+    live: usize,
+    dead: usize,
+    bytes: usize,
+}
+
+fn id(chunk: u32, row: usize) -> RowId {
+    (chunk as u64) << 32 | row as u64
+}
+
+fn chunk_of(id: RowId) -> u32 {
+    (id >> 32) as u32
+}
+
+fn row_of(id: RowId) -> u32 {
+    id as u32
+}
+
+impl RowStore {
+    pub fn new(schema: SchemaRef) -> RowStore {
+        RowStore {
+            schema,
+            chunks: Vec::new(),
+            free_chunks: Vec::new(),
+            tail: None,
+            live: 0,
+            dead: 0,
+            bytes: 0,
+        }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Number of live rows.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Bytes of Arrow buffers held, dead rows included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        *self = RowStore::new(self.schema.clone());
+    }
+
+    /// Stores the rows of `batch`, which has this store's schema, and returns the id of the
+    /// first; the ids of the others follow one by one. An empty batch stores nothing.
+    pub fn append(&mut self, batch: RecordBatch) -> Result<RowId> {
+        let added = batch.num_rows();
+        if added == 0 {
+            return Ok(0);
+        }
+        if let Some(tail) = self.tail
+            && let Some(chunk) = &mut self.chunks[tail as usize]
+        {
+            let had = chunk.rows.num_rows();
+            if had < OPEN_CHUNK_ROWS && had + added <= MAX_CHUNK_ROWS {
+                self.bytes -= chunk.bytes;
+                chunk.rows = concat_batches(&self.schema, [&chunk.rows, &batch])?;
+                chunk.mark_live(had, had + added);
+                self.bytes += chunk.bytes;
+                self.live += added;
+                return Ok(id(tail, had));
+            }
+        }
+        let index = self.free_chunks.pop().unwrap_or(self.chunks.len() as u32);
+        let chunk = Chunk::new(batch);
+        self.live += added;
+        self.bytes += chunk.bytes;
+        if index as usize == self.chunks.len() {
+            self.chunks.push(Some(chunk));
+        } else {
+            self.chunks[index as usize] = Some(chunk);
+        }
+        self.tail = Some(index);
+        Ok(id(index, 0))
+    }
+
+    /// Gives one row back. Releasing an id twice is an error of the caller.
+    pub fn release(&mut self, id: RowId) {
+        let (index, row) = (chunk_of(id), row_of(id) as usize);
+        let Some(chunk) = &mut self.chunks[index as usize] else {
+            debug_assert!(false, "row {id:#x} was released before");
+            return;
+        };
+        let bit = 1 << (row % 64);
+        debug_assert!(chunk.live_bits[row / 64] & bit != 0, "row {id:#x} was released before");
+        chunk.live_bits[row / 64] &= !bit;
+        chunk.live -= 1;
+        self.live -= 1;
+        self.dead += 1;
+        if chunk.live == 0 {
+            self.drop_chunk(index);
+        }
+    }
+
+    fn drop_chunk(&mut self, index: u32) {
+        if let Some(chunk) = self.chunks[index as usize].take() {
+            self.bytes -= chunk.bytes;
+            self.dead -= chunk.rows.num_rows() - chunk.live;
+            self.live -= chunk.live;
+            self.free_chunks.push(index);
+            if self.tail == Some(index) {
+                self.tail = None;
+            }
+        }
+    }
+
+    /// The rows of `ids`, in that order, with the columns of `projection` (all if `None`).
+    pub fn gather(&self, ids: &[RowId], projection: Option<&[usize]>) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(ids.len()));
+        let (schema, columns) = match projection {
+            Some(p) => (std::sync::Arc::new(self.schema.project(p)?), self.gather_columns(ids, p)?),
+            None => {
+                let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+                (self.schema.clone(), self.gather_columns(ids, &all)?)
+            }
+        };
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    }
+
+    /// Like [`gather`](Self::gather), without the schema.
+    pub fn gather_columns(&self, ids: &[RowId], projection: &[usize]) -> Result<Vec<ArrayRef>> {
+        let Some(first) = ids.first() else {
+            let fields = self.schema.fields();
+            return Ok(projection
+                .iter()
+                .map(|c| arrow::array::new_empty_array(fields[*c].data_type()))
+                .collect());
+        };
+        if projection.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunk = chunk_of(*first);
+        if ids.iter().all(|id| chunk_of(*id) == chunk) {
+            return self.gather_from_chunk(chunk, ids, projection);
+        }
+        self.gather_from_many(ids, projection)
+    }
+
+    fn gather_from_chunk(&self, chunk: u32, ids: &[RowId], projection: &[usize]) -> Result<Vec<ArrayRef>> {
+        let rows = &self.chunk(chunk).rows;
+        let start = row_of(ids[0]) as usize;
+        if ids.windows(2).all(|pair| pair[1] == pair[0] + 1) {
+            return Ok(projection.iter().map(|c| rows.column(*c).slice(start, ids.len())).collect());
+        }
+        let indices = UInt32Array::from_iter_values(ids.iter().map(|id| row_of(*id)));
+        projection.iter().map(|c| Ok(take(rows.column(*c), &indices, None)?)).collect()
+    }
+
+    fn gather_from_many(&self, ids: &[RowId], projection: &[usize]) -> Result<Vec<ArrayRef>> {
+        let mut positions: HashMap<u32, usize> = HashMap::new();
+        let mut used: Vec<u32> = Vec::new();
+        let mut indices = Vec::with_capacity(ids.len());
+        let (mut last, mut position) = (u32::MAX, 0);
+        for id in ids {
+            let chunk = chunk_of(*id);
+            if chunk != last || used.is_empty() {
+                position = *positions.entry(chunk).or_insert_with(|| {
+                    used.push(chunk);
+                    used.len() - 1
+                });
+                last = chunk;
+            }
+            indices.push((position, row_of(*id) as usize));
+        }
+        let chunks: Vec<&RecordBatch> = used.iter().map(|c| &self.chunk(*c).rows).collect();
+        let gather = |column: &usize| {
+            let arrays: Vec<&dyn arrow::array::Array> =
+                chunks.iter().map(|rows| rows.column(*column).as_ref()).collect();
+            Ok(interleave(&arrays, &indices)?)
+        };
+        projection.iter().map(gather).collect()
+    }
+
+    fn chunk(&self, index: u32) -> &Chunk {
+        self.chunks[index as usize].as_ref().expect("a live id names a live chunk")
+    }
+
+    /// True when a compaction would free more than half of the rows held.
+    pub fn wants_compaction(&self) -> bool {
+        self.dead > MIN_DEAD_ROWS && self.dead > self.live
+    }
+
+    /// Moves the live rows out of chunks that are more than half dead. Returns `(old, new)`
+    /// ids of the moved rows; the old ones are no longer valid.
+    pub fn compact(&mut self) -> Result<Vec<(RowId, RowId)>> {
+        let victims: Vec<u32> = (0..self.chunks.len() as u32)
+            .filter(|index| {
+                self.chunks[*index as usize].as_ref().is_some_and(|c| c.live * 2 < c.rows.num_rows())
+            })
+            .collect();
+        let mut moved = Vec::new();
+        self.tail = self.tail.filter(|tail| !victims.contains(tail));
+        for index in victims {
+            let chunk = self.chunk(index);
+            let rows = UInt32Array::from_iter_values(chunk.live_rows());
+            let batch = arrow::compute::take_record_batch(&chunk.rows, &rows)?;
+            let first = self.append(batch)?;
+            moved.extend(rows.values().iter().zip(first..).map(|(row, new)| (id(index, *row as usize), new)));
+            self.drop_chunk(index);
+        }
+        Ok(moved)
+    }
+}
+
+#[cfg(test)]
+mod tests;
