@@ -1,1 +1,13 @@
-//! (module opens with its contract)
+//! SQL text in, statements out: the grammar of Headwater on top of sqlparser.
+//!
+//! `parser` turns text into the statements of `ast`; nothing here knows objects or types.
+//! Statements carry their source text, so that definitions are kept as the user wrote them.
+//! Syntax errors are 42601 with a position in the text that was submitted.
+
+pub mod ast;
+pub mod parser;
+pub mod suggest;
+
+pub use ast::{Statement, StatementKind};
+pub use parser::parse_sql;
+pub use suggest::did_you_mean;

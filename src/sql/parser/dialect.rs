@@ -1,0 +1,292 @@
+//! The dialect: PostgreSQL's, with our clauses told apart from aliases.
+//!
+//! `EMIT`, `ALLOWED LATENESS`, `DISCARDING`, `ACCUMULATING` and `LATE DATA` after a query
+//! are clauses, not aliases; they are words of no reserved list, so each is recognised by
+//! what follows it. Inside the arguments of a window function, `TABLE t` names a relation
+//! and `t PARTITION BY k` is an operator, kept as a call of [`PARTITION_BY`].
+
+use std::any::TypeId;
+use std::cell::Cell;
+
+use sqlparser::ast as sql;
+use sqlparser::ast::Expr;
+use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+/// Name of the internal function that stands for `input PARTITION BY key`.
+pub(super) const PARTITION_BY: &str = "__partition_by";
+/// Tighter than any operator except the casts and the period.
+const PARTITION_BY_PRECEDENCE: u8 = 135;
+
+/// Words that begin an emit clause, with the words of which one must follow (or none).
+const CLAUSES: [(&str, &[&str]); 5] = [
+    ("EMIT", &["CHANGES", "FINAL", "EARLY", "LATE", "WHEN", "ON"]),
+    ("ALLOWED", &["LATENESS"]),
+    ("LATE", &["DATA"]),
+    ("DISCARDING", &[]),
+    ("ACCUMULATING", &[]),
+];
+
+/// One per parse: it remembers where the parser is.
+#[derive(Debug, Default)]
+pub struct HeadwaterDialect {
+    base: PostgreSqlDialect,
+    /// The text has `SYSTEM_TIME` in it. Otherwise `at` and `changes` are usual aliases.
+    versioned: Cell<bool>,
+    /// Inside a column definition, `DEFAULT 0 NOT NULL` is not `0 IS NOT NULL`.
+    in_column_definition: Cell<bool>,
+}
+
+impl HeadwaterDialect {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Prepares for a text. `WITH (` never belongs to a table here, as it would for SQL
+    /// Server's hints, so there the word is made no keyword for sqlparser.
+    pub(super) fn set_tokens(&self, tokens: &mut [TokenWithSpan]) {
+        self.versioned.set(tokens.iter().any(|t| is_word(&t.token, "SYSTEM_TIME")));
+        let mut with: Option<usize> = None;
+        for i in 0..tokens.len() {
+            match (&tokens[i].token, with) {
+                (Token::Whitespace(_), _) => {}
+                (Token::LParen, Some(at)) => {
+                    if let Token::Word(word) = &mut tokens[at].token {
+                        word.keyword = Keyword::NoKeyword;
+                    }
+                    with = None;
+                }
+                (token, _) => with = is_word(token, "WITH").then_some(i),
+            }
+        }
+    }
+
+    pub(super) fn set_in_column_definition(&self, inside: bool) {
+        self.in_column_definition.set(inside);
+    }
+}
+
+/// An unquoted word, without regard to case.
+pub(super) fn is_word(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+/// Whether an emit clause begins with `first` followed by the parser's next tokens.
+pub(super) fn begins_emit(first: &Token, parser: &Parser<'_>) -> bool {
+    begins_emit_at(first, parser, 0)
+}
+
+fn begins_emit_at(first: &Token, parser: &Parser<'_>, next: usize) -> bool {
+    CLAUSES.iter().any(|(word, follow)| {
+        if !is_word(first, word) {
+            return false;
+        }
+        let second = &parser.peek_nth_token_ref(next).token;
+        if *word == "EMIT" && is_word(second, "ON") {
+            let third = &parser.peek_nth_token_ref(next + 1).token;
+            return ["UPDATE", "WINDOW", "TIME"].iter().any(|w| is_word(third, w));
+        }
+        follow.is_empty() || follow.iter().any(|w| is_word(second, w))
+    })
+}
+
+/// Whether the parser's next tokens begin an emit clause.
+pub(super) fn at_emit(parser: &Parser<'_>) -> bool {
+    begins_emit_at(&parser.peek_token_ref().token, parser, 1)
+}
+
+fn partition_by_follows(parser: &Parser<'_>) -> bool {
+    is_word(&parser.peek_token_ref().token, "PARTITION") && is_word(&parser.peek_nth_token_ref(1).token, "BY")
+}
+
+impl Dialect for HeadwaterDialect {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<PostgreSqlDialect>()
+    }
+
+    fn is_select_item_alias(&self, explicit: bool, kw: &Keyword, parser: &mut Parser) -> bool {
+        let current = &parser.get_current_token().token;
+        explicit
+            || *kw == Keyword::VIEW
+            || (!begins_emit(current, parser) && !is_word(current, "WITH") && self.base.is_column_alias(kw, parser))
+    }
+
+    fn is_table_factor_alias(&self, explicit: bool, kw: &Keyword, parser: &mut Parser) -> bool {
+        if explicit {
+            return true;
+        }
+        let current = &parser.get_current_token().token;
+        if begins_emit(current, parser) || is_word(current, "WITH") {
+            return false;
+        }
+        *kw == Keyword::VIEW || self.base.is_table_alias(kw, parser)
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let next = &parser.peek_token_ref().token;
+        if !is_word(next, "TABLE")
+            || !matches!(parser.peek_nth_token_ref(1).token, Token::Word(_) | Token::LParen)
+        {
+            return None;
+        }
+        parser.advance_token();
+        Some(parser.parse_prefix())
+    }
+
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        if partition_by_follows(parser) {
+            return Some(Ok(PARTITION_BY_PRECEDENCE));
+        }
+        if self.in_column_definition.get()
+            && is_word(&parser.peek_token_ref().token, "NOT")
+            && is_word(&parser.peek_nth_token_ref(1).token, "NULL")
+        {
+            return Some(Ok(self.prec_unknown()));
+        }
+        self.base.get_next_precedence(parser)
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        if !partition_by_follows(parser) {
+            return None;
+        }
+        parser.advance_token();
+        parser.advance_token();
+        Some(parser.parse_expr().map(|key| partitioned(expr.clone(), key)))
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        self.versioned.get()
+    }
+
+    /// `f(f(f(…)))` would otherwise be parsed twice at each level.
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        false
+    }
+
+    fn supports_named_fn_args_with_assignment_operator(&self) -> bool {
+        true
+    }
+
+    fn prec_value(&self, prec: Precedence) -> u8 {
+        self.base.prec_value(prec)
+    }
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        self.base.identifier_quote_style(identifier)
+    }
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        self.base.is_delimited_identifier_start(ch)
+    }
+    fn is_identifier_start(&self, ch: char) -> bool {
+        self.base.is_identifier_start(ch)
+    }
+    fn is_identifier_part(&self, ch: char) -> bool {
+        self.base.is_identifier_part(ch)
+    }
+    fn is_reserved_for_identifier(&self, kw: Keyword) -> bool {
+        self.base.is_reserved_for_identifier(kw)
+    }
+    fn is_custom_operator_part(&self, ch: char) -> bool {
+        self.base.is_custom_operator_part(ch)
+    }
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
+    }
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+    fn allow_extract_single_quotes(&self) -> bool {
+        true
+    }
+    fn supports_create_index_with_clause(&self) -> bool {
+        true
+    }
+    fn supports_factorial_operator(&self) -> bool {
+        true
+    }
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+    fn supports_named_fn_args_with_colon_operator(&self) -> bool {
+        true
+    }
+    fn supports_empty_projections(&self) -> bool {
+        true
+    }
+    fn supports_nested_comments(&self) -> bool {
+        true
+    }
+    fn supports_string_escape_constant(&self) -> bool {
+        true
+    }
+    fn supports_string_literal_concatenation_with_newline(&self) -> bool {
+        true
+    }
+    fn supports_numeric_literal_underscores(&self) -> bool {
+        true
+    }
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        true
+    }
+    fn supports_geometric_types(&self) -> bool {
+        true
+    }
+    fn supports_notnull_operator(&self) -> bool {
+        true
+    }
+    fn supports_interval_options(&self) -> bool {
+        true
+    }
+    fn supports_insert_table_alias(&self) -> bool {
+        true
+    }
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+    fn supports_xml_expressions(&self) -> bool {
+        true
+    }
+    fn supports_comment_optimizer_hint(&self) -> bool {
+        true
+    }
+}
+
+/// `input PARTITION BY key` as an expression; several keys come as a tuple.
+fn partitioned(input: Expr, key: Expr) -> Expr {
+    let keys = match key {
+        Expr::Tuple(keys) => keys,
+        Expr::Nested(key) => vec![*key],
+        key => vec![key],
+    };
+    let args = std::iter::once(input)
+        .chain(keys)
+        .map(|e| sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(e)))
+        .collect();
+    Expr::Function(sql::Function {
+        name: sql::ObjectName::from(vec![sql::Ident::new(PARTITION_BY)]),
+        uses_odbc_syntax: false,
+        parameters: sql::FunctionArguments::None,
+        args: sql::FunctionArguments::List(sql::FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}

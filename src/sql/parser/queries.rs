@@ -1,0 +1,82 @@
+//! Queries and DML, which are sqlparser's own; here they get their text and one shape for
+//! window table functions.
+
+use sqlparser::ast as sql;
+
+use super::{Parsed, StatementReader, windows};
+use crate::error::HwError;
+use crate::sql::ast::{CopyStatement, Query, QueryText, StatementKind};
+
+impl StatementReader<'_> {
+    pub(super) fn query(&mut self) -> Parsed<Box<Query>> {
+        let mut query = self.parser.parse_query()?;
+        windows::normalize(&mut query);
+        Ok(query)
+    }
+
+    pub(super) fn query_text(&mut self) -> Parsed<QueryText> {
+        let start = self.next_span_start();
+        let query = self.query()?;
+        Ok(QueryText { query, text: self.text_since(start) })
+    }
+
+    pub(super) fn query_statement(&mut self) -> Parsed<StatementKind> {
+        let query = self.query()?;
+        if super::dialect::at_emit(&self.parser) {
+            return Err(HwError::unsupported(
+                "EMIT in an ad-hoc query",
+                "Write the clause in CREATE MATERIALIZED VIEW; a SELECT gives what the stream converges to.",
+            )
+            .at(self.position())
+            .into());
+        }
+        Ok(StatementKind::Query(query))
+    }
+
+    pub(super) fn dml_statement(&mut self) -> Parsed<StatementKind> {
+        let mut statement = self.parser.parse_statement()?;
+        windows::normalize(&mut statement);
+        Ok(match statement {
+            sql::Statement::Insert(insert) => StatementKind::Insert(Box::new(insert)),
+            sql::Statement::Update(update) => StatementKind::Update(Box::new(update)),
+            sql::Statement::Delete(delete) => StatementKind::Delete(Box::new(delete)),
+            other => StatementKind::Unsupported { name: first_words(&other.to_string()) },
+        })
+    }
+
+    /// The rest of COPY is not looked at.
+    pub(super) fn copy(&mut self) -> Parsed<StatementKind> {
+        self.expect_word("COPY")?;
+        let _ = self.word("BINARY");
+        let relation = if self.token(&sqlparser::tokenizer::Token::LParen) {
+            self.parser.parse_statement()?;
+            self.expect_token(&sqlparser::tokenizer::Token::RParen)?;
+            None
+        } else {
+            let name = self.object_name()?;
+            if self.peek().token == sqlparser::tokenizer::Token::LParen {
+                self.name_list()?;
+            }
+            Some(name)
+        };
+        let Some(direction) = self.one_of(&["FROM", "TO"]) else { return self.unexpected("FROM or TO") };
+        let from = direction == "FROM";
+        self.skip_statement();
+        Ok(StatementKind::Copy(CopyStatement { relation, from }))
+    }
+
+    /// The details of GRANT and REVOKE mean nothing yet.
+    pub(super) fn privileges(&mut self) -> Parsed<StatementKind> {
+        let grant = self.at_word("GRANT");
+        self.parser.advance_token();
+        if self.at_end() || self.peek().token == sqlparser::tokenizer::Token::SemiColon {
+            return self.unexpected("privileges or a role");
+        }
+        self.skip_statement();
+        Ok(if grant { StatementKind::Grant } else { StatementKind::Revoke })
+    }
+}
+
+fn first_words(text: &str) -> String {
+    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
