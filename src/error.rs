@@ -21,8 +21,10 @@ pub mod sqlstate {
     pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
     pub const INVALID_DATETIME_FORMAT: &str = "22007";
     pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
+    pub const INVALID_TIME_ZONE_DISPLACEMENT: &str = "22009";
     pub const DIVISION_BY_ZERO: &str = "22012";
     pub const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
+    pub const INTERVAL_FIELD_OVERFLOW: &str = "22015";
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
     pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
     pub const INVALID_BINARY_REPRESENTATION: &str = "22P03";
@@ -35,6 +37,7 @@ pub mod sqlstate {
     pub const NO_ACTIVE_TRANSACTION: &str = "25P01";
     pub const IN_FAILED_TRANSACTION: &str = "25P02";
     pub const INVALID_STATEMENT_NAME: &str = "26000";
+    pub const INVALID_AUTHORIZATION: &str = "28000";
     pub const DEPENDENT_OBJECTS: &str = "2BP01";
     pub const INVALID_CATALOG_NAME: &str = "3D000";
     pub const INVALID_CURSOR_NAME: &str = "34000";

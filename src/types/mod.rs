@@ -4,6 +4,7 @@
 pub mod change_batch;
 pub mod hash;
 pub mod pg_type;
+pub mod text;
 pub mod time;
 
 pub use change_batch::{ChangeBatch, Weights};
