@@ -6,14 +6,18 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod config;
 pub mod connectors;
 pub mod dataflow;
 pub mod engine;
 pub mod error;
 pub mod formats;
+pub mod metrics;
 pub mod plan;
 pub mod serving;
 pub mod sql;
 pub mod state;
+#[cfg(test)]
+mod tidy;
 pub mod types;
 pub mod views;

@@ -7,6 +7,7 @@
 //! a tombstone or a gap, and reading the same range again gives the same rows.
 
 pub mod kafka;
+pub mod generator;
 
 use std::time::Duration;
 

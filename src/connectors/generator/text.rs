@@ -1,0 +1,164 @@
+//! Random text, written into one growing buffer per column.
+//!
+//! [`TextColumn`] becomes a `StringArray` without a copy. Channels and URLs of bids come
+//! from a table that is made once per process and does not depend on the seed, as in
+//! Nexmark.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, StringArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+
+use super::mixer::{Draw, Mixer};
+use crate::error::Result;
+
+/// A text column under construction.
+pub struct TextColumn {
+    offsets: Vec<i32>,
+    bytes: Vec<u8>,
+}
+
+impl TextColumn {
+    /// `row_bytes`: expected size of a value.
+    pub fn with_capacity(rows: usize, row_bytes: usize) -> TextColumn {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        TextColumn { offsets, bytes: Vec::with_capacity(rows * row_bytes + 16) }
+    }
+
+    /// Appends one value, written by `write` (ASCII only) at the end of the buffer.
+    #[inline]
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.offsets.push(self.bytes.len() as i32);
+    }
+
+    pub fn finish(self, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(self.bytes), nulls)?))
+    }
+}
+
+/// Appends `length` random lower-case letters.
+#[inline]
+pub fn push_letters(out: &mut Vec<u8>, draw: Draw, length: usize) {
+    let words = length.div_ceil(8);
+    out.reserve(words * 8);
+    let end = out.len() + length;
+    for word in 0..words {
+        out.extend_from_slice(&eight_letters(draw.further(word as u64 + 1).0));
+    }
+    out.truncate(end);
+}
+
+/// Eight letters from 64 random bits: each byte b becomes `'a' + b * 26 / 256`, four bytes
+/// at a time.
+#[inline]
+fn eight_letters(bits: u64) -> [u8; 8] {
+    const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+    let even = (((bits & EVEN) * 26) >> 8) & EVEN;
+    let odd = (((bits >> 8) & EVEN) * 26) & !EVEN;
+    (even + odd + 0x6161_6161_6161_6161).to_le_bytes()
+}
+
+/// Appends 3 to `length_max` - 1 letters, about one in thirteen of them a space, but never
+/// the first or last.
+pub fn push_words(out: &mut Vec<u8>, draw: Draw, length_max: u64) {
+    let start = out.len();
+    let length = 3 + draw.below(length_max - 3) as usize;
+    push_letters(out, draw, length);
+    for (i, byte) in out[start..].iter_mut().enumerate().take(length - 1).skip(1) {
+        if draw.further(1_000 + i as u64).below(13) == 0 {
+            *byte = b' ';
+        }
+    }
+}
+
+/// Appends the decimal digits of `value`, with leading zeros up to `width`.
+pub fn push_number(out: &mut Vec<u8>, value: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut rest = value;
+    let mut start = digits.len();
+    while rest > 0 || digits.len() - start < width.max(1) {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+const HOT_CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
+const CHANNELS: usize = 10_000;
+/// Any constant: the table is the same for all seeds.
+const CHANNEL_SEED: u64 = 0x6368_616e_6e65_6c73;
+
+/// The channels through which bids come, each with its URL: four hot ones, then
+/// `channel-0` to `channel-9999`.
+pub struct Channels {
+    text: Vec<u8>,
+    /// Start of each channel's name, start of its URL, and the end of the last one.
+    starts: Vec<u32>,
+}
+
+/// The table of channels, made at first use.
+pub static CHANNEL_TABLE: LazyLock<Channels> = LazyLock::new(Channels::new);
+
+impl Channels {
+    fn new() -> Channels {
+        let mixer = Mixer::new(CHANNEL_SEED);
+        let mut table =
+            Channels { text: Vec::with_capacity(900_000), starts: Vec::with_capacity(2 * CHANNELS + 9) };
+        for n in 0..HOT_CHANNELS.len() + CHANNELS {
+            let draw = mixer.draw(n as u64, 0);
+            table.starts.push(table.text.len() as u32);
+            match n.checked_sub(HOT_CHANNELS.len()) {
+                None => table.text.extend_from_slice(HOT_CHANNELS[n].as_bytes()),
+                Some(number) => {
+                    table.text.extend_from_slice(b"channel-");
+                    push_number(&mut table.text, number as u64, 1);
+                }
+            }
+            table.starts.push(table.text.len() as u32);
+            table.push_url(draw, n.checked_sub(HOT_CHANNELS.len()));
+        }
+        table.starts.push(table.text.len() as u32);
+        table
+    }
+
+    /// Nine in ten of the ordinary channels have their id in the URL.
+    fn push_url(&mut self, draw: Draw, number: Option<usize>) {
+        self.text.extend_from_slice(b"https://www.nexmark.com/");
+        for part in 0..3 {
+            push_letters(&mut self.text, draw.further(100 + part), 5);
+            self.text.push(b'/');
+        }
+        self.text.extend_from_slice(b"item.htm?query=1");
+        if let Some(number) = number
+            && draw.below(10) > 0
+        {
+            self.text.extend_from_slice(b"&channel_id=");
+            let id = (number as u32).reverse_bits() as i32;
+            push_number(&mut self.text, u64::from(id.unsigned_abs()), 1);
+        }
+    }
+
+    /// The channel that a bid's draw selects: a hot one for half of the bids.
+    #[inline]
+    pub fn pick(draw: Draw) -> usize {
+        if draw.is_hot(2) {
+            draw.below(HOT_CHANNELS.len() as u64) as usize
+        } else {
+            HOT_CHANNELS.len() + draw.below(CHANNELS as u64) as usize
+        }
+    }
+
+    #[inline]
+    pub fn name(&self, channel: usize) -> &[u8] {
+        &self.text[self.starts[2 * channel] as usize..self.starts[2 * channel + 1] as usize]
+    }
+
+    #[inline]
+    pub fn url(&self, channel: usize) -> &[u8] {
+        &self.text[self.starts[2 * channel + 1] as usize..self.starts[2 * channel + 2] as usize]
+    }
+}
