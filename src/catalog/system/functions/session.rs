@@ -1,0 +1,165 @@
+//! Functions about the session and the server, and the helpers that rewritten catalog
+//! queries call.
+
+use super::super::SystemState;
+use super::super::rows::Cell;
+use super::{Entry, int, text};
+use crate::error::{HwError, Result, sqlstate};
+use crate::types::PgType;
+
+pub(super) fn entries() -> Vec<Entry> {
+    let array = |t| PgType::Array(Box::new(t));
+    vec![
+        ("version", PgType::Text, version),
+        ("current_database", PgType::Name, |s, _| Ok(s.database.as_str().into())),
+        ("current_catalog", PgType::Name, |s, _| Ok(s.database.as_str().into())),
+        ("current_schema", PgType::Name, |s, _| Ok(s.search_path.first().cloned().into())),
+        ("current_schemas", array(PgType::Name), current_schemas),
+        ("current_user", PgType::Name, |s, _| Ok(s.user.as_str().into())),
+        ("session_user", PgType::Name, |s, _| Ok(s.user.as_str().into())),
+        ("current_role", PgType::Name, |s, _| Ok(s.user.as_str().into())),
+        ("user", PgType::Name, |s, _| Ok(s.user.as_str().into())),
+        ("current_setting", PgType::Text, current_setting),
+        ("pg_backend_pid", PgType::Int4, |s, _| Ok(s.backend_pid.into())),
+        ("pg_is_in_recovery", PgType::Bool, |_, _| Ok(false.into())),
+        ("pg_is_other_temp_schema", PgType::Bool, |_, _| Ok(false.into())),
+        ("pg_my_temp_schema", PgType::Oid, |_, _| Ok(0.into())),
+        ("pg_encoding_to_char", PgType::Name, pg_encoding_to_char),
+        ("pg_char_to_encoding", PgType::Int4, pg_char_to_encoding),
+        ("pg_client_encoding", PgType::Name, |_, _| Ok("UTF8".into())),
+        ("getdatabaseencoding", PgType::Name, |_, _| Ok("UTF8".into())),
+        ("pg_size_pretty", PgType::Text, |_, a| Ok(int(a, 0).map(size_pretty).into())),
+        ("pg_oid", PgType::Oid, |_, a| Ok(int(a, 0).into())),
+        ("pg_name", PgType::Name, as_text),
+        ("pg_char", PgType::Char, |_, a| {
+            Ok(text(a, 0).map(|t| t.chars().take(1).collect::<String>()).into())
+        }),
+        ("pg_subscripts", array(PgType::Int8), subscripts),
+        ("pg_array_prefix", array(PgType::Text), array_prefix),
+        ("pg_vector_out", PgType::Text, vector_out),
+        ("json_build_object", PgType::Text, json_build_object),
+    ]
+}
+
+fn version(state: &SystemState, _: &[Cell]) -> Result<Cell> {
+    let version = if state.server_version.is_empty() { "15.0" } else { &state.server_version };
+    Ok(format!("PostgreSQL {version} (Headwater {})", env!("CARGO_PKG_VERSION")).into())
+}
+
+fn current_schemas(state: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let implicit = matches!(args.first(), Some(Cell::Bool(true)));
+    let path = state.effective_path();
+    let from = if implicit { 0 } else { 1 };
+    Ok(Cell::Texts(path[from..].iter().map(|s| s.to_string()).collect()))
+}
+
+fn current_setting(state: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let Some(name) = text(args, 0) else { return Ok(Cell::Null) };
+    let missing_ok = matches!(args.get(1), Some(Cell::Bool(true)));
+    match state.setting(name) {
+        Some(value) => Ok(value.into()),
+        None if missing_ok => Ok(Cell::Null),
+        None => Err(HwError::new(
+            sqlstate::UNDEFINED_OBJECT,
+            format!("unrecognized configuration parameter \"{name}\""),
+        )),
+    }
+}
+
+fn pg_encoding_to_char(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    Ok(int(args, 0)
+        .map(|encoding| match encoding {
+            0 => "SQL_ASCII",
+            6 => "UTF8",
+            8 => "LATIN1",
+            _ => "",
+        })
+        .into())
+}
+
+fn pg_char_to_encoding(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    Ok(text(args, 0)
+        .map(|name| match name.to_ascii_uppercase().replace('-', "").as_str() {
+            "SQL_ASCII" => 0,
+            "UTF8" | "UNICODE" => 6,
+            "LATIN1" | "ISO88591" => 8,
+            _ => -1,
+        })
+        .into())
+}
+
+/// `pg_size_pretty`: units change at 10 of the next, halves round away from zero.
+fn size_pretty(bytes: i64) -> String {
+    let limit = 10 * 1024;
+    if bytes.unsigned_abs() < limit as u64 {
+        return format!("{bytes} bytes");
+    }
+    let units = ["kB", "MB", "GB", "TB", "PB"];
+    let (mut halves, mut unit) = (i128::from(bytes) >> 9, 0);
+    while halves.abs() >= 2 * limit - 1 && unit + 1 < units.len() {
+        halves >>= 10;
+        unit += 1;
+    }
+    let rounded = (halves + if halves < 0 { -1 } else { 1 }) / 2;
+    format!("{rounded} {}", units[unit])
+}
+
+fn as_text(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    Ok(match args.first() {
+        Some(Cell::Int(v)) => v.to_string().into(),
+        Some(Cell::Bool(v)) => v.to_string().into(),
+        Some(Cell::Text(v)) => v.as_str().into(),
+        _ => Cell::Null,
+    })
+}
+
+/// The subscripts of an array: from the second argument, which is 0 for PostgreSQL's vectors.
+fn subscripts(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let length = match args.first() {
+        Some(Cell::Ints(v)) => v.len() as i64,
+        Some(Cell::Texts(v)) => v.len() as i64,
+        _ => return Ok(Cell::Null),
+    };
+    let first = int(args, 1).unwrap_or(1);
+    Ok(Cell::Ints((first..first + length).collect()))
+}
+
+/// `array(select prefix || x from unnest(array) x)`; an empty array for NULL.
+fn array_prefix(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let prefix = text(args, 0).unwrap_or_default();
+    Ok(Cell::Texts(match args.get(1) {
+        Some(Cell::Texts(values)) => values.iter().map(|v| format!("{prefix}{v}")).collect(),
+        _ => vec![],
+    }))
+}
+
+/// An `int2vector` or `oidvector` as text.
+fn vector_out(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    Ok(match args.first() {
+        Some(Cell::Ints(v)) => v.iter().map(i64::to_string).collect::<Vec<_>>().join(" ").into(),
+        _ => Cell::Null,
+    })
+}
+
+fn json_value(cell: &Cell) -> serde_json::Value {
+    match cell {
+        Cell::Null | Cell::Float(_) => serde_json::Value::Null,
+        Cell::Bool(v) => (*v).into(),
+        Cell::Int(v) => (*v).into(),
+        Cell::Text(v) => v.as_str().into(),
+        Cell::Ints(v) => v.clone().into(),
+        Cell::Texts(v) => v.clone().into(),
+    }
+}
+
+fn json_build_object(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let pairs = args.chunks(2).map(|pair| {
+        let key = match &pair[0] {
+            Cell::Text(key) => json_value(&Cell::Text(key.clone())).to_string(),
+            other => format!("\"{}\"", json_value(other)),
+        };
+        let value = pair.get(1).map_or(serde_json::Value::Null, json_value);
+        format!("{key} : {value}")
+    });
+    Ok(format!("{{{}}}", pairs.collect::<Vec<_>>().join(", ")).into())
+}
