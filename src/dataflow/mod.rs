@@ -1,5 +1,6 @@
 //! The dataflow: operators, stages and the host that runs them on timely workers.
 
+pub mod build;
 pub mod exchange;
 pub mod graph;
 pub mod host;

@@ -11,3 +11,5 @@ pub mod suggest;
 pub use ast::{Statement, StatementKind};
 pub use parser::parse_sql;
 pub use suggest::did_you_mean;
+pub mod window_exec;
+pub mod windows;

@@ -18,84 +18,12 @@ use super::expressions::batch_of;
 use super::late::{LateReason, LateRows, Refusal};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result, sqlstate};
+pub use crate::types::window::{Windows, window_time};
 use crate::types::{ChangeBatch, EventTime};
-
-/// `window_time` is this much before the end: the last millisecond of the window.
-const WINDOW_TIME_BEFORE_END_US: i64 = 1_000;
-
-/// The windows of a TUMBLE (`slide == size`) or HOP, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Windows {
-    slide_us: i64,
-    size_us: i64,
-    offset_us: i64,
-    slice_us: i64,
-}
-
-impl Windows {
-    /// 22023 unless `0 < slide <= size`.
-    pub fn new(slide_us: i64, size_us: i64, offset_us: i64) -> Result<Windows> {
-        if slide_us <= 0 || slide_us > size_us {
-            return Err(HwError::new(
-                sqlstate::INVALID_PARAMETER_VALUE,
-                "the slide of a window must be positive and not greater than its size",
-            ));
-        }
-        let (mut a, mut b) = (slide_us, size_us);
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        Ok(Windows { slide_us, size_us, offset_us: offset_us.rem_euclid(slide_us), slice_us: a })
-    }
-
-    pub fn size_us(&self) -> i64 {
-        self.size_us
-    }
-
-    /// Width of the slices: all times of one slice belong to the same windows.
-    pub fn slice_us(&self) -> i64 {
-        self.slice_us
-    }
-
-    /// Start of the slice that holds `time`.
-    pub fn slice_of(&self, time: i64) -> i64 {
-        floor_to(time, self.slice_us, self.offset_us)
-    }
-
-    /// Start of the last window that holds `time`.
-    pub fn last_start(&self, time: i64) -> i64 {
-        floor_to(time, self.slide_us, self.offset_us)
-    }
-
-    /// Ends of the windows that hold `time`, latest first.
-    pub fn ends(&self, time: i64) -> impl Iterator<Item = i64> + use<> {
-        let (size, slide) = (self.size_us, self.slide_us);
-        std::iter::successors(Some(self.last_start(time).saturating_add(size)), move |end| {
-            end.checked_sub(slide)
-        })
-        .take_while(move |end| *end > time)
-    }
-
-    /// End of the earliest window that holds `time`.
-    pub fn first_end(&self, time: i64) -> i64 {
-        let past = self.last_start(time).saturating_add(self.size_us).saturating_sub(time);
-        time.saturating_add((past - 1).rem_euclid(self.slide_us) + 1)
-    }
-}
-
-fn floor_to(time: i64, width: i64, offset: i64) -> i64 {
-    let past = time.wrapping_sub(offset).rem_euclid(width);
-    time.saturating_sub(past)
-}
 
 /// An array of `values` in the timestamp type of `like`.
 pub fn timestamps(values: Vec<i64>, like: &DataType) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(values).with_data_type(like.clone()))
-}
-
-/// Times before `window_end` that stand for the window: `window_time`.
-pub fn window_time(end: i64) -> i64 {
-    end.saturating_sub(WINDOW_TIME_BEFORE_END_US)
 }
 
 /// What a [`WindowAssignOperator`] does.
@@ -142,12 +70,12 @@ impl WindowAssignOperator {
         let batch = drop_null_times(batch, column, &self.spec.late)?;
         let times = timestamp_values(&batch, column)?;
         let windows = &self.spec.windows;
-        if windows.slide_us == windows.size_us {
+        if windows.is_tumble() {
             let mut assigned = LastSlice::new(windows);
-            let ends = times.values().iter().map(|t| assigned.start_of(*t).saturating_add(windows.size_us));
+            let ends = times.values().iter().map(|t| assigned.start_of(*t).saturating_add(windows.size_us()));
             return self.with_bounds(&batch, ends.collect());
         }
-        let copies = (windows.size_us / windows.slide_us + 1) as usize;
+        let copies = (windows.size_us() / windows.slide_us() + 1) as usize;
         let mut rows = Vec::with_capacity(batch.len() * copies);
         let mut ends = Vec::with_capacity(batch.len() * copies);
         for (row, time) in times.values().iter().enumerate() {

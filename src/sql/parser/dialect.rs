@@ -37,7 +37,14 @@ pub struct HeadwaterDialect {
     versioned: Cell<bool>,
     /// Inside a column definition, `DEFAULT 0 NOT NULL` is not `0 IS NOT NULL`.
     in_column_definition: Cell<bool>,
+    /// Expressions that may still be begun: sqlparser tries alternatives, and a malformed
+    /// text could make it try them all.
+    steps_left: Cell<usize>,
 }
+
+/// Expressions begun per token, at most.
+const STEPS_PER_TOKEN: usize = 50;
+const STEPS_MIN: usize = 10_000;
 
 impl HeadwaterDialect {
     pub fn new() -> Self {
@@ -48,6 +55,7 @@ impl HeadwaterDialect {
     /// Server's hints, so there the word is made no keyword for sqlparser.
     pub(super) fn set_tokens(&self, tokens: &mut [TokenWithSpan]) {
         self.versioned.set(tokens.iter().any(|t| is_word(&t.token, "SYSTEM_TIME")));
+        self.steps_left.set(tokens.len() * STEPS_PER_TOKEN + STEPS_MIN);
         let mut with: Option<usize> = None;
         for i in 0..tokens.len() {
             match (&tokens[i].token, with) {
@@ -125,6 +133,10 @@ impl Dialect for HeadwaterDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        match self.steps_left.get().checked_sub(1) {
+            Some(left) => self.steps_left.set(left),
+            None => return Some(Err(ParserError::RecursionLimitExceeded)),
+        }
         let next = &parser.peek_token_ref().token;
         if !is_word(next, "TABLE")
             || !matches!(parser.peek_nth_token_ref(1).token, Token::Word(_) | Token::LParen)

@@ -26,7 +26,7 @@ fn statements_carry_their_text() {
     let statements = parse_sql(text).unwrap();
     let texts: Vec<&str> = statements.iter().map(|s| s.text.as_str()).collect();
     assert_eq!(texts, ["SELECT 1", "SELECT 'ü'", "STEP"]);
-    assert_eq!(statements[1].position, 20);
+    assert_eq!(statements[1].position, 21);
     assert_eq!(&text[statements[2].span.clone()], "STEP");
     assert!(parse_sql(" ; -- nothing\n").unwrap().is_empty());
 }

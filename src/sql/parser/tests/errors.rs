@@ -91,6 +91,10 @@ fn wrong_queries_are_refused_in_bounded_time() {
         format!("SELECT * FROM {} t", "((SELECT * FROM ".repeat(30)),
         format!("SELECT {} 1", "f(a, ".repeat(60)),
         format!("SELECT {} 1", "CASE WHEN (".repeat(60)),
+        format!("SELECT {} 1", "NOT (".repeat(100)),
+        format!("SELECT {} 1", "EXISTS (SELECT a IN (".repeat(30)),
+        format!("SELECT {} 1", "INTERVAL (".repeat(60)),
+        format!("SELECT * FROM {} t", "(a JOIN (".repeat(40)),
     ] {
         assert!(parse_sql(&text).is_err());
     }
