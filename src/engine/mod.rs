@@ -13,10 +13,13 @@ pub mod definitions;
 pub mod hydrate;
 pub mod intake;
 pub mod journal;
+pub mod database;
 pub mod local_log;
+pub mod planning;
 pub mod recovery;
 pub mod relations;
 pub mod source;
+pub mod source_scan;
 pub mod status;
 pub mod table;
 

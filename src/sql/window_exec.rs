@@ -20,11 +20,28 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
 
 use crate::plan::WindowNode;
 use crate::types::window::{Windows, window_time};
+
+/// DataFusion's planner, with windows.
+#[derive(Debug, Default)]
+pub struct WindowQueryPlanner;
+
+#[async_trait]
+impl QueryPlanner for WindowQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        logical_plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowExecPlanner)]);
+        planner.create_physical_plan(logical_plan, session).await
+    }
+}
 
 /// Makes [`WindowExec`] of [`WindowNode`].
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use sqlparser::ast::{Expr as SqlExpr, TableFactor};
 use std::sync::Arc;
 
-use super::parser::{WindowCall, WindowFunction, window_call};
+use super::parser::windows::{WindowCall, WindowKind as Called, window_call};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::{WindowKind, WindowNode};
 
@@ -41,9 +41,9 @@ fn plan_call(
     context: &mut dyn RelationPlannerContext,
 ) -> datafusion::error::Result<LogicalPlan> {
     let kind = match call.kind {
-        WindowFunction::Tumble => WindowKind::Tumble,
-        WindowFunction::Hop => WindowKind::Hop,
-        other => return Err(not_yet(&other.to_string()).into()),
+        Called::Tumble => WindowKind::Tumble,
+        Called::Hop => WindowKind::Hop,
+        other => return Err(not_yet(other.name()).into()),
     };
     if let Some(name) = call.named.keys().find(|n| *n == "time_zone") {
         return Err(HwError::unsupported(
@@ -55,18 +55,17 @@ fn plan_call(
     let input = context.plan(call.input.clone())?;
     let schema = Arc::clone(input.schema());
     let time = context.sql_to_expr(call.time_column.clone(), &schema)?;
-    let mut sizes = Sizes { call: &call, position: 0 };
-    let (slide_us, size_us) = match kind {
-        WindowKind::Tumble => {
-            let size = sizes.next("size", context)?;
-            (size, size)
-        }
-        WindowKind::Hop => {
-            let slide = sizes.next("slide", context)?;
-            (slide, sizes.next("size", context)?)
-        }
+    let mut argument = |name: &str| match call.argument(name) {
+        Some(e) => interval_us(e, context).map(Some),
+        None => Ok(None),
     };
-    let offset_us = sizes.optional("offset", context)?.unwrap_or(0);
+    let missing = |name: &str| HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing"));
+    let size_us = argument("size")?.ok_or_else(|| missing("size"))?;
+    let slide_us = match kind {
+        WindowKind::Tumble => size_us,
+        WindowKind::Hop => argument("slide")?.ok_or_else(|| missing("slide"))?,
+    };
+    let offset_us = argument("offset")?.unwrap_or(0);
     check_sizes(kind, slide_us, size_us)?;
     let node = WindowNode::try_new(kind, input, time, slide_us, size_us, offset_us)?;
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
@@ -90,38 +89,6 @@ fn not_yet(name: &str) -> HwError {
     HwError::unsupported(format!("{name} windows"), "Use TUMBLE or HOP.")
 }
 
-/// Positional and named interval arguments.
-struct Sizes<'a> {
-    call: &'a WindowCall,
-    position: usize,
-}
-
-impl Sizes<'_> {
-    fn next(&mut self, name: &str, context: &mut dyn RelationPlannerContext) -> datafusion::error::Result<i64> {
-        match self.optional(name, context)? {
-            Some(us) => Ok(us),
-            None => Err(HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing")).into()),
-        }
-    }
-
-    fn optional(
-        &mut self,
-        name: &str,
-        context: &mut dyn RelationPlannerContext,
-    ) -> datafusion::error::Result<Option<i64>> {
-        if let Some(e) = self.call.named.get(name) {
-            return interval_us(e, context).map(Some);
-        }
-        match self.call.args.get(self.position) {
-            Some(e) => {
-                self.position += 1;
-                interval_us(e, context).map(Some)
-            }
-            None => Ok(None),
-        }
-    }
-}
-
 /// An interval literal in microseconds.
 fn interval_us(e: &SqlExpr, context: &mut dyn RelationPlannerContext) -> datafusion::error::Result<i64> {
     let planned = context.sql_to_expr(e.clone(), &DFSchema::empty())?;
@@ -131,7 +98,7 @@ fn interval_us(e: &SqlExpr, context: &mut dyn RelationPlannerContext) -> datafus
     let value = match constant(&planned) {
         Some(ScalarValue::IntervalMonthDayNano(Some(v))) => *v,
         Some(ScalarValue::Utf8(Some(text))) => {
-            crate::types::text::parse_interval(text).map_err(|_| wrong(format!("{e} is not an interval")))?
+            crate::types::text::parse_interval(text.as_bytes()).map_err(|_| wrong(format!("{e} is not an interval")))?
         }
         _ => return Err(wrong(format!("{e} is not an interval literal"))),
     };

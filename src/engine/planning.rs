@@ -1,0 +1,247 @@
+//! From a query to a logical plan: what names mean, for views and for ad-hoc queries.
+//!
+//! One planner serves both; only the leaves differ. A *streaming* scope gives
+//! [`StreamRelation`]s to the view planner; a *snapshot* scope gives the rows of one pinned
+//! epoch. Views are planned in place, recursively, with the search path they were created
+//! with. Unqualified names are looked up along the search path, then in `pg_catalog`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
+};
+use datafusion::datasource::ViewTable;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use parking_lot::Mutex;
+use sqlparser::ast::Query;
+
+use super::database::Database;
+use crate::catalog::{Definition, Details, Kind, QualifiedName};
+use crate::error::{HwError, Result, sqlstate};
+use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
+use crate::sql::errors::to_hw_error;
+use crate::sql::window_exec::WindowQueryPlanner;
+use crate::sql::windows::WindowPlanner;
+use crate::views::Pin;
+
+/// Name of the one database, for three-part names.
+pub const DATABASE: &str = "headwater";
+/// Views on views deeper than this are refused (54001).
+const VIEW_DEPTH_MAX: usize = 64;
+
+/// Schemas that are not in the catalog: `pg_catalog`, `information_schema`, `headwater`.
+pub type SystemSchemas = HashMap<String, Arc<dyn SchemaProvider>>;
+
+/// What a statement's names are looked up with.
+#[derive(Clone)]
+pub struct SqlContext {
+    pub search_path: Vec<String>,
+    pub options: SessionOptions,
+    pub system: Arc<SystemSchemas>,
+}
+
+/// What the leaves of a plan are.
+#[derive(Clone)]
+pub enum Leaves {
+    Streaming,
+    /// Rows as of the pinned epoch.
+    Snapshot(Arc<Pin>),
+}
+
+/// Looks names up for one statement, and remembers what it found.
+pub struct Scope {
+    pub database: Arc<Database>,
+    pub leaves: Leaves,
+    pub cx: SqlContext,
+    depth: usize,
+    /// Catalog objects named by the statement itself.
+    named: Mutex<Vec<u64>>,
+}
+
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scope")
+    }
+}
+
+impl Scope {
+    pub fn new(database: Arc<Database>, leaves: Leaves, cx: SqlContext) -> Arc<Scope> {
+        Arc::new(Scope { database, leaves, cx, depth: 0, named: Mutex::new(Vec::new()) })
+    }
+
+    /// The objects that the planned queries named, each once, ascending.
+    pub fn named_objects(&self) -> Vec<u64> {
+        let mut ids = self.named.lock().clone();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// A DataFusion session in which this scope resolves names.
+    pub fn session_state(self: &Arc<Self>) -> Result<SessionState> {
+        let catalogs = Arc::new(MemoryCatalogProviderList::new());
+        catalogs.register_catalog(DATABASE.to_string(), Arc::new(ScopeCatalog { scope: Arc::clone(self) }));
+        let mut builder = session_state_builder(&self.cx.options)
+            .map_err(|e| to_hw_error(e, None))?
+            .with_catalog_list(catalogs)
+            .with_relation_planners(vec![Arc::new(WindowPlanner)])
+            .with_query_planner(Arc::new(WindowQueryPlanner));
+        if let Some(config) = builder.config() {
+            let catalog = &mut config.options_mut().catalog;
+            catalog.default_catalog = DATABASE.to_string();
+            catalog.default_schema = SEARCH_PATH.to_string();
+            catalog.create_default_catalog_and_schema = false;
+        }
+        Ok(builder.build())
+    }
+
+    /// Plans a query: neither analyzed nor optimized; its output names are beside it, because
+    /// PostgreSQL lets them repeat.
+    pub async fn plan(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
+        let state = self.session_state()?;
+        let (plan, names) = plan_query(&state, query, sql).await?;
+        Ok(Planned { state, plan, names })
+    }
+
+    async fn relation(self: &Arc<Self>, schema: Option<&str>, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(schema) = schema
+            && let Some(system) = self.cx.system.get(schema)
+        {
+            return system.table(name).await.map_err(|e| to_hw_error(e, None));
+        }
+        let catalog = self.database.catalog();
+        let qualified = QualifiedName::new(schema, name);
+        if let Some(definition) = catalog.lookup(&qualified, &self.cx.search_path) {
+            let definition = Arc::clone(definition);
+            return self.provider(&definition).await.map(Some);
+        }
+        if schema.is_none()
+            && let Some(system) = self.cx.system.get("pg_catalog")
+            && let Some(table) = system.table(name).await.map_err(|e| to_hw_error(e, None))?
+        {
+            return Ok(Some(table));
+        }
+        // The error with its suggestion.
+        catalog.resolve(&qualified, &self.cx.search_path).map(|_| None)
+    }
+
+    async fn provider(self: &Arc<Self>, definition: &Arc<Definition>) -> Result<Arc<dyn TableProvider>> {
+        self.named.lock().push(definition.id);
+        if let Details::View(view) = &definition.details {
+            return self.view(definition, &view.query, &view.search_path).await;
+        }
+        if !definition.kind.is_readable() {
+            return Err(HwError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("\"{}\" is {} and cannot be read", definition.name, with_article(definition.kind)),
+            ));
+        }
+        match &self.leaves {
+            Leaves::Streaming => Ok(Arc::new(self.database.stream_relation(definition)?)),
+            Leaves::Snapshot(pin) => self.database.snapshot_relation(definition, pin),
+        }
+    }
+
+    async fn view(
+        self: &Arc<Self>,
+        definition: &Arc<Definition>,
+        query: &str,
+        search_path: &[String],
+    ) -> Result<Arc<dyn TableProvider>> {
+        if self.depth >= VIEW_DEPTH_MAX {
+            return Err(HwError::new(sqlstate::STATEMENT_TOO_COMPLEX, "views are nested too deeply"));
+        }
+        let cx = SqlContext { search_path: search_path.to_vec(), ..self.cx.clone() };
+        let inner = Arc::new(Scope {
+            database: Arc::clone(&self.database),
+            leaves: self.leaves.clone(),
+            cx,
+            depth: self.depth + 1,
+            named: Mutex::new(Vec::new()),
+        });
+        let query = super::definitions::parse_query(query)?;
+        let plan = Box::pin(inner.plan(&query, None)).await?.plan;
+        let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
+        let plan = rename(plan, &names)?;
+        Ok(Arc::new(ViewTable::new(plan, Some(definition.definition_sql.clone()))))
+    }
+}
+
+/// A planned query, and the session it was planned in.
+pub struct Planned {
+    pub state: SessionState,
+    pub plan: LogicalPlan,
+    pub names: Vec<String>,
+}
+
+/// The same plan with other column names. Names may repeat.
+pub fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
+    use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+    let same = plan.schema().fields().iter().map(|f| f.name()).eq(names.iter());
+    let qualified = plan.schema().iter().any(|(q, _)| q.is_some());
+    if same && !qualified || plan.schema().fields().len() != names.len() {
+        return Ok(plan);
+    }
+    let mut unique = std::collections::HashSet::new();
+    if !names.iter().all(|n| unique.insert(n)) {
+        let twice = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)).map_or("", |(_, n)| n);
+        return Err(HwError::new(sqlstate::DUPLICATE_COLUMN, format!("column \"{twice}\" specified more than once")));
+    }
+    let exprs: Vec<Expr> = (plan.schema().columns().into_iter().zip(names))
+        .map(|(column, name)| Expr::Column(column).alias(name))
+        .collect();
+    LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()).map_err(|e| to_hw_error(e, None))
+}
+
+fn with_article(kind: Kind) -> String {
+    let noun = kind.noun();
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+#[derive(Debug)]
+struct ScopeCatalog {
+    scope: Arc<Scope>,
+}
+
+impl CatalogProvider for ScopeCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.scope.cx.system.keys().cloned().collect();
+        names.extend(self.scope.database.catalog().schemas().map(|s| s.name.clone()));
+        names.push(SEARCH_PATH.to_string());
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let schema = (name != SEARCH_PATH).then(|| name.to_string());
+        Some(Arc::new(ScopeSchema { scope: Arc::clone(&self.scope), schema }))
+    }
+}
+
+/// The default schema of DataFusion's session: stands for the search path.
+pub const SEARCH_PATH: &str = "public";
+
+#[derive(Debug)]
+struct ScopeSchema {
+    scope: Arc<Scope>,
+    /// `None`: an unqualified name.
+    schema: Option<String>,
+}
+
+#[async_trait]
+impl SchemaProvider for ScopeSchema {
+    fn table_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn table(&self, name: &str) -> datafusion::error::Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.scope.relation(self.schema.as_deref(), name).await?)
+    }
+
+    fn table_exist(&self, _name: &str) -> bool {
+        true
+    }
+}

@@ -1,0 +1,141 @@
+//! Reading a source ad hoc: what it still holds, as a bounded query.
+//!
+//! A source that views read is bounded by the offsets of the last cut, so a statement sees
+//! no more of it than of the views; an idle one by its present end. A feed is read back from
+//! the local log. Rows are read with a private reader; nothing is consumed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::database::Database;
+use super::intake;
+use super::source::SourceSpec;
+use crate::connectors::SplitRange;
+use crate::error::{HwError, Result, sqlstate};
+
+/// Rows that one ad-hoc read of a source may hold.
+const ROWS_MAX: usize = 20_000_000;
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+pub struct SourceScan {
+    database: Arc<Database>,
+    spec: Arc<SourceSpec>,
+}
+
+impl SourceScan {
+    pub fn new(database: Arc<Database>, spec: Arc<SourceSpec>) -> SourceScan {
+        SourceScan { database, spec }
+    }
+
+    fn read(&self, used: &[usize]) -> Result<Vec<RecordBatch>> {
+        let engine = &self.database.engine;
+        if self.spec.is_feed() {
+            let published = engine.published();
+            let mut log = engine.shared.log.read_back(&[self.spec.id], published.log_end)?;
+            return Ok(log.remove(&self.spec.id).unwrap_or_default().into_iter().map(|b| b.rows).collect());
+        }
+        let ranges = self.ranges()?;
+        let needed = self.spec.needed(used);
+        let mut open: BTreeMap<u32, i64> = ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
+        if open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = engine.shared.clock.now().0;
+        let mut reader = intake::open(&self.spec, &needed, ranges, engine.shared.limits.chunk_rows_max)?;
+        let mut batches = Vec::new();
+        let mut rows = 0;
+        let mut heard = crate::clock::monotonic();
+        while !open.is_empty() {
+            let chunks = reader.poll(Duration::from_millis(100))?;
+            if let crate::connectors::ReaderState::Failed(e) = reader.state() {
+                return Err(e);
+            }
+            if !chunks.is_empty() {
+                heard = crate::clock::monotonic();
+            } else if heard.elapsed() > SILENCE_MAX {
+                return Err(HwError::new(sqlstate::IO_ERROR, format!("source \"{}\" does not deliver", self.spec.name)));
+            }
+            for chunk in chunks {
+                let ready = intake::make_ready(&self.spec, &needed, chunk, now)?;
+                if open.get(&ready.split).is_some_and(|end| ready.end_offset >= *end) {
+                    open.remove(&ready.split);
+                }
+                rows += ready.rows.num_rows();
+                batches.push(ready.rows);
+            }
+            if rows > ROWS_MAX {
+                return Err(HwError::new(
+                    sqlstate::CONFIGURATION_LIMIT_EXCEEDED,
+                    format!("source \"{}\" holds more than {ROWS_MAX} rows", self.spec.name),
+                )
+                .with_hint("Create a materialized view over the source and query the view."));
+            }
+        }
+        Ok(batches)
+    }
+
+    fn ranges(&self) -> Result<Vec<SplitRange>> {
+        let states = self.database.engine.shared.status.sources.read();
+        let state = states.get(&self.spec.id).filter(|s| s.reader.is_some()).map(|s| s.progress.clone());
+        drop(states);
+        let ends: Vec<(u32, i64)> = match (state, &self.spec.connector) {
+            (Some(progress), _) => progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect(),
+            (None, Some(connector)) => {
+                connector.end_offsets()?.into_iter().filter_map(|r| Some((r.split, r.end_offset?))).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let first = |split: u32| self.spec.start.iter().find(|r| r.split == split).map_or(0, |r| r.start_offset);
+        Ok((ends.into_iter())
+            .map(|(split, end)| SplitRange { split, start_offset: first(split), end_offset: Some(end) })
+            .filter(|r| r.end_offset.is_some_and(|end| end > r.start_offset))
+            .collect())
+    }
+}
+
+impl fmt::Debug for SourceScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceScan({})", self.spec.name)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SourceScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.spec.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let used: Vec<usize> = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.spec.schema.fields().len()).collect(),
+        };
+        let scan = SourceScan { database: Arc::clone(&self.database), spec: Arc::clone(&self.spec) };
+        let batches = tokio::task::spawn_blocking(move || scan.read(&used))
+            .await
+            .map_err(|e| HwError::internal(e.to_string()))??;
+        let exec = MemorySourceConfig::try_new_exec(&[batches], Arc::clone(&self.spec.schema), projection.cloned())?;
+        Ok(exec)
+    }
+}
