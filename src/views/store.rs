@@ -1,0 +1,232 @@
+//! A view or table with the versions of its rows.
+//!
+//! Every worker applies its changes of an epoch to its own shard; readers name an epoch that
+//! all workers have finished. All changes of one row, or of one key, must come to the same
+//! shard. Locks are held for look-ups and for handing out references to columns, not while
+//! rows are filtered or hashed. Invariant: what a reader sees at an epoch never changes
+//! while the epoch is not below the horizon.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use parking_lot::RwLock;
+
+use super::chunk::Selection;
+use super::shard::{IndexBy, Shard};
+use crate::error::{HwError, Result, sqlstate};
+use crate::types::change_batch::{concat, consolidate};
+use crate::types::{ChangeBatch, Epoch, hash};
+
+/// Rows of a view or table at the epochs from the horizon on.
+pub struct ViewStore {
+    name: String,
+    schema: SchemaRef,
+    index_by: IndexBy,
+    append_only: bool,
+    shards: Vec<RwLock<Shard>>,
+    /// The oldest epoch that may be read.
+    horizon: AtomicU64,
+}
+
+impl ViewStore {
+    /// `key`: columns whose values are unique among the rows of an epoch. `append_only`: no
+    /// row is ever deleted. `shards`: the number of workers.
+    pub fn new(
+        name: impl Into<String>,
+        schema: SchemaRef,
+        key: Option<Vec<usize>>,
+        append_only: bool,
+        shards: usize,
+    ) -> ViewStore {
+        let index_by = match key {
+            Some(key) => IndexBy::Key(key),
+            None if append_only => IndexBy::Nothing,
+            None => IndexBy::WholeRow,
+        };
+        let shards = (0..shards).map(|_| RwLock::new(Shard::new(index_by.clone()))).collect();
+        ViewStore { name: name.into(), schema, index_by, append_only, shards, horizon: AtomicU64::new(0) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The key columns, if the rows have a key.
+    pub fn key(&self) -> Option<&[usize]> {
+        match &self.index_by {
+            IndexBy::Key(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Applies changes of `epoch` to one shard, deletions first. An epoch may be applied in
+    /// several calls, with ascending epochs. Errors (XX000) are defects of what computed the
+    /// changes: a deletion of a row that is not there, a second row of a key, a deletion
+    /// from an append-only view; the store must then be abandoned.
+    pub fn apply(&self, shard: usize, epoch: Epoch, changes: &[ChangeBatch]) -> Result<()> {
+        if changes.iter().all(ChangeBatch::is_empty) {
+            return self.shards[shard].write().begin(epoch.0);
+        }
+        let changes = match self.append_only {
+            true => concat(&self.schema, changes)?,
+            false => consolidate(&self.schema, changes)?,
+        };
+        let Some(weights) = changes.weights.as_slice() else {
+            let prints = self.index_by.prints(&changes.rows);
+            return self.write(shard, epoch, &changes.rows, &prints, &[]);
+        };
+        if self.append_only && weights.iter().any(|w| *w < 0) {
+            return Err(self.broken("a row is deleted from an append-only view"));
+        }
+        let prints = self.index_by.prints(&changes.rows);
+        let (mut inserted, mut insert_prints, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, weight) in weights.iter().enumerate() {
+            let times = weight.unsigned_abs() as usize;
+            if *weight < 0 {
+                deleted.extend(std::iter::repeat_n(prints[row], times));
+            } else {
+                inserted.extend(std::iter::repeat_n(row as u32, times));
+                if !prints.is_empty() {
+                    insert_prints.extend(std::iter::repeat_n(prints[row], times));
+                }
+            }
+        }
+        let rows = take_record_batch(&changes.rows, &UInt32Array::from(inserted))?;
+        self.write(shard, epoch, &rows, &insert_prints, &deleted)
+    }
+
+    fn write(
+        &self,
+        shard: usize,
+        epoch: Epoch,
+        rows: &RecordBatch,
+        prints: &[u128],
+        deleted: &[u128],
+    ) -> Result<()> {
+        let mut shard = self.shards[shard].write();
+        shard.begin(epoch.0)?;
+        if !deleted.iter().all(|print| shard.delete(*print)) {
+            return Err(self.broken("a row is deleted that is not there"));
+        }
+        match shard.insert(rows, prints)? {
+            true => Ok(()),
+            false => Err(self.broken("a key has two rows")),
+        }
+    }
+
+    fn broken(&self, what: &str) -> HwError {
+        HwError::internal(format!("inconsistent changes of \"{}\": {what}", self.name))
+    }
+
+    /// The rows at `epoch`, with the projected columns. Chunks all of whose rows are visible
+    /// are handed out without a copy. 55000 if `epoch` is below the horizon.
+    pub fn snapshot(&self, epoch: Epoch, projection: Option<&[usize]>) -> Result<Vec<RecordBatch>> {
+        Ok(self.snapshot_by_shard(epoch, projection)?.into_iter().flatten().collect())
+    }
+
+    /// Like `snapshot`, one list for each shard.
+    pub fn snapshot_by_shard(
+        &self,
+        epoch: Epoch,
+        projection: Option<&[usize]>,
+    ) -> Result<Vec<Vec<RecordBatch>>> {
+        let select = |shard: &RwLock<Shard>| -> Result<Vec<RecordBatch>> {
+            let selected = shard.read().select(epoch.0);
+            let project = |rows: RecordBatch| match projection {
+                Some(columns) => rows.project(columns),
+                None => Ok(rows),
+            };
+            let rows = |(rows, selection): (RecordBatch, Selection)| selection.apply(project(rows)?);
+            selected.into_iter().map(rows).collect()
+        };
+        let batches = self.shards.iter().map(select).collect::<Result<_>>()?;
+        self.check_readable(epoch)?;
+        Ok(batches)
+    }
+
+    /// The row of a key at `epoch`; `key_values` holds one value for each key column, of the
+    /// type of the column. XX000 if the view has no key.
+    pub fn lookup(&self, epoch: Epoch, key_values: &[ArrayRef]) -> Result<Option<RecordBatch>> {
+        if self.key().is_none_or(|key| key.len() != key_values.len()) {
+            return Err(HwError::internal(format!("\"{}\" has no such key", self.name)));
+        }
+        let print = hash::fingerprints(key_values, 1)[0];
+        let row = self.shards.iter().find_map(|shard| shard.read().lookup(print, epoch.0));
+        self.check_readable(epoch)?;
+        Ok(row)
+    }
+
+    /// The changes of the epochs `after < E <= up_to`, ascending, without epochs that changed
+    /// nothing. `after` must not be below the horizon (55000).
+    pub fn changes(&self, after: Epoch, up_to: Epoch) -> Result<Vec<(Epoch, ChangeBatch)>> {
+        let mut epochs: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
+        for shard in &self.shards {
+            let chunks = shard.read().changes(after.0, up_to.0);
+            for (rows, mut changes) in chunks {
+                changes.sort_unstable_by_key(|(epoch, row, _)| (*epoch, *row));
+                for of_epoch in changes.chunk_by(|a, b| a.0 == b.0) {
+                    let indices = UInt32Array::from_iter_values(of_epoch.iter().map(|c| c.1));
+                    let rows = take_record_batch(&rows, &indices)?;
+                    let batch = ChangeBatch::new(rows, of_epoch.iter().map(|c| c.2).collect());
+                    epochs.entry(of_epoch[0].0).or_default().push(batch);
+                }
+            }
+        }
+        self.check_readable(after)?;
+        epochs.into_iter().map(|(epoch, all)| Ok((Epoch(epoch), concat(&self.schema, &all)?))).collect()
+    }
+
+    /// Number of rows at `epoch`.
+    pub fn len_at(&self, epoch: Epoch) -> usize {
+        self.shards.iter().map(|shard| shard.read().len_at(epoch.0)).sum()
+    }
+
+    /// No epoch below `oldest_readable` is read any more: frees versions that only those
+    /// show, a bounded number in each call. A smaller epoch than before changes nothing.
+    pub fn set_horizon(&self, oldest_readable: Epoch) -> Result<()> {
+        let before = self.horizon.fetch_max(oldest_readable.0, Ordering::SeqCst);
+        let horizon = before.max(oldest_readable.0);
+        self.shards.iter().try_for_each(|shard| shard.write().collect(horizon))
+    }
+
+    /// The oldest epoch that may be read.
+    pub fn horizon(&self) -> Epoch {
+        Epoch(self.horizon.load(Ordering::SeqCst))
+    }
+
+    /// Bytes of all versions and the index (estimate).
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().bytes()).sum()
+    }
+
+    /// Checked after reading, because the horizon may move meanwhile.
+    fn check_readable(&self, epoch: Epoch) -> Result<()> {
+        let horizon = self.horizon();
+        if epoch < horizon {
+            return Err(epoch_gone(epoch, horizon));
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn versions(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().versions()).sum()
+    }
+}
+
+pub(super) fn epoch_gone(epoch: Epoch, oldest: Epoch) -> HwError {
+    let message = format!("epoch {} is no longer available", epoch.0);
+    HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .with_detail(format!("The oldest epoch kept is {}.", oldest.0))
+}
