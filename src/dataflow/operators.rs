@@ -21,3 +21,6 @@ pub use join::{JoinOperator, JoinSpec};
 pub use late::{LateReason, LateRow, LateRows};
 pub use map::{MapOperator, PassOperator};
 pub use window_assign::{WindowAssignOperator, WindowAssignSpec, Windows};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,240 @@
+//! Operators against DataFusion, on one thread.
+//!
+//! Each case runs an incremental operator over pre-made 8,192-row batches, eight batches an
+//! epoch, and then DataFusion over the same batches once with `target_partitions = 1`.
+//! Printed: events per CPU-second of each and the ratio of times (below 1: faster than the
+//! batch query). Bids follow Nexmark's proportions: half of them on a hot auction, three
+//! quarters by a hot bidder, the rest spread over recent ids. Run: `cargo bench --bench operators`.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use headwater::dataflow::operator::{EpochContext, Operator};
+use headwater::dataflow::operators::*;
+use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
+
+const BATCH_ROWS: usize = 8192;
+const BATCHES: usize = 512;
+const EPOCH_BATCHES: usize = 8;
+/// Event time between two bids: 100,000 bids a second.
+const STEP_US: i64 = 10;
+
+type BoxError = Box<dyn Error>;
+
+fn bid_schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    Arc::new(Schema::new(vec![
+        Field::new("auction", DataType::Int64, false),
+        Field::new("bidder", DataType::Int64, false),
+        Field::new("price", DataType::Int64, false),
+        Field::new("ts", time, false),
+    ]))
+}
+
+/// A splitmix64 step.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn bids() -> Result<Vec<RecordBatch>, BoxError> {
+    let mut seed = 42;
+    let batch = |number: usize| -> Result<RecordBatch, BoxError> {
+        let (mut auctions, mut bidders) = (Vec::new(), Vec::new());
+        let (mut prices, mut times) = (Vec::new(), Vec::new());
+        for row in 0..BATCH_ROWS {
+            let event = (number * BATCH_ROWS + row) as u64;
+            // 46 bids come with 3 auctions and 1 person.
+            let (auction, person) = (event * 3 / 46 + 1000, event / 46 + 1000);
+            let draw = random(&mut seed);
+            let hot = |id: u64| id / 100 * 100;
+            auctions.push(if draw & 1 == 0 { hot(auction) } else { auction - (draw >> 8) % 100 } as i64);
+            bidders.push(if draw & 6 != 0 { hot(person) + 1 } else { person - (draw >> 24) % 1000 } as i64);
+            prices.push((draw >> 40) as i64);
+            times.push(event as i64 * STEP_US);
+        }
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(Int64Array::from(auctions)),
+            Arc::new(Int64Array::from(bidders)),
+            Arc::new(Int64Array::from(prices)),
+            Arc::new(TimestampMicrosecondArray::from(times)),
+        ];
+        Ok(RecordBatch::try_new(bid_schema(), columns)?)
+    };
+    (0..BATCHES).map(batch).collect()
+}
+
+/// CPU seconds of this process.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    stat.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).map_or(0.0, |ns| ns / 1e9)
+}
+
+fn call(function: AggregateFunction, argument: Option<usize>, output: DataType) -> AggregateCall {
+    let output = Arc::new(Field::new("c", output, true));
+    AggregateCall { function, argument, filter: None, distinct: false, output }
+}
+
+struct Case {
+    name: &'static str,
+    goal: f64,
+    keys: Vec<usize>,
+    calls: Vec<AggregateCall>,
+    /// Slide and size in seconds.
+    window: Option<(i64, i64)>,
+    emit: Emit,
+    sql: String,
+}
+
+fn operator(case: &Case) -> Result<AggregateOperator, BoxError> {
+    let schema = bid_schema();
+    let mut fields: Vec<Field> = case.keys.iter().map(|k| schema.field(*k).clone()).collect();
+    let mut window = None;
+    if let Some((slide, size)) = case.window {
+        let bound = schema.field(3).data_type().clone();
+        fields.push(Field::new("window_start", bound.clone(), false));
+        fields.push(Field::new("window_end", bound, false));
+        let windows = Windows::new(slide * 1_000_000, size * 1_000_000, 0)?;
+        let hop = HopSpec { time_column: Some(3), windows, with_window_time: false };
+        let time = WindowTime::Event { inputs: vec![0] };
+        window = Some(WindowSpec { bounds: WindowBounds::Sliced(hop), time, lateness_us: 0 });
+    }
+    fields.extend(case.calls.iter().map(|c| c.output.as_ref().clone()));
+    Ok(AggregateOperator::new(AggregateSpec {
+        name: case.name.into(),
+        input_schema: schema,
+        group_columns: case.keys.clone(),
+        calls: case.calls.clone(),
+        output_schema: Arc::new(Schema::new(fields)),
+        window,
+        emit: case.emit,
+        input_append_only: true,
+        late: Arc::new(LateRows::new(100)),
+        errors: Arc::new(RowErrors::new(100)),
+        global: false,
+        owner: true,
+    })?)
+}
+
+/// CPU seconds and emitted rows.
+fn run(operator: &mut dyn Operator, batches: &[RecordBatch]) -> Result<(f64, usize), BoxError> {
+    let start = cpu_seconds();
+    let mut emitted = 0;
+    for (epoch, batches) in batches.chunks(EPOCH_BATCHES).enumerate() {
+        let mut out = Vec::new();
+        for batch in batches {
+            operator.push(0, ChangeBatch::inserts(batch.clone()), &mut out)?;
+        }
+        let seen = ((epoch + 1) * EPOCH_BATCHES * BATCH_ROWS) as i64 * STEP_US;
+        let watermarks = vec![EventTime(seen - 1_000_000)];
+        let cx = EpochContext { epoch: Epoch(epoch as u64 + 1), now: ProcTime(0), watermarks };
+        operator.finish_epoch(&cx, &mut out)?;
+        emitted += out.iter().map(ChangeBatch::len).sum::<usize>();
+    }
+    Ok((cpu_seconds() - start, emitted))
+}
+
+fn baseline(runtime: &tokio::runtime::Runtime, batches: &[RecordBatch], sql: &str) -> Result<f64, BoxError> {
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    context.register_table("bid", Arc::new(MemTable::try_new(bid_schema(), vec![batches.to_vec()])?))?;
+    let start = cpu_seconds();
+    runtime.block_on(async { context.sql(sql).await?.collect().await })?;
+    Ok(cpu_seconds() - start)
+}
+
+fn cases() -> Vec<Case> {
+    use AggregateFunction::*;
+    let count = || vec![call(CountStar, None, DataType::Int64)];
+    let rich = || {
+        vec![
+            call(CountStar, None, DataType::Int64),
+            call(SumBig, Some(2), DataType::Decimal128(38, 0)),
+            call(AvgInt, Some(2), DataType::Decimal128(38, 20)),
+            call(Min, Some(2), DataType::Int64),
+            call(Max, Some(2), DataType::Int64),
+        ]
+    };
+    let tumble =
+        |key: &str| format!("SELECT {key}, (ts::bigint / 10000000) w, count(*) FROM bid GROUP BY 1, 2");
+    let hop = "SELECT auction, w - h.column1 w, count(*) FROM \
+               (SELECT auction, (ts::bigint / 2000000) w FROM bid) b \
+               CROSS JOIN (VALUES (0), (1), (2), (3), (4)) h GROUP BY 1, 2";
+    let case =
+        |name, goal, keys, calls, window, emit, sql| Case { name, goal, keys, calls, window, emit, sql };
+    vec![
+        case(
+            "q12 tumble count, changes",
+            8e6,
+            vec![1],
+            count(),
+            Some((10, 10)),
+            Emit::Changes,
+            tumble("bidder"),
+        ),
+        case(
+            "q12 tumble count, on close",
+            8e6,
+            vec![1],
+            count(),
+            Some((10, 10)),
+            Emit::OnClose,
+            tumble("bidder"),
+        ),
+        case("q5 hop 2s/10s count, changes", 5e6, vec![0], count(), Some((2, 10)), Emit::Changes, hop.into()),
+        case(
+            "q5 hop 2s/10s count, on close",
+            5e6,
+            vec![0],
+            count(),
+            Some((2, 10)),
+            Emit::OnClose,
+            hop.into(),
+        ),
+        case(
+            "group by auction: 5 calls",
+            3e6,
+            vec![0],
+            rich(),
+            None,
+            Emit::Changes,
+            "SELECT auction, count(*), sum(price), avg(price), min(price), max(price) FROM bid GROUP BY 1"
+                .into(),
+        ),
+    ]
+}
+
+fn main() -> Result<(), BoxError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let batches = bids()?;
+    let rows = (BATCHES * BATCH_ROWS) as f64;
+    println!(
+        "{:<32} {:>10} {:>8} {:>12} {:>7} {:>9}",
+        "case", "events/s", "goal", "DataFusion", "ratio", "emitted"
+    );
+    for case in cases() {
+        let mut best = f64::MAX;
+        let mut emitted = 0;
+        for _ in 0..3 {
+            let (seconds, rows) = run(&mut operator(&case)?, &batches)?;
+            best = best.min(seconds);
+            emitted = rows;
+        }
+        let base = baseline(&runtime, &batches, &case.sql)?;
+        println!(
+            "{:<32} {:>8.2} M {:>6.1} M {:>10.2} M {:>7.2} {:>9}",
+            case.name,
+            rows / best / 1e6,
+            case.goal / 1e6,
+            rows / base / 1e6,
+            best / base,
+            emitted
+        );
+    }
+    Ok(())
+}
