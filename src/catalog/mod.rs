@@ -1,6 +1,3 @@
-//! (module opens with its contract)
-
-pub mod system;
 //! The catalog: definitions of all objects, as plain data.
 //!
 //! A [`Catalog`] is an immutable snapshot that is cheap to clone; every change makes a new
@@ -10,6 +7,7 @@ pub mod system;
 //! every id in `depends_on` exists; secrets are in no rendered text.
 
 mod columns;
+pub mod system;
 mod definition;
 mod dependencies;
 mod render;

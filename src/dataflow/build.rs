@@ -177,8 +177,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         StreamOp::Input { .. } => Box::new(PassOperator::new("read", None)),
         StreamOp::Union => Box::new(PassOperator::new("union", Some(schema))),
         StreamOp::Map { filter, exprs } => {
-            let input = Arc::clone(&child(0).schema);
-            Box::new(MapOperator::new("map", filter.clone(), exprs.clone(), input, schema, Arc::clone(&sides.errors))?)
+            Box::new(MapOperator::new("map", filter.clone(), exprs.clone(), schema, Arc::clone(&sides.errors))?)
         }
         StreamOp::WindowAssign(w) => Box::new(WindowAssignOperator::new(WindowAssignSpec {
             name: "window".into(),
@@ -230,14 +229,15 @@ fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::Win
     let time = |t: &WindowTime| match t {
         WindowTime::Event { inputs } => aggregate::WindowTime::Event { inputs: inputs.clone() },
         WindowTime::Processing => aggregate::WindowTime::Processing,
-        WindowTime::Unbounded => aggregate::WindowTime::Never,
+        // Planned as plain groups, never as windows.
+        WindowTime::Unbounded => aggregate::WindowTime::Event { inputs: Vec::new() },
     };
     Ok(match window {
         None => None,
         Some(AggregateWindow::Keyed { time: WindowTime::Unbounded, .. }) => None,
         Some(AggregateWindow::Keyed { end, time: t }) => Some(aggregate::WindowSpec {
             time: time(t),
-            bounds: aggregate::WindowBounds::Keyed { end_group: *end },
+            bounds: aggregate::WindowBounds::Grouped { end_group: *end },
             lateness_us: 0,
         }),
         Some(AggregateWindow::Fused(w)) => Some(aggregate::WindowSpec {
@@ -248,10 +248,11 @@ fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::Win
     })
 }
 
-fn sliced(w: &WindowAssign) -> Result<aggregate::SlicedWindows> {
-    Ok(aggregate::SlicedWindows {
+fn sliced(w: &WindowAssign) -> Result<aggregate::HopSpec> {
+    Ok(aggregate::HopSpec {
         windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,
         time_column: (w.time != WindowTime::Processing).then_some(w.time_column),
+        with_window_time: false,
     })
 }
 

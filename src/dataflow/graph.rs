@@ -35,8 +35,8 @@ pub struct InputSpec {
 pub struct StageSpec {
     pub inputs: Vec<StageInput>,
     pub output_schema: SchemaRef,
-    /// Makes this stage's operators for one worker.
-    pub build: Arc<dyn Fn() -> Result<Stage> + Send + Sync>,
+    /// Makes this stage's operators for the worker of that number.
+    pub build: Arc<dyn Fn(usize) -> Result<Stage> + Send + Sync>,
 }
 
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread::Thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -135,7 +136,9 @@ struct Build {
 pub struct Host {
     /// One queue per worker; the lock keeps commands in one order for all.
     commands: Mutex<Vec<Sender<Command>>>,
-    guards: WorkerGuards<()>,
+    threads: Vec<Thread>,
+    /// Behind a lock only because the handles cannot be shared between threads.
+    _guards: Mutex<WorkerGuards<()>>,
 }
 
 impl Host {
@@ -157,11 +160,12 @@ impl Host {
             }
         });
         let guards = guards.map_err(|e| HwError::internal(format!("cannot start workers: {e}")))?;
-        Ok(Host { commands: Mutex::new(senders), guards })
+        let threads = guards.guards().iter().map(|g| g.thread().clone()).collect();
+        Ok(Host { commands: Mutex::new(senders), threads, _guards: Mutex::new(guards) })
     }
 
     pub fn workers(&self) -> usize {
-        self.guards.guards().len()
+        self.threads.len()
     }
 
     /// Installs a dataflow; every worker answers `Built`, or one `Failed`.
@@ -195,10 +199,10 @@ impl Host {
 
     fn send(&self, command: Command) {
         let senders = self.commands.lock();
-        for (sender, guard) in senders.iter().zip(self.guards.guards()) {
+        for (sender, thread) in senders.iter().zip(&self.threads) {
             // A worker that is gone has reported WorkerFailed.
             let _ = sender.send(command.clone());
-            guard.thread().unpark();
+            thread.unpark();
         }
     }
 }

@@ -123,6 +123,10 @@ struct Hydration {
 impl Coordinator {
     pub(super) fn start_hydration(&mut self, id: u64, gate: Arc<Gate>, progress: Progress) {
         let watermarks = self.input_watermarks(id);
+        let pin = match self.shared.pins.pin(self.epoch.min(self.shared.pins.published())) {
+            Ok(pin) => pin,
+            Err(e) => return self.fail_view(id, e),
+        };
         let Some(view) = self.views.get(&id) else { return };
         let relations: Vec<u64> = view.plan.inputs.iter().map(|i| i.relation).collect();
         let origins = view.plan.inputs.iter().map(|i| self.origin(i.relation, &i.used_columns)).collect();
@@ -138,7 +142,7 @@ impl Coordinator {
             origins,
             watermarks,
             relations,
-            _pin: self.shared.pins.pin(self.epoch),
+            _pin: pin,
             rows: 0,
             total: None,
             next_worker: 0,
@@ -238,8 +242,8 @@ impl Hydration {
     /// Rows of a view stay on the worker whose dataflow made them.
     fn fill_from_view(&mut self, relation: u64, store: &ViewStore) -> Result<()> {
         let workers = self.host.workers();
-        for shard in 0..workers {
-            for rows in store.snapshot_shard(shard, self.epoch, None)? {
+        for (shard, batches) in store.snapshot_by_shard(self.epoch, None)?.into_iter().enumerate() {
+            for rows in batches {
                 self.rows += rows.num_rows() as u64;
                 let mut per_worker = vec![Vec::new(); workers];
                 per_worker[shard].push(ChangeBatch::inserts(rows));

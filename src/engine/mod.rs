@@ -98,7 +98,7 @@ impl Engine {
             limits,
             log,
             published,
-            pins: Arc::new(Pins::new()),
+            pins: Pins::new(0),
             stores: RwLock::new(HashMap::new()),
             tables: RwLock::new(HashMap::new()),
             sources: RwLock::new(HashMap::new()),
@@ -182,7 +182,7 @@ impl Engine {
 
     /// Pins the published epoch: its snapshot stays readable while the pin lives.
     pub fn pin(&self) -> Pin {
-        self.shared.pins.pin_published(|| self.published().epoch)
+        self.shared.pins.pin_published()
     }
 
     /// Store of a table or view for reading; 55000 while the view is detached.

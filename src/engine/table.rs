@@ -97,7 +97,7 @@ impl TableHandle {
     /// All present rows: published, logged, and `own` of the transaction.
     pub fn current(&self, writer: &mut Writer, engine: &Engine, own: &[ChangeBatch]) -> Result<Vec<RecordBatch>> {
         let (published, mut changes) = self.unpublished(writer, engine);
-        let pin = engine.shared.pins.pin(published.epoch);
+        let pin = engine.shared.pins.pin(published.epoch)?;
         let snapshot = self.store.snapshot(published.epoch, None)?;
         drop(pin);
         changes.extend(own.iter().cloned());

@@ -167,6 +167,9 @@ impl Lowering<'_> {
         let StreamOp::Map { filter, exprs } = self.nodes[map].op.clone() else { return Ok(None) };
         let assign_id = self.nodes[map].children[0];
         let StreamOp::WindowAssign(assign) = self.nodes[assign_id].op.clone() else { return Ok(None) };
+        if assign.time == WindowTime::Unbounded {
+            return Ok(None);
+        }
         let below = self.nodes[assign_id].children[0];
         let width = self.nodes[below].schema.fields().len();
         let is_bound = |k: usize| matches!(expr::as_column(&exprs[k]), Some(c) if c == width || c == width + 1);

@@ -4,6 +4,11 @@
 //! Statements carry their source text, so that definitions are kept as the user wrote them.
 //! Syntax errors are 42601 with a position in the text that was submitted.
 
+pub mod types;
+pub mod rules;
+pub mod functions;
+pub mod errors;
+pub mod context;
 pub mod ast;
 pub mod parser;
 pub mod suggest;

@@ -56,7 +56,7 @@ impl ExtensionPlanner for WindowExecPlanner {
         _logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
         session: &dyn Session,
-        _planning_ctx: &datafusion::physical_expr::planner::PhysicalPlanningContext,
+        _planning_ctx: &datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(window) = node.as_any().downcast_ref::<WindowNode>() else { return Ok(None) };
         let time = session.create_physical_expr(window.time.clone(), window.input.schema())?;

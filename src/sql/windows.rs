@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use sqlparser::ast::{Expr as SqlExpr, TableFactor};
 use std::sync::Arc;
 
-use super::parser::windows::{WindowCall, WindowKind as Called, window_call};
+use super::parser::{WindowCall, WindowKind as Called, window_call};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::{WindowKind, WindowNode};
 

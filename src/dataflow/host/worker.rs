@@ -242,7 +242,7 @@ impl Dataflow {
         let mut outputs: Vec<Option<Changes>> = Vec::new();
         let mut stages = Vec::new();
         for (index, stage_spec) in spec.stages.iter().enumerate() {
-            let stage: Option<Stage> = shared.guarded(|| (stage_spec.build)());
+            let stage: Option<Stage> = shared.guarded(|| (stage_spec.build)(shared.worker));
             let run = Rc::new(RefCell::new(StageRun::new(shared.clone(), index, stage)));
             let streams = stage_spec.inputs.iter().filter_map(|input| {
                 let stream = match input.from {

@@ -17,7 +17,7 @@ use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use super::expressions::batch_of;
 use super::late::{LateReason, LateRows, Refusal};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
-use crate::error::{HwError, Result, sqlstate};
+use crate::error::{HwError, Result};
 pub use crate::types::window::{Windows, window_time};
 use crate::types::{ChangeBatch, EventTime};
 
@@ -104,7 +104,7 @@ impl LastSlice {
     pub fn start_of(&mut self, time: i64) -> i64 {
         if time < self.start || time >= self.end {
             self.start = self.windows.slice_of(time);
-            self.end = self.start.saturating_add(self.windows.slice_us);
+            self.end = self.start.saturating_add(self.windows.slice_us());
         }
         self.start
     }
