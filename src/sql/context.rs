@@ -106,10 +106,11 @@ fn config() -> SessionConfig {
 /// A builder for one statement or view; set the catalog list on it and build.
 pub fn session_state_builder(options: &SessionOptions) -> DfResult<SessionStateBuilder> {
     let mut state = TEMPLATE.clone();
-    let config = state.config_mut().options_mut();
-    config.execution.time_zone = Some(options.time_zone.clone());
-    config.execution.batch_size = options.batch_size.max(1);
-    config.execution.target_partitions = options.target_partitions.max(1);
+    let config = state.config_mut();
+    *config = std::mem::take(config)
+        .with_batch_size(options.batch_size.max(1))
+        .with_target_partitions(options.target_partitions.max(1));
+    config.options_mut().execution.time_zone = Some(options.time_zone.clone());
     let now = options.now_micros.unwrap_or_else(clock::wall_micros);
     functions::register_session(&mut state, now, &options.vars);
     let start = chrono::DateTime::from_timestamp_micros(now);

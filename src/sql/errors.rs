@@ -105,7 +105,9 @@ fn arrow_error(e: ArrowError) -> HwError {
             },
         },
         ArrowError::CastError(m) | ArrowError::ParseError(m) => by_text(&m),
-        ArrowError::MemoryError(m) => HwError::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(sentence(&m)),
+        ArrowError::MemoryError(m) => {
+            HwError::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(sentence(&m))
+        }
         other => HwError::from(other),
     }
 }
@@ -119,7 +121,9 @@ fn schema_error(e: SchemaError) -> HwError {
             };
             if let Some(relation) = &field.relation
                 && !valid_fields.is_empty()
-                && !valid_fields.iter().any(|f| f.relation.as_ref().is_some_and(|r| r.table() == relation.table()))
+                && !valid_fields
+                    .iter()
+                    .any(|f| f.relation.as_ref().is_some_and(|r| r.table() == relation.table()))
             {
                 return HwError::new(
                     sqlstate::UNDEFINED_TABLE,
@@ -144,7 +148,8 @@ fn schema_error(e: SchemaError) -> HwError {
             sqlstate::AMBIGUOUS_COLUMN,
             format!("column reference \"{}\" is ambiguous", field.name),
         ),
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => {
             HwError::new(sqlstate::DUPLICATE_COLUMN, format!("column \"{name}\" specified more than once"))
         }
     }
@@ -212,7 +217,8 @@ fn by_text(text: &str) -> HwError {
     if has("Invalid function ") || has("is not a known function") || has("There is no UDF") {
         return unknown_function(&m);
     }
-    if has("in the GROUP BY clause") || has("must be part of GROUP BY") || has("must appear in the GROUP BY") {
+    if has("in the GROUP BY clause") || has("must be part of GROUP BY") || has("must appear in the GROUP BY")
+    {
         return grouping_error(&m);
     }
     if has("Divide by zero") || has("division by zero") {
@@ -222,11 +228,18 @@ fn by_text(text: &str) -> HwError {
         return HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range");
     }
     if has("Can't cast value") || has("Cannot cast value") {
-        return HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, format!("{} out of range", cast_target(&m)));
+        return HwError::new(
+            sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+            format!("{} out of range", cast_target(&m)),
+        );
     }
     if has("Cannot cast string") || has("Error parsing") || has("Cannot parse") {
         let value = quoted(&m).unwrap_or_default();
-        let code = if has("timestamp") || has("date") { sqlstate::INVALID_DATETIME_FORMAT } else { sqlstate::INVALID_TEXT_REPRESENTATION };
+        let code = if has("timestamp") || has("date") {
+            sqlstate::INVALID_DATETIME_FORMAT
+        } else {
+            sqlstate::INVALID_TEXT_REPRESENTATION
+        };
         return HwError::new(code, format!("invalid input syntax for type {}: \"{value}\"", cast_target(&m)));
     }
     if has("recursion limit") || has("stack overflow") {
@@ -239,8 +252,14 @@ fn by_text(text: &str) -> HwError {
         let message = "more than one row returned by a subquery used as an expression";
         return HwError::new(sqlstate::CARDINALITY_VIOLATION, message);
     }
-    if has("cannot be used with") || has("requires a boolean") || has("Cannot coerce") || has("Cannot infer common")
-        || has("must be boolean") || has("must be of type") || has("not boolean") || has("Boolean")
+    if has("cannot be used with")
+        || has("requires a boolean")
+        || has("Cannot coerce")
+        || has("Cannot infer common")
+        || has("must be boolean")
+        || has("must be of type")
+        || has("not boolean")
+        || has("Boolean")
     {
         return HwError::new(sqlstate::DATATYPE_MISMATCH, lower_first(&m));
     }
@@ -263,9 +282,18 @@ fn clean(text: &str) -> String {
     loop {
         let before = text;
         for prefix in [
-            "Error during planning: ", "Internal error: ", "Execution error: ", "Arrow error: ",
-            "Optimizer rule", "External error: ", "Schema error: ", "Cast error: ", "Parser error: ",
-            "type_coercion\ncaused by\n", "DataFusion error: ", "This feature is not implemented: ",
+            "Error during planning: ",
+            "Internal error: ",
+            "Execution error: ",
+            "Arrow error: ",
+            "Optimizer rule",
+            "External error: ",
+            "Schema error: ",
+            "Cast error: ",
+            "Parser error: ",
+            "type_coercion\ncaused by\n",
+            "DataFusion error: ",
+            "This feature is not implemented: ",
         ] {
             text = text.strip_prefix(prefix).unwrap_or(text);
         }
@@ -299,7 +327,8 @@ fn grouping_error(m: &str) -> HwError {
 
 fn no_overload(m: &str) -> HwError {
     let name = quoted(m).map(|n| n.split('(').next().unwrap_or(n).to_string());
-    let name = name.or_else(|| m.split("unction ").nth(1).and_then(|r| r.split([' ', '(']).next()).map(String::from));
+    let name = name
+        .or_else(|| m.split("unction ").nth(1).and_then(|r| r.split([' ', '(']).next()).map(String::from));
     let shown = name.map_or("function".to_string(), |n| format!("function {n}"));
     HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("{shown} with these argument types does not exist")).with_hint(
         "No function matches the given name and argument types. You might need to add explicit type casts.",
@@ -310,9 +339,17 @@ fn no_overload(m: &str) -> HwError {
 fn cast_target(m: &str) -> &'static str {
     let target = m.rsplit(" to ").next().unwrap_or(m);
     for (arrow, name) in [
-        ("Int16", "smallint"), ("Int32", "integer"), ("Int64", "bigint"), ("Float32", "real"),
-        ("Float64", "double precision"), ("Decimal", "numeric"), ("Timestamp", "timestamp"), ("Date", "date"),
-        ("Interval", "interval"), ("Boolean", "boolean"), ("Time", "time"),
+        ("Int16", "smallint"),
+        ("Int32", "integer"),
+        ("Int64", "bigint"),
+        ("Float32", "real"),
+        ("Float64", "double precision"),
+        ("Decimal", "numeric"),
+        ("Timestamp", "timestamp"),
+        ("Date", "date"),
+        ("Interval", "interval"),
+        ("Boolean", "boolean"),
+        ("Time", "time"),
     ] {
         if target.contains(arrow) {
             return name;

@@ -37,7 +37,8 @@ use self::system::SessionVars;
 use crate::error::{HwError, Result};
 
 static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
-    let rows = [math::functions(), text::functions(), time::functions(), jsonb::functions(), system::functions()];
+    let rows =
+        [math::functions(), text::functions(), time::functions(), jsonb::functions(), system::functions()];
     let mut all: Vec<Arc<ScalarUDF>> = rows.into_iter().flatten().map(udf).collect();
     let ops = [ArithOp::Add, ArithOp::Sub, ArithOp::Mul, ArithOp::Div, ArithOp::Rem, ArithOp::Pow];
     all.extend(ops.map(Arith::udf));
@@ -46,7 +47,9 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
 
 static BY_NAME: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     let names = SCALARS.iter().flat_map(|f| {
-        std::iter::once(f.name().to_string()).chain(f.aliases().iter().cloned()).map(move |n| (n, Arc::clone(f)))
+        std::iter::once(f.name().to_string())
+            .chain(f.aliases().iter().cloned())
+            .map(move |n| (n, Arc::clone(f)))
     });
     names.collect()
 });
@@ -67,9 +70,7 @@ pub fn register(state: &mut SessionState) {
         let _ = state.register_udf(Arc::clone(function));
     }
     let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::sum())));
-    let _ = state.register_udaf(Arc::new(
-        AggregateUDF::new_from_impl(Total::avg()).with_aliases(["mean"]),
-    ));
+    let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::avg()).with_aliases(["mean"])));
     if let Some(all) = state.aggregate_functions().get("bool_and").cloned() {
         let _ = state.register_udaf(Arc::new(all.as_ref().clone().with_aliases(["every"])));
     }

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::planner::TypePlanner;
-use sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType as SqlType, ExactNumberInfo, TimezoneInfo,
-};
+use sqlparser::ast::{ArrayElemTypeDef, CharacterLength, DataType as SqlType, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
@@ -34,9 +32,11 @@ pub fn pg_type(sql_type: &SqlType) -> Result<PgType> {
         SqlType::BigInt(_) | SqlType::Int8(_) | SqlType::Int64 => PgType::Int8,
         SqlType::Real | SqlType::Float4 => PgType::Float4,
         SqlType::Float(ExactNumberInfo::Precision(p)) if *p <= 24 => PgType::Float4,
-        SqlType::Double(_) | SqlType::DoublePrecision | SqlType::Float8 | SqlType::Float64 | SqlType::Float(_) => {
-            PgType::Float8
-        }
+        SqlType::Double(_)
+        | SqlType::DoublePrecision
+        | SqlType::Float8
+        | SqlType::Float64
+        | SqlType::Float(_) => PgType::Float8,
         SqlType::Numeric(info) | SqlType::Decimal(info) | SqlType::Dec(info) => numeric(info)?,
         SqlType::Text | SqlType::String(_) => PgType::Text,
         SqlType::Varchar(n) | SqlType::CharacterVarying(n) | SqlType::CharVarying(n) => {

@@ -60,7 +60,9 @@ impl AggregateUDFImpl for Total {
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let [t] = types else { return Err(undefined_function(self.name(), types).into()) };
         Ok(vec![match t {
-            DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64 => t.clone(),
+            DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64 => {
+                t.clone()
+            }
             DataType::Int8 | DataType::UInt8 => DataType::Int16,
             DataType::UInt16 => DataType::Int32,
             DataType::UInt32 | DataType::UInt64 => DataType::Int64,
@@ -98,7 +100,8 @@ impl AggregateUDFImpl for Total {
     }
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
         let shape = self.shape(args.input_fields[0].data_type(), args.return_field.data_type());
-        let field = |suffix: &str, t: DataType| Arc::new(Field::new(format_state_name(args.name, suffix), t, true));
+        let field =
+            |suffix: &str, t: DataType| Arc::new(Field::new(format_state_name(args.name, suffix), t, true));
         if args.is_distinct {
             return Ok(vec![field("distinct", DataType::Binary)]);
         }
@@ -365,6 +368,18 @@ impl GroupsAccumulator for TotalGroups {
         self.grow(total_groups);
         let counts = values[1].as_primitive::<Int64Type>();
         Ok(self.apply(&values[0], groups, None, |i| counts.value(i))?)
+    }
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+    ) -> DfResult<Vec<ArrayRef>> {
+        let rows = values[0].len();
+        let mut each =
+            TotalGroups { shape: self.shape.clone(), whole: vec![], floats: vec![], counts: vec![] };
+        let groups: Vec<usize> = (0..rows).collect();
+        each.update_batch(values, &groups, filter, rows)?;
+        each.state(EmitTo::All)
     }
     fn size(&self) -> usize {
         size_of::<Self>() + self.whole.capacity() * 16 + (self.floats.capacity() + self.counts.capacity()) * 8

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Decimal128Builder, Datum as ArrowDatum};
+use arrow::array::{Array, ArrayRef, AsArray, Datum as ArrowDatum, Decimal128Array, Decimal128Builder};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::*;
 use arrow::error::ArrowError;
@@ -165,7 +165,9 @@ fn temporal(op: ArithOp, l: Kind, r: Kind) -> Option<Typed> {
         (Sub, Time, Time) => result(Time, Time, Interval),
         (Sub, Ts | Date, Ts | Date) => result(Ts, Ts, Interval),
         (Sub, Tstz | Ts | Date, Tstz | Ts | Date) => result(Tstz, Tstz, Interval),
-        (Mul | Div, Interval, Int2 | Int4 | Int8 | Num | Float4 | Float8) => result(Interval, Float8, Interval),
+        (Mul | Div, Interval, Int2 | Int4 | Int8 | Num | Float4 | Float8) => {
+            result(Interval, Float8, Interval)
+        }
         (Mul, Int2 | Int4 | Int8 | Num | Float4 | Float8, Interval) => result(Float8, Interval, Interval),
         _ => None,
     }
@@ -180,12 +182,6 @@ impl ScalarUDFImpl for Arith {
             ArithOp::Div => "pg_div",
             ArithOp::Rem => "pg_mod",
             ArithOp::Pow => "pg_pow",
-        }
-    }
-    fn display_name(&self, args: &[Expr]) -> DfResult<String> {
-        match args {
-            [l, r] => Ok(format!("({l} {} {r})", self.op.symbol())),
-            _ => Ok(self.name().to_string()),
         }
     }
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {

@@ -46,12 +46,9 @@ impl ScalarUDFImpl for PgCast {
     fn name(&self) -> &str {
         "pg_cast"
     }
-    fn display_name(&self, args: &[Expr]) -> DfResult<String> {
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
         let arg = args.first().map(|a| a.to_string()).unwrap_or_default();
         Ok(format!("CAST({arg} AS {})", PgType::of(&self.target).sql_name()))
-    }
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        self.display_name(args)
     }
     fn signature(&self) -> &Signature {
         &self.signature
@@ -81,8 +78,8 @@ impl ScalarUDFImpl for PgCast {
 /// A column cast to the type of `to`.
 pub fn cast_array(array: &ArrayRef, from: &Field, to: &Field, cx: &Cx) -> DfResult<ArrayRef> {
     let column = ColumnarValue::Array(Arc::clone(array));
-    let value = evaluate_rows(&[column], array.len(), to.data_type(), |row| {
-        match (&row[0], to.data_type()) {
+    let value =
+        evaluate_rows(&[column], array.len(), to.data_type(), |row| match (&row[0], to.data_type()) {
             (Datum::Null, _) => Ok(Datum::Null),
             (Datum::List(items), DataType::List(item)) => Ok(Datum::List(cast_items(items, item, cx)?)),
             (Datum::Text(text), DataType::List(item)) => {
@@ -90,8 +87,7 @@ pub fn cast_array(array: &ArrayRef, from: &Field, to: &Field, cx: &Cx) -> DfResu
                 Ok(Datum::List(cast_items(&items, item, cx)?))
             }
             (value, _) => cast_datum(value.clone(), from, to, cx),
-        }
-    })?;
+        })?;
     value.into_array(array.len())
 }
 
@@ -114,8 +110,12 @@ pub fn cast_datum<'a>(value: Datum<'a>, from: &Field, to: &Field, cx: &Cx) -> Re
     };
     Ok(match kind {
         Kind::Bool => to_bool(&value).ok_or_else(cannot)??,
-        Kind::Int2 => Datum::Int(to_int(&value, "smallint", i16::MIN.into(), i16::MAX.into()).ok_or_else(cannot)??),
-        Kind::Int4 => Datum::Int(to_int(&value, "integer", i32::MIN.into(), i32::MAX.into()).ok_or_else(cannot)??),
+        Kind::Int2 => {
+            Datum::Int(to_int(&value, "smallint", i16::MIN.into(), i16::MAX.into()).ok_or_else(cannot)??)
+        }
+        Kind::Int4 => {
+            Datum::Int(to_int(&value, "integer", i32::MIN.into(), i32::MAX.into()).ok_or_else(cannot)??)
+        }
         Kind::Int8 => Datum::Int(to_int(&value, "bigint", i64::MIN, i64::MAX).ok_or_else(cannot)??),
         Kind::Float4 => to_float4(to_float(&value, "real").ok_or_else(cannot)??)?,
         Kind::Float8 => Datum::Float(to_float(&value, "double precision").ok_or_else(cannot)??),
@@ -149,9 +149,10 @@ fn to_bool(value: &Datum) -> Option<Result<Datum<'static>>> {
         Datum::Int(v) => Ok(*v != 0),
         Datum::Text(text) => parse_bool(text).ok_or_else(|| bad_text("boolean", text)),
         Datum::Json(text) => {
-            return Some(super::jsonb::scalar_text(text, "boolean", "boolean").map(|t| {
-                t.map_or(Datum::Null, |t| Datum::Bool(t == "true"))
-            }));
+            return Some(
+                super::jsonb::scalar_text(text, "boolean", "boolean")
+                    .map(|t| t.map_or(Datum::Null, |t| Datum::Bool(t == "true"))),
+            );
         }
         _ => return None,
     };
@@ -263,9 +264,7 @@ fn to_numeric(value: &Datum, from: &Field) -> Option<Result<Numeric>> {
     Some(match value {
         Datum::Int(v) => Ok(Numeric::new(i128::from(*v), 0)),
         Datum::Num(n) => Ok(*n),
-        Datum::Float(v) => {
-            Numeric::from_f64(*v, if from.data_type() == &DataType::Float32 { 6 } else { 15 })
-        }
+        Datum::Float(v) => Numeric::from_f64(*v, if from.data_type() == &DataType::Float32 { 6 } else { 15 }),
         Datum::Text(text) => parse_numeric(text),
         Datum::Json(text) => match super::jsonb::scalar_text(text, "number", "numeric") {
             Ok(number) => parse_numeric(&number.unwrap_or_default()),
@@ -279,7 +278,10 @@ fn parse_numeric(text: &str) -> Result<Numeric> {
     Numeric::parse(text).ok_or_else(|| {
         let body = text.trim().to_ascii_lowercase();
         if matches!(body.trim_start_matches(['-', '+']), "nan" | "infinity" | "inf") {
-            return HwError::unsupported(format!("numeric value {}", text.trim()), "Use double precision instead.");
+            return HwError::unsupported(
+                format!("numeric value {}", text.trim()),
+                "Use double precision instead.",
+            );
         }
         let numeric = !body.is_empty() && body.parse::<f64>().is_ok();
         if numeric { super::decimal::overflow() } else { bad_text("numeric", text) }
@@ -332,7 +334,9 @@ pub fn parse_bytes(text: &str) -> Result<Vec<u8>> {
                 out.push(b'\\');
                 i += 2;
             }
-            (b'\\', _, Some(octal)) if octal.iter().all(|b| (b'0'..=b'7').contains(b)) && octal[0] <= b'3' => {
+            (b'\\', _, Some(octal))
+                if octal.iter().all(|b| (b'0'..=b'7').contains(b)) && octal[0] <= b'3' =>
+            {
                 out.push((octal[0] - b'0') << 6 | (octal[1] - b'0') << 3 | (octal[2] - b'0'));
                 i += 4;
             }

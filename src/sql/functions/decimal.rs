@@ -208,7 +208,9 @@ impl Numeric {
         if !v.is_finite() {
             return Err(overflow());
         }
-        Numeric::parse(&format!("{v:.*e}", digits.saturating_sub(1))).ok_or_else(overflow).map(Numeric::trimmed)
+        Numeric::parse(&format!("{v:.*e}", digits.saturating_sub(1)))
+            .ok_or_else(overflow)
+            .map(Numeric::trimmed)
     }
 
     /// Integer nearest to the value, half away from zero.

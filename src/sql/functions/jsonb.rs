@@ -259,13 +259,25 @@ pub fn functions() -> Vec<Function> {
     use Kind::*;
     vec![
         Function::new("jsonb_object_field")
-            .on(&[Jsonb, Text], Jsonb, |_, a| Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, json)))
-            .on(&[Jsonb, Int4], Jsonb, |_, a| Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, json)))
-            .on(&[Jsonb, Int8], Jsonb, |_, a| Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, json))),
+            .on(&[Jsonb, Text], Jsonb, |_, a| {
+                Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, json))
+            })
+            .on(&[Jsonb, Int4], Jsonb, |_, a| {
+                Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, json))
+            })
+            .on(&[Jsonb, Int8], Jsonb, |_, a| {
+                Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, json))
+            }),
         Function::new("jsonb_object_field_text")
-            .on(&[Jsonb, Text], Text, |_, a| Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, as_text)))
-            .on(&[Jsonb, Int4], Text, |_, a| Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, as_text)))
-            .on(&[Jsonb, Int8], Text, |_, a| Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, as_text))),
+            .on(&[Jsonb, Text], Text, |_, a| {
+                Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, as_text))
+            })
+            .on(&[Jsonb, Int4], Text, |_, a| {
+                Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, as_text))
+            })
+            .on(&[Jsonb, Int8], Text, |_, a| {
+                Ok(member(&parse(a[0].as_str())?, &a[1]).map_or(Datum::Null, as_text))
+            }),
         Function::new("jsonb_path_get")
             .on(&[Jsonb, TextArray], Jsonb, |_, a| {
                 Ok(path(&parse(a[0].as_str())?, &steps_of(&a[1])).map_or(Datum::Null, json))
@@ -299,9 +311,8 @@ pub fn functions() -> Vec<Function> {
         Function::new("jsonb_contains").on(&[Jsonb, Jsonb], Bool, |_, a| {
             Ok(Datum::Bool(contains(&parse(a[0].as_str())?, &parse(a[1].as_str())?)))
         }),
-        Function::new("jsonb_exists").on(&[Jsonb, Text], Bool, |_, a| {
-            Ok(Datum::Bool(has_key(&parse(a[0].as_str())?, a[1].as_str())))
-        }),
+        Function::new("jsonb_exists")
+            .on(&[Jsonb, Text], Bool, |_, a| Ok(Datum::Bool(has_key(&parse(a[0].as_str())?, a[1].as_str())))),
         Function::new("jsonb_exists_any").on(&[Jsonb, TextArray], Bool, |_, a| {
             let value = parse(a[0].as_str())?;
             Ok(Datum::Bool(steps_of(&a[1]).iter().flatten().any(|k| has_key(&value, k))))
@@ -313,10 +324,11 @@ pub fn functions() -> Vec<Function> {
         Function::new("jsonb_concat").on(&[Jsonb, Jsonb], Jsonb, |_, a| {
             Ok(json(&concat(parse(a[0].as_str())?, parse(a[1].as_str())?)))
         }),
-        Function::new("jsonb_build_object")
-            .alias("json_build_object")
-            .called_on_null()
-            .variadic(&[Any], Ret::Is(Jsonb), build_object),
+        Function::new("jsonb_build_object").alias("json_build_object").called_on_null().variadic(
+            &[Any],
+            Ret::Is(Jsonb),
+            build_object,
+        ),
         Function::new("jsonb_build_array").alias("json_build_array").called_on_null().variadic(
             &[Any],
             Ret::Is(Jsonb),
@@ -331,26 +343,25 @@ pub fn functions() -> Vec<Function> {
         Function::new("jsonb_typeof")
             .alias("json_typeof")
             .on(&[Jsonb], Text, |_, a| Ok(Datum::text(type_of(&parse(a[0].as_str())?)))),
-        Function::new("jsonb_array_length").alias("json_array_length").on(&[Jsonb], Int4, |_, a| {
-            match parse(a[0].as_str())? {
+        Function::new("jsonb_array_length").alias("json_array_length").on(
+            &[Jsonb],
+            Int4,
+            |_, a| match parse(a[0].as_str())? {
                 Value::Array(items) => Ok(Datum::Int(items.len() as i64)),
                 other => {
                     let sort = if other.is_object() { "a non-array" } else { "a scalar" };
                     let message = format!("cannot get array length of {sort}");
                     Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message))
                 }
-            }
-        }),
+            },
+        ),
         Function::new("jsonb_strip_nulls")
             .on(&[Jsonb], Jsonb, |_, a| Ok(json(&strip_nulls(parse(a[0].as_str())?)))),
         Function::new("jsonb_pretty").on(&[Jsonb], Text, |_, a| {
             let text = serde_json::to_string_pretty(&parse(a[0].as_str())?);
             Ok(Datum::Text(text.unwrap_or_default().replace("  ", "    ").into()))
         }),
-        Function::new("jsonb_keys").ret(
-            &[Jsonb],
-            Ret::Is(TextArray),
-            |_, a| Ok(Datum::List(keys(&parse(a[0].as_str())?))),
-        ),
+        Function::new("jsonb_keys")
+            .ret(&[Jsonb], Ret::Is(TextArray), |_, a| Ok(Datum::List(keys(&parse(a[0].as_str())?)))),
     ]
 }

@@ -59,7 +59,9 @@ fn signs() -> Vec<Function> {
         Function::new("abs")
             .on(&[Int2], Int2, |_, a| Ok(Datum::Int(a[0].as_i64().abs())))
             .on(&[Int4], Int4, |_, a| Ok(Datum::Int(a[0].as_i64().abs())))
-            .on(&[Int8], Int8, |_, a| a[0].as_i64().checked_abs().map(Datum::Int).ok_or_else(|| out_of_range("bigint")))
+            .on(&[Int8], Int8, |_, a| {
+                a[0].as_i64().checked_abs().map(Datum::Int).ok_or_else(|| out_of_range("bigint"))
+            })
             .on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().abs())))
             .on(&[Float4], Float4, |_, a| Ok(Datum::Float(a[0].as_f64().abs())))
             .ret(&[Num], Ret::Of(like_first), |_, a| {
@@ -69,7 +71,9 @@ fn signs() -> Vec<Function> {
         Function::new("pg_neg")
             .on(&[Int2], Int2, |_, a| Ok(Datum::Int(-a[0].as_i64())))
             .on(&[Int4], Int4, |_, a| Ok(Datum::Int(-a[0].as_i64())))
-            .on(&[Int8], Int8, |_, a| a[0].as_i64().checked_neg().map(Datum::Int).ok_or_else(|| out_of_range("bigint")))
+            .on(&[Int8], Int8, |_, a| {
+                a[0].as_i64().checked_neg().map(Datum::Int).ok_or_else(|| out_of_range("bigint"))
+            })
             .on(&[Float8], Float8, |_, a| Ok(Datum::Float(-a[0].as_f64())))
             .on(&[Float4], Float4, |_, a| Ok(Datum::Float(-a[0].as_f64())))
             .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().neg())))
@@ -88,13 +92,16 @@ fn signs() -> Vec<Function> {
                 let v = a[0].as_f64();
                 Ok(Datum::Float(if v == 0.0 || v.is_nan() { v } else { v.signum() }))
             })
-            .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(Numeric::new(a[0].as_num().v.signum(), 0)))),
+            .ret(&[Num], Ret::Of(like_first), |_, a| {
+                Ok(Datum::Num(Numeric::new(a[0].as_num().v.signum(), 0)))
+            }),
         Function::new("bitnot")
             .on(&[Int2], Int2, |_, a| Ok(Datum::Int(!a[0].as_i64())))
             .on(&[Int4], Int4, |_, a| Ok(Datum::Int(!a[0].as_i64())))
             .on(&[Int8], Int8, |_, a| Ok(Datum::Int(!a[0].as_i64()))),
-        Function::new("interval_order")
-            .ret(&[Interval], Ret::Decimal(38, 0), |_, a| Ok(Datum::Num(Numeric::new(interval_order(a[0].as_interval()), 0)))),
+        Function::new("interval_order").ret(&[Interval], Ret::Decimal(38, 0), |_, a| {
+            Ok(Datum::Num(Numeric::new(interval_order(a[0].as_interval()), 0)))
+        }),
     ]
 }
 
@@ -122,9 +129,11 @@ fn rounding() -> Vec<Function> {
             .alias("ceiling")
             .on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().ceil())))
             .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().ceil()?))),
-        Function::new("floor")
-            .on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().floor())))
-            .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().floor()?))),
+        Function::new("floor").on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().floor()))).ret(
+            &[Num],
+            Ret::Of(like_first),
+            |_, a| Ok(Datum::Num(a[0].as_num().floor()?)),
+        ),
     ]
 }
 
@@ -151,11 +160,17 @@ fn division() -> Vec<Function> {
             Ok(Datum::Num(x.checked_add(rest.neg())?.div(y)?.round(0)?))
         }),
         Function::new("gcd")
-            .on(&[Int4, Int4], Int4, |_, a| narrow(gcd(a[0].as_i64().into(), a[1].as_i64().into()), "integer"))
-            .on(&[Int8, Int8], Int8, |_, a| narrow(gcd(a[0].as_i64().into(), a[1].as_i64().into()), "bigint")),
-        Function::new("lcm")
-            .on(&[Int4, Int4], Int4, |_, a| lcm(a, "integer"))
-            .on(&[Int8, Int8], Int8, |_, a| lcm(a, "bigint")),
+            .on(&[Int4, Int4], Int4, |_, a| {
+                narrow(gcd(a[0].as_i64().into(), a[1].as_i64().into()), "integer")
+            })
+            .on(&[Int8, Int8], Int8, |_, a| {
+                narrow(gcd(a[0].as_i64().into(), a[1].as_i64().into()), "bigint")
+            }),
+        Function::new("lcm").on(&[Int4, Int4], Int4, |_, a| lcm(a, "integer")).on(
+            &[Int8, Int8],
+            Int8,
+            |_, a| lcm(a, "bigint"),
+        ),
         Function::new("width_bucket")
             .on(&[Float8, Float8, Float8, Int4], Int4, |_, a| {
                 bucket(a[0].as_f64(), a[1].as_f64(), a[2].as_f64(), a[3].as_i64())
@@ -195,9 +210,11 @@ fn bucket(v: f64, low: f64, high: f64, count: i64) -> Result<Datum<'static>> {
 fn powers() -> Vec<Function> {
     use Kind::*;
     vec![
-        Function::new("sqrt")
-            .on(&[Float8], Float8, |_, a| root(a[0].as_f64()).map(Datum::Float))
-            .ret(&[Num], Ret::Of(quotient), |_, a| Ok(Datum::Num(Numeric::from_f64(root(a[0].as_f64())?, 16)?))),
+        Function::new("sqrt").on(&[Float8], Float8, |_, a| root(a[0].as_f64()).map(Datum::Float)).ret(
+            &[Num],
+            Ret::Of(quotient),
+            |_, a| Ok(Datum::Num(Numeric::from_f64(root(a[0].as_f64())?, 16)?)),
+        ),
         float1("cbrt", |_, a| Ok(Datum::Float(a[0].as_f64().cbrt()))),
         float1("exp", |_, a| finite(a[0].as_f64().exp(), a[0].as_f64())),
         float1("ln", |_, a| log_of(a[0].as_f64()).map(Datum::Float)),
@@ -216,8 +233,12 @@ fn powers() -> Vec<Function> {
             }),
         Function::new("power")
             .alias("pow")
-            .on(&[Float8, Float8], Float8, |_, a| Ok(Datum::Float(checked_pow(a[0].as_f64(), a[1].as_f64())?)))
-            .ret(&[Num, Num], Ret::Of(quotient), |_, a| Ok(Datum::Num(numeric_pow(a[0].as_num(), a[1].as_num())?))),
+            .on(&[Float8, Float8], Float8, |_, a| {
+                Ok(Datum::Float(checked_pow(a[0].as_f64(), a[1].as_f64())?))
+            })
+            .ret(&[Num, Num], Ret::Of(quotient), |_, a| {
+                Ok(Datum::Num(numeric_pow(a[0].as_num(), a[1].as_num())?))
+            }),
         float1("degrees", |_, a| finite(a[0].as_f64().to_degrees(), a[0].as_f64())),
         float1("radians", |_, a| Ok(Datum::Float(a[0].as_f64().to_radians()))),
     ]

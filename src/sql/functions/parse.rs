@@ -28,10 +28,7 @@ fn malformed(typname: &str, text: &str) -> HwError {
 }
 
 fn field_overflow(text: &str) -> HwError {
-    HwError::new(
-        sqlstate::DATETIME_FIELD_OVERFLOW,
-        format!("date/time field value out of range: \"{text}\""),
-    )
+    HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, format!("date/time field value out of range: \"{text}\""))
 }
 
 /// A timestamp as wall-clock microseconds, and the zone if the text names one.
@@ -69,7 +66,9 @@ fn parse_datetime(text: &str, typname: &str) -> Result<Parsed> {
     let mut loose: Vec<String> = vec![];
     for word in text.trim().split_whitespace() {
         let split = match word.find(['T', 't']) {
-            Some(at) if at >= 6 && word.as_bytes()[0].is_ascii_digit() => Some((&word[..at], &word[at + 1..])),
+            Some(at) if at >= 6 && word.as_bytes()[0].is_ascii_digit() => {
+                Some((&word[..at], &word[at + 1..]))
+            }
             _ => None,
         };
         let words = split.map_or(vec![word], |(date, time)| vec![date, time]);
@@ -265,7 +264,8 @@ fn interval_of(text: &str) -> Option<Sum> {
         at += 1;
         if word.contains(':') {
             sum.micros += interval_clock(word)?;
-        } else if let Some((y, m)) = word.get(1..).and_then(|_| word[1..].find('-').map(|p| word.split_at(p + 1)))
+        } else if let Some((y, m)) =
+            word.get(1..).and_then(|_| word[1..].find('-').map(|p| word.split_at(p + 1)))
         {
             let (y, m): (f64, f64) = (y.parse().ok()?, m[1..].parse().ok()?);
             sum.months += y * 12.0 + if y < 0.0 { -m } else { m };

@@ -22,8 +22,16 @@ use crate::types::PgType;
 
 /// Functions whose value is the statement's time.
 pub const CLOCK_FUNCTIONS: &[&str] = &[
-    "now", "current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp",
-    "localtimestamp", "current_date", "current_time", "localtime", "proctime",
+    "now",
+    "current_timestamp",
+    "transaction_timestamp",
+    "statement_timestamp",
+    "clock_timestamp",
+    "localtimestamp",
+    "current_date",
+    "current_time",
+    "localtime",
+    "proctime",
 ];
 
 /// What a session says about itself.
@@ -163,9 +171,10 @@ pub fn session_functions(now: i64, vars: &Arc<SessionVars>) -> Vec<Arc<ScalarUDF
     let local = zone.to_local(now);
     let text = |s: &str| ScalarValue::Utf8(Some(s.to_string()));
     let tstz = ScalarValue::TimestampMicrosecond(Some(now), Some(crate::types::pg_type::UTC.into()));
-    let mut all: Vec<_> = ["now", "current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp"]
-        .map(|name| constant(name, tstz.clone(), Stable))
-        .into();
+    let mut all: Vec<_> =
+        ["now", "current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp"]
+            .map(|name| constant(name, tstz.clone(), Stable))
+            .into();
     let time = ScalarValue::Time64Microsecond(Some(local.rem_euclid(MICROS_PER_DAY)));
     let date = ScalarValue::Date32(Some(local.div_euclid(MICROS_PER_DAY) as i32));
     let schemas: ArrayRef = Arc::new(StringArray::from(vars.search_path.clone()));
@@ -189,7 +198,8 @@ pub fn session_functions(now: i64, vars: &Arc<SessionVars>) -> Vec<Arc<ScalarUDF
     all.push(current_schemas(schemas));
     for name in ["current_setting", "set_config"] {
         let volatility = if name == "set_config" { Volatile } else { Stable };
-        let setting = Setting { name, vars: Arc::clone(vars), signature: Signature::user_defined(volatility) };
+        let setting =
+            Setting { name, vars: Arc::clone(vars), signature: Signature::user_defined(volatility) };
         all.push(Arc::new(ScalarUDF::new_from_impl(setting)));
     }
     all
@@ -232,12 +242,17 @@ pub fn functions() -> Vec<Function> {
     use Kind::*;
     vec![
         Function::new("pg_typeof").called_on_null().on(&[Any], Text, |cx, _| {
-            Ok(Datum::Text(cx.args.first().map_or("unknown".into(), |f| match PgType::of(f) {
-                PgType::Numeric(_) => "numeric".to_string(),
-                PgType::Varchar(_) => "character varying".to_string(),
-                _ if f.data_type() == &DataType::Null => "unknown".to_string(),
-                other => other.sql_name(),
-            }).into()))
+            Ok(Datum::Text(
+                cx.args
+                    .first()
+                    .map_or("unknown".into(), |f| match PgType::of(f) {
+                        PgType::Numeric(_) => "numeric".to_string(),
+                        PgType::Varchar(_) => "character varying".to_string(),
+                        _ if f.data_type() == &DataType::Null => "unknown".to_string(),
+                        other => other.sql_name(),
+                    })
+                    .into(),
+            ))
         }),
         Function::new("format_type").called_on_null().ret(&[Int8, Int4], Ret::Is(Text), |_, a| {
             if a[0].is_null() {

@@ -10,16 +10,27 @@ use super::zone::{
 use crate::error::{HwError, Result, sqlstate};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// Longest first, so that a word is not read as its prefix.
 const WORDS: &[&str] = &[
-    "SSSSS", "MONTH", "Month", "month", "IYYY", "YYYY", "SSSS", "HH24", "HH12", "A.M.", "P.M.", "a.m.", "p.m.",
-    "YYY", "MON", "Mon", "mon", "DAY", "Day", "day", "DDD", "YY", "MM", "DD", "ID", "DY", "Dy", "dy", "HH", "MI",
-    "SS", "MS", "US", "AM", "PM", "am", "pm", "WW", "IW", "CC", "TZ", "tz", "OF", "Y", "D", "Q", "W", "J",
+    "SSSSS", "MONTH", "Month", "month", "IYYY", "YYYY", "SSSS", "HH24", "HH12", "A.M.", "P.M.", "a.m.",
+    "p.m.", "YYY", "MON", "Mon", "mon", "DAY", "Day", "day", "DDD", "YY", "MM", "DD", "ID", "DY", "Dy", "dy",
+    "HH", "MI", "SS", "MS", "US", "AM", "PM", "am", "pm", "WW", "IW", "CC", "TZ", "tz", "OF", "Y", "D", "Q",
+    "W", "J",
 ];
 
 enum Item<'a> {
@@ -58,9 +69,12 @@ fn word_at(text: &str) -> Option<&'static str> {
     let exact = WORDS.iter().find(|w| text.starts_with(**w));
     // Numeric words may be written in lower case.
     let folded = || {
-        WORDS.iter().filter(|w| !matches!(**w, "MONTH" | "MON" | "DAY" | "DY" | "AM" | "PM" | "TZ")).find(|w| {
-            text.get(..w.len()).is_some_and(|t| t.eq_ignore_ascii_case(w) && t.bytes().all(|b| !b.is_ascii_uppercase()))
-        })
+        WORDS.iter().filter(|w| !matches!(**w, "MONTH" | "MON" | "DAY" | "DY" | "AM" | "PM" | "TZ")).find(
+            |w| {
+                text.get(..w.len())
+                    .is_some_and(|t| t.eq_ignore_ascii_case(w) && t.bytes().all(|b| !b.is_ascii_uppercase()))
+            },
+        )
     };
     exact.or_else(folded).copied()
 }
@@ -183,7 +197,10 @@ pub fn parse_template(text: &str, template: &str) -> Result<i64> {
 fn invalid(word: &str, text: &str) -> HwError {
     HwError::new(
         sqlstate::INVALID_DATETIME_FORMAT,
-        format!("invalid value \"{}\" for \"{word}\"", text.chars().take(word.len().max(2)).collect::<String>()),
+        format!(
+            "invalid value \"{}\" for \"{word}\"",
+            text.chars().take(word.len().max(2)).collect::<String>()
+        ),
     )
 }
 
@@ -200,7 +217,9 @@ fn read<'a>(word: &str, text: &'a str, fields: &mut Fields, _: &str) -> Result<&
         "MON" => named(&MONTHS, true),
         "DAY" => named(&DAYS, false),
         "DY" => named(&DAYS, true),
-        "AM" | "PM" if lower.starts_with("am") || lower.starts_with("pm") => Some((i64::from(lower.starts_with("pm")), 2)),
+        "AM" | "PM" if lower.starts_with("am") || lower.starts_with("pm") => {
+            Some((i64::from(lower.starts_with("pm")), 2))
+        }
         "A.M." | "P.M." => Some((i64::from(lower.starts_with('p')), 4.min(text.len()))),
         _ => None,
     };
@@ -246,7 +265,10 @@ fn finish(f: &Fields, text: &str) -> Result<i64> {
     let year = f.year.unwrap_or(0);
     let (month, day) = (f.month.unwrap_or(1), f.day.unwrap_or(1));
     let month = u32::try_from(month).ok().filter(|m| (1..=12).contains(m)).ok_or_else(overflow)?;
-    let day = u32::try_from(day).ok().filter(|d| *d >= 1 && *d <= days_in_month(year, month)).ok_or_else(overflow)?;
+    let day = u32::try_from(day)
+        .ok()
+        .filter(|d| *d >= 1 && *d <= days_in_month(year, month))
+        .ok_or_else(overflow)?;
     let days = match f.day_of_year {
         Some(n) => days_of_civil(year, 1, 1) + n - 1,
         None => days_of_civil(year, month, day),

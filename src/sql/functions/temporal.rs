@@ -50,9 +50,11 @@ pub fn temporal_op(op: ArithOp, l: &Datum, r: &Datum, zone: &Zone) -> Result<Dat
 }
 
 fn date_plus(d: i32, n: i64) -> Result<Datum<'static>> {
-    i64::from(d).checked_add(n).and_then(|v| i32::try_from(v).ok()).map(Datum::Date).ok_or_else(|| {
-        HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, "date out of range")
-    })
+    i64::from(d)
+        .checked_add(n)
+        .and_then(|v| i32::try_from(v).ok())
+        .map(Datum::Date)
+        .ok_or_else(|| HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, "date out of range"))
 }
 
 fn negate(i: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {

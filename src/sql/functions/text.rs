@@ -146,7 +146,8 @@ fn format(cx: &Cx, a: &[Datum]) -> Result<String> {
                     .with_hint("For a single \"%\" use \"%%\"."));
             }
         };
-        let missing = width.trim_start_matches('-').parse::<usize>().unwrap_or(0).saturating_sub(text.chars().count());
+        let missing =
+            width.trim_start_matches('-').parse::<usize>().unwrap_or(0).saturating_sub(text.chars().count());
         let blank = " ".repeat(missing.min(MAX_TEXT));
         out += &if width.starts_with('-') { text + &blank } else { blank + &text };
     }
@@ -224,8 +225,10 @@ fn slices() -> Vec<Function> {
                 let skip = (a[1].as_i64().max(1) - 1) as usize;
                 Ok(Datum::Bytes(a[0].as_bytes().get(skip..).unwrap_or(&[]).to_vec().into()))
             }),
-        Function::new("left").on(&[Text, Int4], Text, |_, a| Ok(Datum::text(take_left(a[0].as_str(), a[1].as_i64())))),
-        Function::new("right").on(&[Text, Int4], Text, |_, a| Ok(Datum::text(take_right(a[0].as_str(), a[1].as_i64())))),
+        Function::new("left")
+            .on(&[Text, Int4], Text, |_, a| Ok(Datum::text(take_left(a[0].as_str(), a[1].as_i64())))),
+        Function::new("right")
+            .on(&[Text, Int4], Text, |_, a| Ok(Datum::text(take_right(a[0].as_str(), a[1].as_i64())))),
         Function::new("lpad")
             .on(&[Text, Int4], Text, |_, a| Ok(Datum::text(pad(a[0].as_str(), a[1].as_i64(), " ", true)?)))
             .on(&[Text, Int4, Text], Text, |_, a| {
@@ -276,9 +279,16 @@ fn properties() -> Vec<Function> {
             .on(&[Text], Int4, |_, a| Ok(Datum::Int(a[0].as_str().chars().next().map_or(0, |c| c as i64)))),
         Function::new("chr").on(&[Int4], Text, |_, a| match a[0].as_i64() {
             0 => Err(HwError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "null character not permitted")),
-            n => u32::try_from(n).ok().and_then(char::from_u32).map(|c| Datum::text(c.to_string())).ok_or_else(|| {
-                HwError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "requested character not valid for encoding")
-            }),
+            n => {
+                u32::try_from(n).ok().and_then(char::from_u32).map(|c| Datum::text(c.to_string())).ok_or_else(
+                    || {
+                        HwError::new(
+                            sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                            "requested character not valid for encoding",
+                        )
+                    },
+                )
+            }
         }),
         Function::new("to_hex")
             .on(&[Int4], Text, |_, a| Ok(Datum::text(format!("{:x}", a[0].as_i64() as i32))))
@@ -290,17 +300,18 @@ fn properties() -> Vec<Function> {
         Function::new("quote_nullable").called_on_null().on(&[Any], Text, |cx, a| {
             Ok(Datum::text(if a[0].is_null() { "NULL".into() } else { quote_literal(&print(cx, &a[0], 0)) }))
         }),
-        Function::new("encode").on(&[Bytea, Text], Text, |_, a| {
-            Ok(Datum::text(encode(a[0].as_bytes(), a[1].as_str())?))
-        }),
-        Function::new("decode").on(&[Text, Text], Bytea, |_, a| {
-            Ok(Datum::Bytes(decode(a[0].as_str(), a[1].as_str())?.into()))
-        }),
+        Function::new("encode")
+            .on(&[Bytea, Text], Text, |_, a| Ok(Datum::text(encode(a[0].as_bytes(), a[1].as_str())?))),
+        Function::new("decode")
+            .on(&[Text, Text], Bytea, |_, a| Ok(Datum::Bytes(decode(a[0].as_str(), a[1].as_str())?.into()))),
         Function::new("convert_to")
             .on(&[Text, Text], Bytea, |_, a| Ok(Datum::Bytes(a[0].as_str().as_bytes().to_vec().into()))),
         Function::new("convert_from").on(&[Bytea, Text], Text, |_, a| {
             let text = std::str::from_utf8(a[0].as_bytes()).map_err(|_| {
-                HwError::new(sqlstate::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
+                HwError::new(
+                    sqlstate::CHARACTER_NOT_IN_REPERTOIRE,
+                    "invalid byte sequence for encoding \"UTF8\"",
+                )
             })?;
             Ok(Datum::text(text.to_string()))
         }),
@@ -311,7 +322,9 @@ fn joins() -> Vec<Function> {
     use Kind::*;
     vec![
         Function::new("pg_concat")
-            .on(&[Bytea, Bytea], Bytea, |_, a| Ok(Datum::Bytes([a[0].as_bytes(), a[1].as_bytes()].concat().into())))
+            .on(&[Bytea, Bytea], Bytea, |_, a| {
+                Ok(Datum::Bytes([a[0].as_bytes(), a[1].as_bytes()].concat().into()))
+            })
             .on(&[Text, Text], Text, |_, a| Ok(Datum::text(format!("{}{}", a[0].as_str(), a[1].as_str()))))
             .on(&[Any, Any], Text, |cx, a| Ok(Datum::text(print(cx, &a[0], 0) + &print(cx, &a[1], 1)))),
         Function::new("concat").called_on_null().variadic(&[Any], Ret::Is(Text), |cx, a| {
@@ -322,39 +335,53 @@ fn joins() -> Vec<Function> {
             if a[0].is_null() {
                 return Ok(Datum::Null);
             }
-            let parts = a.iter().enumerate().skip(1).filter(|(_, v)| !v.is_null()).map(|(i, v)| short(cx, v, i));
+            let parts =
+                a.iter().enumerate().skip(1).filter(|(_, v)| !v.is_null()).map(|(i, v)| short(cx, v, i));
             Ok(Datum::text(parts.collect::<Vec<_>>().join(a[0].as_str())))
         }),
-        Function::new("format")
-            .called_on_null()
-            .variadic(&[Text, Any], Ret::Is(Text), |cx, a| match a[0].is_null() {
+        Function::new("format").called_on_null().variadic(&[Text, Any], Ret::Is(Text), |cx, a| {
+            match a[0].is_null() {
                 true => Ok(Datum::Null),
                 false => Ok(Datum::text(format(cx, a)?)),
-            }),
-        Function::new("string_to_array").called_on_null().variadic(&[Text, Text], Ret::Is(TextArray), |_, a| {
-            if a[0].is_null() {
-                return Ok(Datum::Null);
             }
-            let text = a[0].as_str();
-            let parts: Vec<String> = match a.get(1).filter(|d| !d.is_null()).map(|d| d.as_str()) {
-                _ if text.is_empty() => vec![],
-                None => text.chars().map(String::from).collect(),
-                Some("") => vec![text.to_string()],
-                Some(d) => text.split(d).map(String::from).collect(),
-            };
-            let null = a.get(2).filter(|d| !d.is_null()).map(|d| d.as_str().to_string());
-            Ok(texts(parts.into_iter().map(|p| if Some(&p) == null.as_ref() { None } else { Some(p) }).collect()))
         }),
-        Function::new("array_to_string").called_on_null().variadic(&[AnyArray, Text], Ret::Is(Text), |cx, a| {
-            let (Datum::List(items), false) = (&a[0], a[1].is_null()) else { return Ok(Datum::Null) };
-            let field = arrow::datatypes::Field::new("v", items.data_type().clone(), true);
-            let column = Column::of(items.as_ref());
-            let parts = (0..items.len()).filter_map(|i| match column.get(i) {
-                Datum::Null => a.get(2).map(|n| n.as_str().to_string()),
-                v => Some(format_datum(&v, &field, &cx.zone)),
-            });
-            Ok(Datum::text(parts.collect::<Vec<_>>().join(a[1].as_str())))
-        }),
+        Function::new("string_to_array").called_on_null().variadic(
+            &[Text, Text],
+            Ret::Is(TextArray),
+            |_, a| {
+                if a[0].is_null() {
+                    return Ok(Datum::Null);
+                }
+                let text = a[0].as_str();
+                let parts: Vec<String> = match a.get(1).filter(|d| !d.is_null()).map(|d| d.as_str()) {
+                    _ if text.is_empty() => vec![],
+                    None => text.chars().map(String::from).collect(),
+                    Some("") => vec![text.to_string()],
+                    Some(d) => text.split(d).map(String::from).collect(),
+                };
+                let null = a.get(2).filter(|d| !d.is_null()).map(|d| d.as_str().to_string());
+                Ok(texts(
+                    parts
+                        .into_iter()
+                        .map(|p| if Some(&p) == null.as_ref() { None } else { Some(p) })
+                        .collect(),
+                ))
+            },
+        ),
+        Function::new("array_to_string").called_on_null().variadic(
+            &[AnyArray, Text],
+            Ret::Is(Text),
+            |cx, a| {
+                let (Datum::List(items), false) = (&a[0], a[1].is_null()) else { return Ok(Datum::Null) };
+                let field = arrow::datatypes::Field::new("v", items.data_type().clone(), true);
+                let column = Column::of(items.as_ref());
+                let parts = (0..items.len()).filter_map(|i| match column.get(i) {
+                    Datum::Null => a.get(2).map(|n| n.as_str().to_string()),
+                    v => Some(format_datum(&v, &field, &cx.zone)),
+                });
+                Ok(Datum::text(parts.collect::<Vec<_>>().join(a[1].as_str())))
+            },
+        ),
     ]
 }
 

@@ -87,7 +87,11 @@ fn timestamp_field(cx: &Cx, unit: &str, value: &Datum) -> Result<Numeric> {
         "timezone_hour" => whole(zone_seconds() / 3600),
         "timezone_minute" => whole(zone_seconds() / 60 % 60),
         other => {
-            let typname = if matches!(value, Datum::Tstz(_)) { "timestamp with time zone" } else { "timestamp without time zone" };
+            let typname = if matches!(value, Datum::Tstz(_)) {
+                "timestamp with time zone"
+            } else {
+                "timestamp without time zone"
+            };
             return time_field(other, c.time).ok_or_else(|| bad_unit(unit, typname));
         }
     })
@@ -165,7 +169,8 @@ fn date_of(y: i64, m: i64, d: i64) -> Result<i64> {
         HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, message)
     };
     let month = u32::try_from(m).ok().filter(|m| (1..=12).contains(m)).ok_or_else(overflow)?;
-    let day = u32::try_from(d).ok().filter(|d| *d >= 1 && *d <= days_in_month(y, month)).ok_or_else(overflow)?;
+    let day =
+        u32::try_from(d).ok().filter(|d| *d >= 1 && *d <= days_in_month(y, month)).ok_or_else(overflow)?;
     Ok(days_of_civil(y, month, day))
 }
 
@@ -256,7 +261,9 @@ fn fields() -> Vec<Function> {
             .on(&[Text, Tstz], Tstz, |cx, a| trunc_in(a[0].as_str(), a[1].as_i64(), &cx.zone))
             .on(&[Text, Ts], Ts, |_, a| {
                 let unit = a[0].as_str();
-                trunc(unit, a[1].as_i64()).map(Datum::Ts).ok_or_else(|| bad_unit(unit, "timestamp without time zone"))
+                trunc(unit, a[1].as_i64())
+                    .map(Datum::Ts)
+                    .ok_or_else(|| bad_unit(unit, "timestamp without time zone"))
             })
             .on(&[Text, Tstz, Text], Tstz, |_, a| {
                 trunc_in(a[0].as_str(), a[1].as_i64(), &super::zone::Zone::parse(a[2].as_str())?)
@@ -271,9 +278,11 @@ fn fields() -> Vec<Function> {
         Function::new("timezone")
             .on(&[Text, Tstz], Ts, |_, a| Ok(Datum::Ts(Zone::parse(a[0].as_str())?.to_local(a[1].as_i64()))))
             .on(&[Text, Ts], Tstz, |_, a| Ok(Datum::Tstz(Zone::parse(a[0].as_str())?.to_utc(a[1].as_i64())))),
-        Function::new("age")
-            .on(&[Tstz, Tstz], Interval, |cx, a| age(local(cx, &a[0]), local(cx, &a[1])))
-            .on(&[Ts, Ts], Interval, |_, a| age(a[0].as_i64(), a[1].as_i64())),
+        Function::new("age").on(&[Tstz, Tstz], Interval, |cx, a| age(local(cx, &a[0]), local(cx, &a[1]))).on(
+            &[Ts, Ts],
+            Interval,
+            |_, a| age(a[0].as_i64(), a[1].as_i64()),
+        ),
         Function::new("timestamp_difference")
             .on(&[Ts, Ts], Interval, |_, a| Ok(Datum::Interval(difference(a[0].as_i64(), a[1].as_i64())?))),
     ]
@@ -298,9 +307,12 @@ fn makers() -> Vec<Function> {
                 Ok(Datum::Tstz(Zone::parse(a[6].as_str())?.to_utc(timestamp_of(a)?)))
             }),
         make_interval_fn,
-        Function::new("justify_hours").on(&[Interval], Interval, |_, a| Ok(justify(a[0].as_interval(), true, false))),
-        Function::new("justify_days").on(&[Interval], Interval, |_, a| Ok(justify(a[0].as_interval(), false, true))),
-        Function::new("justify_interval").on(&[Interval], Interval, |_, a| Ok(justify(a[0].as_interval(), true, true))),
+        Function::new("justify_hours")
+            .on(&[Interval], Interval, |_, a| Ok(justify(a[0].as_interval(), true, false))),
+        Function::new("justify_days")
+            .on(&[Interval], Interval, |_, a| Ok(justify(a[0].as_interval(), false, true))),
+        Function::new("justify_interval")
+            .on(&[Interval], Interval, |_, a| Ok(justify(a[0].as_interval(), true, true))),
         Function::new("to_timestamp")
             .on(&[Float8], Tstz, |_, a| {
                 let micros = (a[0].as_f64() * 1e6).round();
@@ -319,7 +331,12 @@ fn makers() -> Vec<Function> {
         Function::new("to_char")
             .on(&[Tstz, Text], Text, |cx, a| {
                 let t = a[0].as_i64();
-                Ok(Datum::text(render(cx.zone.to_local(t), &cx.zone.abbreviation(t), cx.zone.offset_at(t), a[1].as_str())))
+                Ok(Datum::text(render(
+                    cx.zone.to_local(t),
+                    &cx.zone.abbreviation(t),
+                    cx.zone.offset_at(t),
+                    a[1].as_str(),
+                )))
             })
             .on(&[Ts, Text], Text, |_, a| Ok(Datum::text(render(a[0].as_i64(), "", 0, a[1].as_str()))))
             .on(&[Date, Text], Text, |_, a| {

@@ -32,7 +32,9 @@ impl Zone {
     /// positive) in zone names, where PostgreSQL also reads a bare `+2` as ISO.
     pub fn parse(name: &str) -> Result<Zone> {
         let name = name.trim();
-        if name.eq_ignore_ascii_case("utc") || name.eq_ignore_ascii_case("z") || name.eq_ignore_ascii_case("gmt")
+        if name.eq_ignore_ascii_case("utc")
+            || name.eq_ignore_ascii_case("z")
+            || name.eq_ignore_ascii_case("gmt")
         {
             return Ok(Zone::UTC);
         }
@@ -79,9 +81,7 @@ impl Zone {
         };
         let offset = match tz.offset_from_local_datetime(&local.naive_utc()) {
             chrono::LocalResult::Single(o) => o.fix().local_minus_utc(),
-            chrono::LocalResult::Ambiguous(a, b) => {
-                a.fix().local_minus_utc().min(b.fix().local_minus_utc())
-            }
+            chrono::LocalResult::Ambiguous(a, b) => a.fix().local_minus_utc().min(b.fix().local_minus_utc()),
             chrono::LocalResult::None => self.offset_at(local_micros - MICROS_PER_DAY),
         };
         local_micros - i64::from(offset) * MICROS_PER_SECOND

@@ -37,7 +37,11 @@ pub fn call(name: &str, args: Vec<Expr>) -> Expr {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
         filter: None,
         null_treatment: None,
         over: None,
@@ -68,8 +72,8 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
 }
 
 fn strip_schema(name: &mut ObjectName) {
-    let catalog = name.0.len() == 2
-        && name.0[0].as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
+    let catalog =
+        name.0.len() == 2 && name.0[0].as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
     if catalog {
         name.0.remove(0);
     }
@@ -87,7 +91,8 @@ fn unary_function(op: &UnaryOperator) -> Option<&'static str> {
 
 /// `INTERVAL '1-2' YEAR TO MONTH`, `INTERVAL 'P1D'`, … in the units DataFusion reads.
 fn normalise_interval(interval: &mut Interval) -> Result<()> {
-    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = interval.value.as_mut() else {
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = interval.value.as_mut()
+    else {
         return Ok(());
     };
     let bare = text.trim().parse::<f64>().is_ok();
@@ -137,7 +142,8 @@ fn name_set(body: &mut SetExpr, nested: bool) {
 }
 
 fn name_items(items: &mut [SelectItem], nested: bool) {
-    let wildcard = items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let wildcard =
+        items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let names: Vec<Option<String>> = items.iter().map(item_name).collect();
     let mut seen = HashSet::new();
     for (at, item) in items.iter_mut().enumerate() {

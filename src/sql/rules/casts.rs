@@ -39,14 +39,18 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 
 /// Whether Arrow's kernel rounds, fails or prints differently, or may fail at all.
 fn differs(from: &DataType, to: &FieldRef) -> bool {
-    use DataType::{Boolean, Date32, Decimal128, Dictionary, Float32, Float64, LargeUtf8, List, Null, Utf8, Utf8View};
-    use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, Timestamp};
+    use DataType::{
+        Boolean, Date32, Decimal128, Dictionary, Float32, Float64, LargeUtf8, List, Null, Utf8, Utf8View,
+    };
+    use DataType::{Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32};
     let varchar = matches!(PgType::of(to), PgType::Varchar(Some(_)));
     match (from, to.data_type()) {
         (Null | Dictionary(_, _), _) | (_, Dictionary(_, _)) => false,
         (a, b) if a == b => varchar,
         (Utf8 | Utf8View, Utf8 | Utf8View) => varchar,
-        (Int8 | UInt8, Int16 | Int32 | Int64) | (Int16 | UInt16, Int32 | Int64) | (Int32 | UInt32, Int64) => false,
+        (Int8 | UInt8, Int16 | Int32 | Int64) | (Int16 | UInt16, Int32 | Int64) | (Int32 | UInt32, Int64) => {
+            false
+        }
         (Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32, Float32 | Float64) => false,
         (Float32, Float64) => false,
         (Decimal128(_, _), Float32 | Float64) => true,

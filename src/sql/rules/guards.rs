@@ -27,7 +27,8 @@ impl AnalyzerRule for PgGuards {
     }
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
         let result = plan.transform_up_with_subqueries(|plan| {
-            let filter = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_) | LogicalPlan::TableScan(_));
+            let filter =
+                matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_) | LogicalPlan::TableScan(_));
             let names = datafusion::logical_expr::expr_rewriter::NamePreserver::new(&plan);
             plan.map_expressions(|expr| {
                 let name = names.save(&expr);
@@ -227,11 +228,43 @@ fn safe_call(f: &datafusion::logical_expr::expr::ScalarFunction) -> bool {
 
 /// Functions that give a result for every input of their types.
 const SAFE_FUNCTIONS: &[&str] = &[
-    "lower", "upper", "length", "char_length", "character_length", "btrim", "ltrim", "rtrim", "coalesce", "nullif",
-    "concat", "concat_ws", "pg_concat", "strpos", "starts_with", "interval_order", "greatest", "least", "now",
-    "current_timestamp", "current_date", "jsonb_object_field", "jsonb_object_field_text", "jsonb_contains",
-    "jsonb_exists", "jsonb_typeof", "date_part", "num_nulls", "num_nonnulls", "replace", "left", "right", "md5",
-    "reverse", "initcap", "array_length", "cardinality",
+    "lower",
+    "upper",
+    "length",
+    "char_length",
+    "character_length",
+    "btrim",
+    "ltrim",
+    "rtrim",
+    "coalesce",
+    "nullif",
+    "concat",
+    "concat_ws",
+    "pg_concat",
+    "strpos",
+    "starts_with",
+    "interval_order",
+    "greatest",
+    "least",
+    "now",
+    "current_timestamp",
+    "current_date",
+    "jsonb_object_field",
+    "jsonb_object_field_text",
+    "jsonb_contains",
+    "jsonb_exists",
+    "jsonb_typeof",
+    "date_part",
+    "num_nulls",
+    "num_nonnulls",
+    "replace",
+    "left",
+    "right",
+    "md5",
+    "reverse",
+    "initcap",
+    "array_length",
+    "cardinality",
 ];
 
 /// Guards a schema-checked predicate or value for direct evaluation.
