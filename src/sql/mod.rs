@@ -18,3 +18,6 @@ pub use parser::parse_sql;
 pub use suggest::did_you_mean;
 pub mod window_exec;
 pub mod windows;
+//! SQL text to plans: types, functions, meaning and errors as PostgreSQL has them, on
+//! DataFusion's planner. Nothing here executes; `engine` and `serving` do.
+

@@ -1,0 +1,230 @@
+//! Sessions of DataFusion that mean what PostgreSQL means.
+//!
+//! [`session_state`] gives the state for one statement or one view: PostgreSQL's literals,
+//! operators, casts, functions and guards on top of DataFusion's, with the session's zone,
+//! clock and variables. Ad-hoc SELECT plans and runs on it; views use [`analyze`],
+//! [`optimize_for_stream`] and [`physical_expr`], which apply the same rewrites, so an
+//! expression means the same in both. The registries are built once per process.
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::common::DFSchema;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, Volatility};
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
+use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::prelude::SessionConfig;
+
+use super::functions;
+pub use super::functions::system::SessionVars;
+use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
+use super::rules::operators::PgOperators;
+use super::rules::{casts, literals};
+use super::types::PgTypePlanner;
+use crate::clock;
+use crate::error::{HwError, Result};
+
+/// What distinguishes one session or view from another.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The session's `TimeZone`.
+    pub time_zone: String,
+    /// `now()` in microseconds; the wall clock if `None`.
+    pub now_micros: Option<i64>,
+    pub batch_size: usize,
+    pub target_partitions: usize,
+    pub memory_pool: Option<Arc<dyn MemoryPool>>,
+    pub vars: Arc<SessionVars>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions {
+            time_zone: "UTC".into(),
+            now_micros: None,
+            batch_size: 8192,
+            target_partitions: 1,
+            memory_pool: None,
+            vars: Arc::new(SessionVars::default()),
+        }
+    }
+}
+
+/// The state that every session starts from.
+static TEMPLATE: LazyLock<SessionState> = LazyLock::new(template);
+
+fn template() -> SessionState {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(PgOperators)];
+    let defaults = SessionStateBuilder::new().with_default_features().build();
+    planners.extend(defaults.expr_planners().iter().cloned());
+    let mut state = SessionStateBuilder::new()
+        .with_default_features()
+        .with_expr_planners(planners)
+        .with_type_planner(Arc::new(PgTypePlanner))
+        .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rule(Arc::new(GuardFilters))
+        .with_config(config())
+        .build();
+    functions::register(&mut state);
+    state
+}
+
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(literals::PgLiterals),
+        Arc::new(TypeCoercion::new()),
+        Arc::new(casts::PgCasts),
+        Arc::new(PgGuards),
+    ]
+}
+
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new();
+    let options = config.options_mut();
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.enable_ident_normalization = true;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+    options.sql_parser.default_null_ordering = "nulls_max".into();
+    options.execution.parquet.schema_force_view_types = false;
+    options.catalog.information_schema = false;
+    options.catalog.create_default_catalog_and_schema = true;
+    options.explain.show_statistics = false;
+    config
+}
+
+/// A builder for one statement or view; set the catalog list on it and build.
+pub fn session_state_builder(options: &SessionOptions) -> DfResult<SessionStateBuilder> {
+    let mut state = TEMPLATE.clone();
+    let config = state.config_mut();
+    *config = std::mem::take(config)
+        .with_batch_size(options.batch_size.max(1))
+        .with_target_partitions(options.target_partitions.max(1));
+    config.options_mut().execution.time_zone = Some(options.time_zone.clone());
+    let now = options.now_micros.unwrap_or_else(clock::wall_micros);
+    functions::register_session(&mut state, now, &options.vars);
+    let start = chrono::DateTime::from_timestamp_micros(now);
+    let props = state.execution_props_mut();
+    props.query_execution_start_time = start;
+    let snapshot = Arc::clone(state.config_options());
+    state.execution_props_mut().config_options = Some(snapshot);
+    let mut builder = SessionStateBuilder::new_from_existing(state);
+    if let Some(pool) = &options.memory_pool {
+        let env = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(pool)).build_arc()?;
+        builder = builder.with_runtime_env(env);
+    }
+    Ok(builder)
+}
+
+/// A state for one statement or view.
+pub fn session_state(options: &SessionOptions) -> DfResult<SessionState> {
+    Ok(session_state_builder(options)?.build())
+}
+
+/// Runs the analyzer rules: afterwards every expression has PostgreSQL's types and meaning.
+pub fn analyze(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let options = state.config_options();
+    Ok(state.analyzer().execute_and_check(plan, options, |_, _| {})?)
+}
+
+/// Makes an expression that was planned alone (a generated column, a watermark) ready for
+/// [`physical_expr`].
+pub fn analyze_expr(expr: Expr, schema: &DFSchema, state: &SessionState) -> Result<Expr> {
+    let expr = literals::rewrite(expr, schema)?;
+    Ok(coerce(expr, schema, state)?)
+}
+
+fn coerce(expr: Expr, schema: &DFSchema, state: &SessionState) -> DfResult<Expr> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .with_query_execution_start_time(state.execution_props().query_execution_start_time)
+        .build();
+    let expr = ExprSimplifier::new(context).coerce(expr, schema)?;
+    guard_expression(casts::rewrite(expr, schema)?, schema)
+}
+
+/// The physical form of an analysed expression over columns of `schema`.
+pub fn physical_expr(expr: &Expr, schema: &DFSchema, state: &SessionState) -> Result<Arc<dyn PhysicalExpr>> {
+    let expr = coerce(expr.clone(), schema, state)?;
+    Ok(state.create_physical_expr(expr, schema)?)
+}
+
+/// Logical optimisation for plans that are maintained incrementally: simplification, joins
+/// from WHERE, decorrelation, push-down and pruning; nothing that assumes an order, a limit
+/// or a single evaluation.
+pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let wanted = [
+        "replace_distinct_aggregate",
+        "eliminate_join",
+        "decorrelate_predicate_subquery",
+        "scalar_subquery_to_join",
+        "decorrelate_lateral_join",
+        "extract_equijoin_predicate",
+        "eliminate_duplicated_expr",
+        "eliminate_filter",
+        "eliminate_cross_join",
+        "eliminate_outer_join",
+        "push_down_filter",
+        "optimize_projections",
+    ];
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(SimplifyExpressions::new())];
+    rules.extend(Optimizer::new().rules.into_iter().filter(|r| wanted.contains(&r.name())));
+    rules.push(Arc::new(GuardFilters));
+    let mut context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()));
+    if let Some(start) = state.execution_props().query_execution_start_time {
+        context = context.with_query_execution_start_time(start);
+    }
+    Ok(Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})?)
+}
+
+/// The first function in `expr` whose value is not determined by its row: volatile ones, and
+/// stable ones of the clock, such as `now()`.
+pub fn find_volatile(expr: &Expr) -> Option<String> {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    let mut found = None;
+    let walked = expr.apply(|node| {
+        if let Expr::ScalarFunction(f) = node {
+            let volatile = f.func.signature().volatility == Volatility::Volatile;
+            if volatile || functions::system::CLOCK_FUNCTIONS.contains(&f.name()) {
+                found = Some(f.name().to_string());
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.ok().and(found)
+}
+
+/// Plans one query: rewrites its syntax tree, plans it, and gives the output names beside.
+pub async fn plan_query(
+    state: &SessionState,
+    query: &sqlparser::ast::Query,
+    sql: Option<&str>,
+) -> Result<(LogicalPlan, Vec<String>)> {
+    let mut prepared = query.clone();
+    super::rules::ast::prepare(&mut prepared)?;
+    let statement = sqlparser::ast::Statement::Query(Box::new(prepared));
+    let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
+    let plan = state.statement_to_plan(statement).await;
+    let plan = plan.map_err(|e: DataFusionError| super::errors::to_hw_error(e, sql))?;
+    let names = super::rules::names::postgres_output_names(query, &plan)?;
+    Ok((plan, names))
+}
+
+/// An aggregate of the registry by name, for planners that build plans themselves.
+pub fn aggregate(state: &SessionState, name: &str) -> Result<Arc<AggregateUDF>> {
+    state.aggregate_functions().get(name).cloned().ok_or_else(|| {
+        HwError::new(crate::error::sqlstate::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
+    })
+}

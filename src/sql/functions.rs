@@ -1,0 +1,84 @@
+//! The functions of Headwater's SQL: PostgreSQL's, over DataFusion's where those agree.
+//!
+//! [`register`] puts them into a session state, replacing DataFusion's functions of the
+//! same name; [`register_session`] adds those that depend on the session (clock, user,
+//! settings). [`scalar`] looks one up for planners.
+
+pub mod aggregate;
+pub mod arith;
+pub mod cast;
+pub mod column;
+pub mod datum;
+pub mod decimal;
+pub mod format;
+pub mod jsonb;
+pub mod math;
+pub mod parse;
+pub mod system;
+pub mod template;
+pub mod temporal;
+pub mod text;
+pub mod time;
+pub mod zone;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+use self::aggregate::Total;
+use self::arith::{Arith, ArithOp};
+use self::datum::{Function, RowFunction};
+use self::system::SessionVars;
+use crate::error::{HwError, Result};
+
+static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
+    let rows =
+        [math::functions(), text::functions(), time::functions(), jsonb::functions(), system::functions()];
+    let mut all: Vec<Arc<ScalarUDF>> = rows.into_iter().flatten().map(udf).collect();
+    let ops = [ArithOp::Add, ArithOp::Sub, ArithOp::Mul, ArithOp::Div, ArithOp::Rem, ArithOp::Pow];
+    all.extend(ops.map(Arith::udf));
+    all
+});
+
+static BY_NAME: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
+    let names = SCALARS.iter().flat_map(|f| {
+        std::iter::once(f.name().to_string())
+            .chain(f.aliases().iter().cloned())
+            .map(move |n| (n, Arc::clone(f)))
+    });
+    names.collect()
+});
+
+fn udf(function: Function) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::new_from_impl(RowFunction::new(function)))
+}
+
+/// One of our functions by name.
+pub fn scalar(name: &str) -> Result<Arc<ScalarUDF>> {
+    BY_NAME.get(name).cloned().ok_or_else(|| HwError::internal(format!("function {name} is not registered")))
+}
+
+/// Registers everything that does not depend on the session. Registration of a name that
+/// exists replaces it and cannot fail.
+pub fn register(state: &mut SessionState) {
+    for function in SCALARS.iter() {
+        let _ = state.register_udf(Arc::clone(function));
+    }
+    let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::sum())));
+    let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::avg()).with_aliases(["mean"])));
+    if let Some(all) = state.aggregate_functions().get("bool_and").cloned() {
+        let _ = state.register_udaf(Arc::new(all.as_ref().clone().with_aliases(["every"])));
+    }
+}
+
+/// Registers the functions of one session at one time.
+pub fn register_session(state: &mut SessionState, now_micros: i64, vars: &Arc<SessionVars>) {
+    for function in system::session_functions(now_micros, vars) {
+        let _ = state.register_udf(function);
+    }
+}

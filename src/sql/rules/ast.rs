@@ -1,0 +1,167 @@
+//! Rewrites of the syntax tree before DataFusion plans it.
+//!
+//! `pg_catalog.` is dropped from function names; operators without an expression in
+//! DataFusion become function calls; interval literals are read with PostgreSQL's syntax;
+//! select items get the names and the uniqueness that the planner needs.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::*;
+
+use super::names::item_name;
+use crate::error::Result;
+use crate::sql::functions::parse::parse_interval;
+
+/// Rewrites a query or statement in place; call it once, before planning.
+pub fn prepare<V: VisitMut>(statement: &mut V) -> Result<()> {
+    let mut failed = None;
+    let _ = visit_expressions_mut(statement, |expr| match rewrite(expr) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(e) => {
+            failed = Some(e);
+            ControlFlow::Break(())
+        }
+    });
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    let _ = statement.visit(&mut NameItems { depth: 0 });
+    Ok(())
+}
+
+/// A call `name(args)`.
+pub fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+fn rewrite(expr: &mut Expr) -> Result<()> {
+    let replacement = match expr {
+        Expr::Function(f) => {
+            strip_schema(&mut f.name);
+            None
+        }
+        Expr::UnaryOp { op, expr } => unary_function(op).map(|name| call(name, vec![(**expr).clone()])),
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            Some(call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]))
+        }
+        Expr::Interval(interval) => {
+            normalise_interval(interval)?;
+            None
+        }
+        _ => None,
+    };
+    if let Some(new) = replacement {
+        *expr = new;
+    }
+    Ok(())
+}
+
+fn strip_schema(name: &mut ObjectName) {
+    let catalog =
+        name.0.len() == 2 && name.0[0].as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
+    if catalog {
+        name.0.remove(0);
+    }
+}
+
+fn unary_function(op: &UnaryOperator) -> Option<&'static str> {
+    Some(match op {
+        UnaryOperator::BitwiseNot => "bitnot",
+        UnaryOperator::PGSquareRoot => "sqrt",
+        UnaryOperator::PGCubeRoot => "cbrt",
+        UnaryOperator::PGAbs => "abs",
+        _ => return None,
+    })
+}
+
+/// `INTERVAL '1-2' YEAR TO MONTH`, `INTERVAL 'P1D'`, … in the units DataFusion reads.
+fn normalise_interval(interval: &mut Interval) -> Result<()> {
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = interval.value.as_mut()
+    else {
+        return Ok(());
+    };
+    let bare = text.trim().parse::<f64>().is_ok();
+    let parsed = match (&interval.leading_field, &interval.last_field) {
+        (Some(unit), None) if bare => parse_interval(&format!("{text} {unit}"))?,
+        _ => parse_interval(text)?,
+    };
+    let micros = parsed.nanoseconds / 1000;
+    let (months, days) = (parsed.months, parsed.days);
+    *text = format!("{months} months {days} days {micros} microseconds");
+    interval.leading_field = None;
+    interval.last_field = None;
+    interval.leading_precision = None;
+    interval.fractional_seconds_precision = None;
+    Ok(())
+}
+
+/// Names expressions of nested queries as PostgreSQL does, and makes the items of every
+/// select list unique (the outermost list is renamed back on output).
+struct NameItems {
+    depth: usize,
+}
+
+impl VisitorMut for NameItems {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_set(&mut query.body, self.depth > 0);
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+fn name_set(body: &mut SetExpr, nested: bool) {
+    match body {
+        SetExpr::Select(select) => name_items(&mut select.projection, nested),
+        SetExpr::SetOperation { left, right, .. } => {
+            name_set(left, nested);
+            name_set(right, nested);
+        }
+        _ => {}
+    }
+}
+
+fn name_items(items: &mut [SelectItem], nested: bool) {
+    let wildcard =
+        items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let names: Vec<Option<String>> = items.iter().map(item_name).collect();
+    let mut seen = HashSet::new();
+    for (at, item) in items.iter_mut().enumerate() {
+        let Some(name) = &names[at] else { continue };
+        let first = seen.insert(name.clone());
+        let bare_column = |e: &Expr| matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        match item {
+            SelectItem::UnnamedExpr(e) if !first || (wildcard && bare_column(e)) => {
+                let alias = Ident::with_quote('"', format!("{name}:{}", at + 1));
+                *item = SelectItem::ExprWithAlias { expr: e.clone(), alias };
+            }
+            SelectItem::UnnamedExpr(e) if nested && !bare_column(e) && name != "?column?" => {
+                *item = SelectItem::ExprWithAlias { expr: e.clone(), alias: Ident::with_quote('"', name) };
+            }
+            SelectItem::ExprWithAlias { alias, .. } if !first => {
+                *alias = Ident::with_quote('"', format!("{name}:{}", at + 1));
+            }
+            _ => {}
+        }
+    }
+}

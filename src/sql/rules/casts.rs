@@ -1,0 +1,92 @@
+//! Casts after type coercion: those that Arrow would do differently become [`PgCast`].
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::{rewrite_expressions, rewrite_nodes};
+use crate::sql::functions::cast::PgCast;
+use crate::types::PgType;
+
+/// Runs after DataFusion's type coercion.
+#[derive(Debug)]
+pub struct PgCasts;
+
+impl AnalyzerRule for PgCasts {
+    fn name(&self) -> &str {
+        "pg_casts"
+    }
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
+        rewrite_expressions(plan, &rewrite)
+    }
+}
+
+/// Rewrites one expression.
+pub fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
+    rewrite_nodes(expr, &|node| match node {
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(schema)?;
+            Ok(match differs(&from, &cast.field) {
+                true => PgCast::call(*cast.expr, &cast.field),
+                false => Expr::Cast(cast),
+            })
+        }
+        other => Ok(other),
+    })
+}
+
+/// Whether Arrow's kernel rounds, fails or prints differently, or may fail at all.
+fn differs(from: &DataType, to: &FieldRef) -> bool {
+    use DataType::{
+        Boolean, Date32, Decimal128, Dictionary, Float32, Float64, LargeUtf8, List, Null, Utf8, Utf8View,
+    };
+    use DataType::{Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32};
+    let varchar = matches!(PgType::of(to), PgType::Varchar(Some(_)));
+    match (from, to.data_type()) {
+        (Null | Dictionary(_, _), _) | (_, Dictionary(_, _)) => false,
+        (a, b) if a == b => varchar,
+        (Utf8 | Utf8View, Utf8 | Utf8View) => varchar,
+        (Int8 | UInt8, Int16 | Int32 | Int64) | (Int16 | UInt16, Int32 | Int64) | (Int32 | UInt32, Int64) => {
+            false
+        }
+        (Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32, Float32 | Float64) => false,
+        (Float32, Float64) => false,
+        (Decimal128(_, _), Float32 | Float64) => true,
+        (Int16, Decimal128(p, s)) => i32::from(*p) - i32::from(*s) < 5,
+        (Int32, Decimal128(p, s)) => i32::from(*p) - i32::from(*s) < 10,
+        (Int64, Decimal128(p, s)) => i32::from(*p) - i32::from(*s) < 19,
+        (Decimal128(p1, s1), Decimal128(p2, s2)) => {
+            s2 < s1 || i32::from(*p2) - i32::from(*s2) < i32::from(*p1) - i32::from(*s1)
+        }
+        (Date32, Timestamp(_, None)) => false,
+        (List(a), List(b)) => a.data_type() != b.data_type() && a.data_type() != &Null,
+        (Boolean, LargeUtf8) | (_, LargeUtf8) => true,
+        (_, to) => supported(from) && supported(to),
+    }
+}
+
+fn supported(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Boolean
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::UInt64
+            | DataType::Float32
+            | DataType::Float64
+            | DataType::Decimal128(_, _)
+            | DataType::Utf8
+            | DataType::Utf8View
+            | DataType::LargeUtf8
+            | DataType::Binary
+            | DataType::FixedSizeBinary(_)
+            | DataType::Date32
+            | DataType::Time64(arrow::datatypes::TimeUnit::Microsecond)
+            | DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _)
+            | DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano)
+            | DataType::List(_)
+    )
+}

@@ -1,0 +1,185 @@
+//! Literals and operators before type coercion.
+//!
+//! An integer literal is `integer` if it fits, else `bigint`, else `numeric`, as in
+//! PostgreSQL (DataFusion's planner makes every one a bigint). Quoted literals in IN and
+//! BETWEEN take the tested value's type; intervals compare by their length.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ExprSchema, Result as DfResult, ScalarValue};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::expr::{Between, Cast, InList, WindowFunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::operators::{align, arithmetic_call};
+use super::{rewrite_expressions, rewrite_nodes};
+use crate::sql::functions::{self, datum::Kind};
+
+/// Runs before DataFusion's type coercion.
+#[derive(Debug)]
+pub struct PgLiterals;
+
+impl AnalyzerRule for PgLiterals {
+    fn name(&self) -> &str {
+        "pg_literals"
+    }
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
+        let plan = plan.transform_up_with_subqueries(narrow_values)?.data;
+        let plan = rewrite_expressions(plan, &rewrite)?;
+        Ok(plan.transform_up_with_subqueries(retype_outer_references)?.data)
+    }
+}
+
+/// The literal with PostgreSQL's type.
+pub fn narrow_literal(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(v)), m) if i32::try_from(v).is_ok() => {
+            Expr::Literal(ScalarValue::Int32(Some(v as i32)), m)
+        }
+        Expr::Literal(ScalarValue::UInt64(Some(v)), m) => {
+            Expr::Literal(ScalarValue::Decimal128(Some(i128::from(v)), 20, 0), m)
+        }
+        other => other,
+    }
+}
+
+/// Rewrites one expression; `schema` is that of the node's inputs.
+pub fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
+    rewrite_nodes(expr, &|node| rewrite_node(node, schema))
+}
+
+fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
+    Ok(match node {
+        literal @ Expr::Literal(..) => narrow_literal(literal),
+        Expr::Negative(inner) => match *inner {
+            Expr::Literal(value, m) if value.is_null() => Expr::Literal(value, m),
+            inner => functions::scalar("pg_neg")?.call(vec![inner]),
+        },
+        Expr::WindowFunction(window) => restore_window_constants(window),
+        Expr::BinaryExpr(binary) => match arithmetic_call(&binary) {
+            Some(call) => call,
+            None => interval_comparison(binary, schema)?,
+        },
+        Expr::InList(InList { expr, list, negated }) => {
+            let to = expr.get_type(schema)?;
+            let list = list.into_iter().map(|item| typed_literal(item, &to)).collect();
+            Expr::InList(InList { expr, list, negated })
+        }
+        Expr::Between(between) => rewrite_between(between, schema)?,
+        other => other,
+    })
+}
+
+/// A quoted literal that is compared with a value of type `to`.
+fn typed_literal(expr: Expr, to: &DataType) -> Expr {
+    match &expr {
+        Expr::Literal(ScalarValue::Utf8(_), _) if Kind::of(to) != Kind::Text && to != &DataType::Null => {
+            Expr::Cast(Cast::new(Box::new(expr), to.clone()))
+        }
+        _ => expr,
+    }
+}
+
+fn interval_comparison(binary: BinaryExpr, schema: &DFSchema) -> DfResult<Expr> {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    let compares =
+        matches!(binary.op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom);
+    if compares {
+        let types = (binary.left.get_type(schema)?, binary.right.get_type(schema)?);
+        if matches!(types, (DataType::Interval(_), DataType::Interval(_))) {
+            let (left, right) = align(*binary.left, *binary.right, Kind::Interval, Kind::Interval)?;
+            return Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), binary.op, Box::new(right))));
+        }
+    }
+    Ok(Expr::BinaryExpr(binary))
+}
+
+fn rewrite_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
+    let to = between.expr.get_type(schema)?;
+    let low = typed_literal(*between.low, &to);
+    let high = typed_literal(*between.high, &to);
+    let kind = Kind::of(&to);
+    if kind != Kind::Interval {
+        let (low, high) = (Box::new(low), Box::new(high));
+        return Ok(Expr::Between(Between { expr: between.expr, negated: between.negated, low, high }));
+    }
+    let order = functions::scalar("interval_order")?;
+    let call = |e: Expr| Box::new(order.call(vec![e]));
+    Ok(Expr::Between(Between {
+        expr: call(*between.expr),
+        negated: between.negated,
+        low: call(low),
+        high: call(high),
+    }))
+}
+
+/// DataFusion reads constants of window functions (`ntile(4)`, `lag(x, 1)`) as bigint.
+fn restore_window_constants(mut window: Box<WindowFunction>) -> Expr {
+    use datafusion::logical_expr::WindowFunctionDefinition;
+    if matches!(window.fun, WindowFunctionDefinition::WindowUDF(_)) {
+        for (i, arg) in window.params.args.iter_mut().enumerate() {
+            let counts = i == 1 || window.fun.name() == "ntile";
+            if let (true, Expr::Literal(ScalarValue::Int32(Some(v)), m)) = (counts, &arg) {
+                *arg = Expr::Literal(ScalarValue::Int64(Some(i64::from(*v))), m.clone());
+            }
+        }
+    }
+    Expr::WindowFunction(window)
+}
+
+/// `VALUES` columns were typed from bigint literals when the plan was built.
+fn narrow_values(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Values(values) = plan else { return Ok(Transformed::no(plan)) };
+    let width = values.schema.fields().len();
+    let fits = |column: usize| {
+        values.values.iter().all(|row| match uncast(&row[column]) {
+            Expr::Literal(ScalarValue::Int64(Some(v)), _) => i32::try_from(*v).is_ok(),
+            Expr::Literal(ScalarValue::Int64(None) | ScalarValue::Null | ScalarValue::Int32(_), _) => true,
+            _ => false,
+        }) && values.schema.field(column).data_type() == &DataType::Int64
+    };
+    let narrow: Vec<bool> = (0..width).map(fits).collect();
+    if !narrow.contains(&true) {
+        return Ok(Transformed::no(LogicalPlan::Values(values)));
+    }
+    let rows = values.values.into_iter().map(|row| {
+        let cells = row.into_iter().zip(&narrow).map(|(cell, narrow)| match (narrow, uncast(&cell)) {
+            (true, Expr::Literal(ScalarValue::Int64(v), _)) => {
+                Expr::Literal(ScalarValue::Int32(v.map(|v| v as i32)), None)
+            }
+            _ => cell,
+        });
+        cells.collect()
+    });
+    Ok(Transformed::yes(LogicalPlanBuilder::values(rows.collect())?.build()?))
+}
+
+fn uncast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(cast) => uncast(&cast.expr),
+        other => other,
+    }
+}
+
+/// Correlated columns carry the type that the outer column had when the query was planned.
+fn retype_outer_references(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
+    plan.map_subqueries(|subquery| {
+        subquery.transform_up_with_subqueries(|inner| {
+            inner.map_expressions(|expr| {
+                expr.transform_up(|node| match node {
+                    Expr::OuterReferenceColumn(field, column) => match schema.field_from_column(&column) {
+                        Ok(now) if now.data_type() != field.data_type() => {
+                            Ok(Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(now), column)))
+                        }
+                        _ => Ok(Transformed::no(Expr::OuterReferenceColumn(field, column))),
+                    },
+                    other => Ok(Transformed::no(other)),
+                })
+            })
+        })
+    })
+}

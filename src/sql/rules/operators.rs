@@ -1,0 +1,258 @@
+//! Binary operators by PostgreSQL's rules, decided while a query is planned.
+//!
+//! Literals of unknown type take the other operand's type, parameters too; arithmetic
+//! becomes [`Arith`]; jsonb and concatenation operators become calls of their functions;
+//! comparisons of types that PostgreSQL does not compare are 42883.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Cast, Placeholder};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use sqlparser::ast::BinaryOperator as Op;
+
+use super::literals::narrow_literal;
+use crate::error::Result;
+use crate::sql::functions::arith::{Arith, ArithOp, undefined_operator};
+use crate::sql::functions::{self, datum::Kind};
+use crate::types::PgType;
+
+/// The first expression planner of every session.
+#[derive(Debug)]
+pub struct PgOperators;
+
+impl ExprPlanner for PgOperators {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DfResult<PlannerResult<RawBinaryExpr>> {
+        let RawBinaryExpr { op, left, right } = expr;
+        let (left, right) = (narrow_literal(left), narrow_literal(right));
+        let Some(kind) = operator_kind(&op) else {
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
+        };
+        Ok(match plan(kind, left, right, schema)? {
+            Planned::Done(expr) => PlannerResult::Planned(expr),
+            Planned::Default(left, right) => PlannerResult::Original(RawBinaryExpr { op, left, right }),
+        })
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(functions::scalar("substr")?.call(args)))
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(functions::scalar("extract")?.call(args)))
+    }
+
+    fn plan_position(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(functions::scalar("strpos")?.call(args)))
+    }
+}
+
+enum OpKind {
+    Arith(ArithOp),
+    Compare(&'static str),
+    /// Function for jsonb operands, and the symbol.
+    Json(&'static str, &'static str),
+    Concat,
+}
+
+fn operator_kind(op: &Op) -> Option<OpKind> {
+    Some(match op {
+        Op::Plus => OpKind::Arith(ArithOp::Add),
+        Op::Minus => OpKind::Arith(ArithOp::Sub),
+        Op::Multiply => OpKind::Arith(ArithOp::Mul),
+        Op::Divide => OpKind::Arith(ArithOp::Div),
+        Op::Modulo => OpKind::Arith(ArithOp::Rem),
+        Op::PGExp => OpKind::Arith(ArithOp::Pow),
+        Op::Eq => OpKind::Compare("="),
+        Op::NotEq => OpKind::Compare("<>"),
+        Op::Lt => OpKind::Compare("<"),
+        Op::LtEq => OpKind::Compare("<="),
+        Op::Gt => OpKind::Compare(">"),
+        Op::GtEq => OpKind::Compare(">="),
+        Op::Arrow => OpKind::Json("jsonb_object_field", "->"),
+        Op::LongArrow => OpKind::Json("jsonb_object_field_text", "->>"),
+        Op::HashArrow => OpKind::Json("jsonb_path_get", "#>"),
+        Op::HashLongArrow => OpKind::Json("jsonb_path_get_text", "#>>"),
+        Op::AtArrow => OpKind::Json("jsonb_contains", "@>"),
+        Op::ArrowAt => OpKind::Json("jsonb_contains", "<@"),
+        Op::Question => OpKind::Json("jsonb_exists", "?"),
+        Op::QuestionPipe => OpKind::Json("jsonb_exists_any", "?|"),
+        Op::QuestionAnd => OpKind::Json("jsonb_exists_all", "?&"),
+        Op::StringConcat => OpKind::Concat,
+        _ => return None,
+    })
+}
+
+enum Planned {
+    Done(Expr),
+    Default(Expr, Expr),
+}
+
+fn plan(op: OpKind, left: Expr, right: Expr, schema: &DFSchema) -> DfResult<Planned> {
+    let (left, right) = (infer(left, &right, schema)?, right);
+    let (right, left) = (infer(right, &left, schema)?, left);
+    let types = (left.get_type(schema)?, right.get_type(schema)?);
+    match op {
+        OpKind::Arith(op) => {
+            let left = resolve_unknown(left, &types.0, &types.1, Some(op));
+            let right = resolve_unknown(right, &types.1, &types.0, Some(op));
+            Ok(Planned::Done(Arith::call(op, left, right)))
+        }
+        OpKind::Compare(symbol) => {
+            let left = resolve_unknown(left, &types.0, &types.1, None);
+            let right = resolve_unknown(right, &types.1, &types.0, None);
+            compare(symbol, left, right, schema)
+        }
+        OpKind::Json(function, symbol) => json(function, symbol, left, right, types),
+        OpKind::Concat => concat(left, right, types),
+    }
+}
+
+/// A parameter of unknown type takes the other operand's type.
+fn infer(expr: Expr, other: &Expr, schema: &DFSchema) -> DfResult<Expr> {
+    match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) if !matches!(other, Expr::Placeholder(_)) => {
+            let data_type = match other.get_type(schema)? {
+                DataType::Interval(_) => PgType::Interval.carrier(),
+                other => other,
+            };
+            Ok(Expr::Placeholder(Placeholder {
+                id,
+                field: Some(Arc::new(arrow::datatypes::Field::new("", data_type, true))),
+            }))
+        }
+        other => Ok(other),
+    }
+}
+
+fn is_unknown(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Utf8(_), _))
+}
+
+/// A quoted literal takes the type that the operator wants from it.
+fn resolve_unknown(expr: Expr, own: &DataType, other: &DataType, op: Option<ArithOp>) -> Expr {
+    if !is_unknown(&expr) || own != &DataType::Utf8 {
+        return expr;
+    }
+    let to = match (Kind::of(other), op) {
+        _ if other == &DataType::Null => return expr,
+        (Kind::Text, _) => return expr,
+        (Kind::Ts | Kind::Tstz | Kind::Time, Some(ArithOp::Add)) => PgType::Interval.carrier(),
+        (Kind::Date, Some(ArithOp::Add)) => PgType::Interval.carrier(),
+        (Kind::Interval, Some(ArithOp::Mul | ArithOp::Div)) => DataType::Float64,
+        (Kind::Num, _) => PgType::Numeric(None).carrier(),
+        _ => other.clone(),
+    };
+    Expr::Cast(Cast::new(Box::new(expr), to))
+}
+
+/// Types that PostgreSQL compares with each other without a cast.
+fn comparable(a: Kind, b: Kind) -> bool {
+    use Kind::*;
+    let class = |k: Kind| match k {
+        Int2 | Int4 | Int8 | Num | Float4 | Float8 => Some(1),
+        Date | Ts | Tstz => Some(2),
+        Text => Some(3),
+        Bool => Some(4),
+        Bytea => Some(5),
+        Uuid => Some(6),
+        Jsonb => Some(7),
+        Interval | Time => Some(8),
+        _ => None,
+    };
+    match (class(a), class(b)) {
+        (Some(x), Some(y)) => x == y,
+        _ => true,
+    }
+}
+
+fn compare(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> DfResult<Planned> {
+    let types = (left.get_type(schema)?, right.get_type(schema)?);
+    if types.0 == DataType::Null || types.1 == DataType::Null {
+        return Ok(Planned::Default(left, right));
+    }
+    let (l, r) = (Kind::of(&types.0), Kind::of(&types.1));
+    if !comparable(l, r) {
+        return Err(undefined_operator(symbol, &types.0, &types.1).into());
+    }
+    let (left, right) = align(left, right, l, r)?;
+    Ok(Planned::Default(left, right))
+}
+
+/// Brings operands to the type in which PostgreSQL compares them.
+pub fn align(left: Expr, right: Expr, l: Kind, r: Kind) -> Result<(Expr, Expr)> {
+    use Kind::*;
+    let cast = |e: Expr, k: Kind| Expr::Cast(Cast::new(Box::new(e), k.carrier()));
+    Ok(match (l, r) {
+        (Interval, _) | (_, Interval) => {
+            let order = functions::scalar("interval_order")?;
+            (order.call(vec![left]), order.call(vec![right]))
+        }
+        (Date, Ts) | (Ts, Tstz) | (Date, Tstz) => (cast(left, r), right),
+        (Ts, Date) | (Tstz, Ts) | (Tstz, Date) => (left, cast(right, l)),
+        _ => (left, right),
+    })
+}
+
+fn json(
+    function: &str,
+    symbol: &str,
+    left: Expr,
+    right: Expr,
+    types: (DataType, DataType),
+) -> DfResult<Planned> {
+    let jsonb = |t: &DataType| t == &DataType::LargeUtf8 || t == &DataType::Null;
+    let cast = |e: Expr| Expr::Cast(Cast::new(Box::new(e), DataType::LargeUtf8));
+    let call = |l: Expr, r: Expr| -> DfResult<Planned> {
+        Ok(Planned::Done(functions::scalar(function)?.call(vec![l, r])))
+    };
+    match symbol {
+        "@>" | "<@" if matches!(types.0, DataType::List(_)) => Ok(Planned::Default(left, right)),
+        "@>" | "<@" => {
+            let left = if is_unknown(&left) { cast(left) } else { left };
+            let right = if is_unknown(&right) { cast(right) } else { right };
+            if symbol == "@>" { call(left, right) } else { call(right, left) }
+        }
+        _ if jsonb(&types.0) => call(left, right),
+        _ => Err(undefined_operator(symbol, &types.0, &types.1).into()),
+    }
+}
+
+fn concat(left: Expr, right: Expr, types: (DataType, DataType)) -> DfResult<Planned> {
+    let (l, r) = (Kind::of(&types.0), Kind::of(&types.1));
+    let null = |t: &DataType| t == &DataType::Null;
+    let call = |name: &str, l: Expr, r: Expr| -> DfResult<Planned> {
+        Ok(Planned::Done(functions::scalar(name)?.call(vec![l, r])))
+    };
+    let cast = |e: Expr| Expr::Cast(Cast::new(Box::new(e), DataType::LargeUtf8));
+    match (l, r) {
+        (Kind::AnyArray, _) | (_, Kind::AnyArray) => Ok(Planned::Default(left, right)),
+        (Kind::Jsonb, Kind::Jsonb) => call("jsonb_concat", left, right),
+        (Kind::Jsonb, _) if is_unknown(&right) => call("jsonb_concat", left, cast(right)),
+        (_, Kind::Jsonb) if is_unknown(&left) => call("jsonb_concat", cast(left), right),
+        (Kind::Bytea, Kind::Bytea) => call("pg_concat", left, right),
+        (Kind::Text, _) | (_, Kind::Text) => call("pg_concat", left, right),
+        _ if null(&types.0) || null(&types.1) => call("pg_concat", left, right),
+        _ => Err(undefined_operator("||", &types.0, &types.1).into()),
+    }
+}
+
+/// Arithmetic that reached the plan as DataFusion's own operator.
+pub fn arithmetic_call(binary: &BinaryExpr) -> Option<Expr> {
+    let op = match binary.op {
+        Operator::Plus => ArithOp::Add,
+        Operator::Minus => ArithOp::Sub,
+        Operator::Multiply => ArithOp::Mul,
+        Operator::Divide => ArithOp::Div,
+        Operator::Modulo => ArithOp::Rem,
+        _ => return None,
+    };
+    Some(Arith::call(op, (*binary.left).clone(), (*binary.right).clone()))
+}
