@@ -100,6 +100,14 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.catalog {
+            subqueries::skip_absent_types(expr);
+            expressions::empty_array_default(expr);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         casts::rewrite(expr);
         expressions::rewrite(expr);

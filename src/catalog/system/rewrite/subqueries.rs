@@ -11,14 +11,16 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, FunctionArgumentClause, FunctionArguments, GroupByExpr,
-    JoinOperator, OrderByKind, Query, Select, SelectItem, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, JoinOperator, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut,
 };
 
 use super::super::layout::Layout;
 use super::super::pg_catalog::is_always_empty;
 use super::ast::{
-    boolean, call, folded, function_name, name_parts, null, number, plain_select, plain_select_mut, take,
+    arguments, as_string, boolean, call, column_name, folded, function_name, name_parts, null, number,
+    plain_select, plain_select_mut, take,
 };
 use super::expressions::{empty_array, mapped_array};
 use super::names::scope;
@@ -48,12 +50,48 @@ pub(super) fn clear_projection_of_nothing(select: &mut Select) {
 }
 
 fn null_text() -> Expr {
-    Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(null()),
-        data_type: DataType::Text,
-        array: false,
-        format: None,
+    null_of(DataType::Text)
+}
+
+fn null_of(data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(null()), data_type, array: false, format: None }
+}
+
+/// `CASE WHEN t.typtype = 'd' THEN (SELECT …)`: there are no composite types, domains or
+/// enums, so the subquery is only its type.
+pub(super) fn skip_absent_types(expr: &mut Expr) {
+    let Expr::Case { operand: None, conditions, .. } = expr else { return };
+    for branch in conditions.iter_mut() {
+        let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = &branch.condition else { continue };
+        let absent = column_name(left).as_deref() == Some("typtype")
+            && as_string(right).is_some_and(|kind| matches!(kind, "c" | "d" | "e"));
+        if let Expr::Subquery(query) = &branch.result
+            && absent
+        {
+            branch.result = null_of(subquery_type(query));
+        }
+    }
+}
+
+/// The type of a catalog subquery's one column: oids or text, or an array of them.
+fn subquery_type(query: &Query) -> DataType {
+    let column = match query.body.as_ref() {
+        SetExpr::Select(select) => projected(select),
+        _ => None,
+    };
+    let element = |expr: &Expr| match column_name(expr) {
+        Some(name) if name == "oid" || name.ends_with("id") || name == "typbasetype" => {
+            DataType::BigInt(None)
+        }
+        _ => DataType::Text,
+    };
+    match column {
+        Some(Expr::Function(f)) if name_parts(&f.name).last().is_some_and(|n| n == "array_agg") => {
+            let element = arguments(f).first().map_or(DataType::Text, |arg| element(arg));
+            DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(element), None))
+        }
+        Some(column) => element(column),
+        None => DataType::Text,
     }
 }
 
