@@ -173,10 +173,12 @@ pub struct LiveTable {
     pub rows: LiveRows,
 }
 
-/// Sets a run-time parameter of the session: name, value, whether only for the transaction.
-/// Returns the value as `SHOW` would print it. May be called more than once per statement.
+/// Name, value, whether only for the transaction; returns the value as `SHOW` prints it.
+pub type SetParameterFn = dyn Fn(&str, &str, bool) -> Result<String> + Send + Sync;
+
+/// Sets a run-time parameter of the session. May be called more than once per statement.
 #[derive(Clone)]
-pub struct SetParameter(pub Arc<dyn Fn(&str, &str, bool) -> Result<String> + Send + Sync>);
+pub struct SetParameter(pub Arc<SetParameterFn>);
 
 impl fmt::Debug for SetParameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

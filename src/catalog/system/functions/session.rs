@@ -40,7 +40,7 @@ pub(super) fn entries() -> Vec<Entry> {
         ("pg_subscripts", array(PgType::Int8), subscripts),
         ("pg_array_prefix", array(PgType::Text), array_prefix),
         ("pg_vector_out", PgType::Text, vector_out),
-        ("json_build_object", PgType::Text, json_build_object),
+        ("json_build_object", PgType::Jsonb, json_build_object),
     ]
 }
 
@@ -138,9 +138,9 @@ fn size_pretty(bytes: i64) -> String {
         return format!("{bytes} bytes");
     }
     let units = ["kB", "MB", "GB", "TB", "PB"];
-    let (mut halves, mut unit) = (i128::from(bytes) >> 9, 0);
+    let (mut halves, mut unit) = (i128::from(bytes) / 512, 0);
     while halves.abs() >= 2 * limit - 1 && unit + 1 < units.len() {
-        halves >>= 10;
+        halves /= 1024;
         unit += 1;
     }
     let rounded = (halves + if halves < 0 { -1 } else { 1 }) / 2;
@@ -176,6 +176,7 @@ fn array_prefix(_: &SystemState, args: &[Cell]) -> Result<Cell> {
     let prefix = text(args, 0).unwrap_or_default();
     Ok(Cell::Texts(match args.get(1) {
         Some(Cell::Texts(values)) => values.iter().map(|v| format!("{prefix}{v}")).collect(),
+        Some(Cell::Ints(values)) => values.iter().map(|v| format!("{prefix}{v}")).collect(),
         _ => vec![],
     }))
 }

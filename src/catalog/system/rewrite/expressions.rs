@@ -129,8 +129,12 @@ fn backslash_escapes(pattern: &mut Expr, escape: char) {
             backslash_escapes(right, escape);
         }
         Expr::Nested(inner) => backslash_escapes(inner, escape),
-        literal => {
-            let Some(text) = as_string(literal) else { return };
+        other => {
+            let Some(text) = as_string(other) else {
+                let doubled = call("replace", vec![take(other), string("\\"), string("\\\\")]);
+                *other = call("replace", vec![doubled, string(&escape.to_string()), string("\\")]);
+                return;
+            };
             let mut escaped = String::new();
             let mut chars = text.chars();
             while let Some(c) = chars.next() {
@@ -140,7 +144,7 @@ fn backslash_escapes(pattern: &mut Expr, escape: char) {
                     c => escaped.push(c),
                 }
             }
-            *literal = string(&escaped);
+            *other = string(&escaped);
         }
     }
 }
@@ -336,7 +340,7 @@ pub(super) fn mapped_array(query: &Query) -> Option<Expr> {
         Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } if column_name(right).is_some() => {
             as_string(left)?.to_string()
         }
-        column if column_name(column).is_some() => String::new(),
+        column if column_name(column).is_some() => return Some(array),
         _ => return None,
     };
     Some(call("pg_array_prefix", vec![string(&prefix), array]))

@@ -150,27 +150,18 @@ pub(super) fn count_in_projection(select: &mut Select) {
 }
 
 pub(super) fn rewrite(expr: &mut Expr) {
-    match expr {
-        Expr::Subquery(query) => {
-            if folds_to_nothing(query) {
-                *expr = null_text();
-            } else if let Some(guarded) = decorrelate(query) {
-                *expr = guarded;
-            }
-        }
-        Expr::Exists { subquery, negated } => {
-            if folds_to_nothing(subquery) {
-                *expr = boolean(*negated);
-            }
-        }
-        Expr::Function(function) => {
-            if let FunctionArguments::Subquery(query) = &mut function.args {
-                if let Some(array) = array_subquery(query) {
-                    *expr = array;
-                }
-            }
-        }
-        _ => {}
+    let replacement = match expr {
+        Expr::Subquery(query) if folds_to_nothing(query) => Some(null_text()),
+        Expr::Subquery(query) => decorrelate(query),
+        Expr::Exists { subquery, negated } if folds_to_nothing(subquery) => Some(boolean(*negated)),
+        Expr::Function(function) => match &mut function.args {
+            FunctionArguments::Subquery(query) => array_subquery(query),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(replacement) = replacement {
+        *expr = replacement;
     }
 }
 
@@ -205,9 +196,9 @@ fn array_subquery(query: &mut Query) -> Option<Expr> {
     if folds_to_nothing(query) {
         return Some(empty_array());
     }
+    let element = projected(plain_select(query)?)?.clone();
     let order = query.order_by.take();
     let select = plain_select_mut(query)?;
-    let element = projected(select)?.clone();
     let mut aggregate = call("array_agg", vec![element.clone()]);
     if let Some(OrderByKind::Expressions(mut keys)) = order.map(|o| o.kind)
         && let Expr::Function(function) = &mut aggregate
@@ -219,7 +210,7 @@ fn array_subquery(query: &mut Query) -> Option<Expr> {
     }
     *projected_mut(select)? = aggregate;
     let guarded = decorrelate(query).unwrap_or_else(|| Expr::Subquery(Box::new(query.clone())));
-    Some(call("coalesce", vec![guarded, empty_array()]))
+    Some(call("coalesce", vec![guarded, call("make_array", vec![])]))
 }
 
 /// The subquery with its conditions made plain, if it is correlated and reads only system
