@@ -61,6 +61,8 @@ pub struct SystemState {
     pub backend_pid: i32,
     /// Relations of the schema `headwater`.
     pub live: Vec<LiveTable>,
+    /// Carries out `set_config`; without it that function is refused.
+    pub set_parameter: Option<SetParameter>,
 }
 
 /// Kind of a user relation; decides `pg_class.relkind`. Sources show as tables. Sinks cannot be
@@ -169,6 +171,19 @@ pub struct LiveTable {
     pub name: String,
     pub schema: SchemaRef,
     pub rows: LiveRows,
+}
+
+/// Name, value, whether only for the transaction; returns the value as `SHOW` prints it.
+pub type SetParameterFn = dyn Fn(&str, &str, bool) -> Result<String> + Send + Sync;
+
+/// Sets a run-time parameter of the session. May be called more than once per statement.
+#[derive(Clone)]
+pub struct SetParameter(pub Arc<SetParameterFn>);
+
+impl fmt::Debug for SetParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SetParameter")
+    }
 }
 
 impl fmt::Debug for LiveTable {

@@ -6,87 +6,27 @@ use super::rows::{Cell, Row, cell};
 use super::{FunctionInfo, RelationInfo, RelationKind, SystemState};
 use crate::types::PgType;
 
+/// PostgreSQL's reserved words.
+#[rustfmt::skip]
+const RESERVED: &[&str] = &[
+    "all", "and", "any", "array", "as", "asc", "both", "case", "cast", "check", "collate", "column",
+    "constraint", "create", "current_date", "current_time", "current_user", "default", "desc",
+    "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "from", "grant",
+    "group", "having", "in", "initially", "inner", "intersect", "into", "is", "join", "leading", "left",
+    "like", "limit", "natural", "not", "null", "offset", "on", "only", "or", "order", "outer", "primary",
+    "references", "returning", "right", "select", "session_user", "some", "table", "then", "to",
+    "trailing", "true", "union", "unique", "user", "using", "values", "when", "where", "window", "with",
+];
+
 /// An identifier as it must be written in SQL.
 pub(super) fn quote_ident(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '$');
-    let reserved = matches!(
-        name,
-        "all"
-            | "and"
-            | "any"
-            | "array"
-            | "as"
-            | "asc"
-            | "both"
-            | "case"
-            | "cast"
-            | "check"
-            | "collate"
-            | "column"
-            | "constraint"
-            | "create"
-            | "current_date"
-            | "current_time"
-            | "current_user"
-            | "default"
-            | "desc"
-            | "distinct"
-            | "do"
-            | "else"
-            | "end"
-            | "except"
-            | "false"
-            | "fetch"
-            | "for"
-            | "foreign"
-            | "from"
-            | "grant"
-            | "group"
-            | "having"
-            | "in"
-            | "initially"
-            | "inner"
-            | "intersect"
-            | "into"
-            | "is"
-            | "join"
-            | "leading"
-            | "left"
-            | "like"
-            | "limit"
-            | "natural"
-            | "not"
-            | "null"
-            | "offset"
-            | "on"
-            | "only"
-            | "or"
-            | "order"
-            | "outer"
-            | "primary"
-            | "references"
-            | "returning"
-            | "right"
-            | "select"
-            | "session_user"
-            | "some"
-            | "table"
-            | "then"
-            | "to"
-            | "trailing"
-            | "true"
-            | "union"
-            | "unique"
-            | "user"
-            | "using"
-            | "values"
-            | "when"
-            | "where"
-            | "window"
-            | "with"
-    );
-    if plain && !reserved { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain && !RESERVED.contains(&name) {
+        name.to_string()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
 /// A row of `pg_type` by oid.

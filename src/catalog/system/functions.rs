@@ -11,8 +11,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int16Array, Int32Array, Int64Array, ListBuilder, StringArray,
-    StringBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, Int16Array, Int32Array, Int64Array, LargeStringArray,
+    ListBuilder, StringArray, StringBuilder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
@@ -168,6 +168,7 @@ fn array(returns: &PgType, values: &[Cell]) -> DfResult<ArrayRef> {
         DataType::Int32 => Arc::new(Int32Array::from_iter(ints().map(|v| v.map(|v| v as i32)))),
         DataType::Int64 => Arc::new(Int64Array::from_iter(ints())),
         DataType::Utf8 => Arc::new(StringArray::from_iter(values.iter().map(Cell::as_text))),
+        DataType::LargeUtf8 => Arc::new(LargeStringArray::from_iter(values.iter().map(Cell::as_text))),
         DataType::List(field) if field.data_type() == &DataType::Utf8 => {
             let mut list = ListBuilder::new(StringBuilder::new()).with_field(field);
             for value in values {

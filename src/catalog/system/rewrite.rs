@@ -49,7 +49,7 @@ fn cte_names(query: &mut Query) -> HashSet<String> {
 /// Qualifies the names of system relations: `pg_catalog` comes first in every search path.
 struct Relations {
     ctes: HashSet<String>,
-    /// Whether a system relation was seen.
+    /// Whether a system relation or function was seen.
     found: bool,
 }
 
@@ -65,6 +65,14 @@ impl VisitorMut for Relations {
             }
             [.., schema, name] if layout(schema, name).is_some() => self.found = true,
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr {
+            let parts = ast::name_parts(&function.name);
+            self.found |= parts.len() > 1 || parts.first().is_some_and(|name| name.starts_with("pg_"));
         }
         ControlFlow::Continue(())
     }
@@ -97,6 +105,14 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         expressions::table_function(factor);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.catalog {
+            subqueries::skip_absent_types(expr);
+            expressions::empty_array_default(expr);
+        }
         ControlFlow::Continue(())
     }
 

@@ -2,6 +2,7 @@
 //! queries call.
 
 use super::super::SystemState;
+use super::super::describe::quote_ident;
 use super::super::rows::Cell;
 use super::{Entry, int, text};
 use crate::error::{HwError, Result, sqlstate};
@@ -20,6 +21,8 @@ pub(super) fn entries() -> Vec<Entry> {
         ("current_role", PgType::Name, |s, _| Ok(s.user.as_str().into())),
         ("user", PgType::Name, |s, _| Ok(s.user.as_str().into())),
         ("current_setting", PgType::Text, current_setting),
+        ("set_config", PgType::Text, set_config),
+        ("format", PgType::Text, format_text),
         ("pg_backend_pid", PgType::Int4, |s, _| Ok(s.backend_pid.into())),
         ("pg_is_in_recovery", PgType::Bool, |_, _| Ok(false.into())),
         ("pg_is_other_temp_schema", PgType::Bool, |_, _| Ok(false.into())),
@@ -37,7 +40,7 @@ pub(super) fn entries() -> Vec<Entry> {
         ("pg_subscripts", array(PgType::Int8), subscripts),
         ("pg_array_prefix", array(PgType::Text), array_prefix),
         ("pg_vector_out", PgType::Text, vector_out),
-        ("json_build_object", PgType::Text, json_build_object),
+        ("json_build_object", PgType::Jsonb, json_build_object),
     ]
 }
 
@@ -64,6 +67,46 @@ fn current_setting(state: &SystemState, args: &[Cell]) -> Result<Cell> {
             format!("unrecognized configuration parameter \"{name}\""),
         )),
     }
+}
+
+fn set_config(state: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let (Some(name), Some(value)) = (text(args, 0), text(args, 1)) else { return Ok(Cell::Null) };
+    let local = matches!(args.get(2), Some(Cell::Bool(true)));
+    match &state.set_parameter {
+        Some(set) => Ok((set.0)(name, value, local)?.into()),
+        None => Err(HwError::unsupported("set_config", "Use SET instead.")),
+    }
+}
+
+/// `format`: `%s`, `%I`, `%L`, `%%`, without positions and widths.
+fn format_text(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let Some(template) = text(args, 0) else { return Ok(Cell::Null) };
+    let mut values = args.iter().skip(1);
+    let mut out = String::new();
+    let mut chars = template.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let directive = chars.next();
+        if directive == Some('%') {
+            out.push('%');
+            continue;
+        }
+        let invalid = |message: &str| HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message);
+        let value = values.next().ok_or_else(|| invalid("too few arguments for format()"))?;
+        let value = to_text(value);
+        match (directive, value.as_text()) {
+            (Some('s'), value) => out.push_str(value.unwrap_or_default()),
+            (Some('I'), Some(name)) => out.push_str(&quote_ident(name)),
+            (Some('I'), None) => return Err(invalid("null values cannot be formatted as an SQL identifier")),
+            (Some('L'), Some(value)) => out.push_str(&format!("'{}'", value.replace('\'', "''"))),
+            (Some('L'), None) => out.push_str("NULL"),
+            _ => return Err(invalid("unrecognized format() type specifier")),
+        }
+    }
+    Ok(out.into())
 }
 
 fn pg_encoding_to_char(_: &SystemState, args: &[Cell]) -> Result<Cell> {
@@ -95,9 +138,9 @@ fn size_pretty(bytes: i64) -> String {
         return format!("{bytes} bytes");
     }
     let units = ["kB", "MB", "GB", "TB", "PB"];
-    let (mut halves, mut unit) = (i128::from(bytes) >> 9, 0);
+    let (mut halves, mut unit) = (i128::from(bytes) / 512, 0);
     while halves.abs() >= 2 * limit - 1 && unit + 1 < units.len() {
-        halves >>= 10;
+        halves /= 1024;
         unit += 1;
     }
     let rounded = (halves + if halves < 0 { -1 } else { 1 }) / 2;
@@ -105,12 +148,16 @@ fn size_pretty(bytes: i64) -> String {
 }
 
 fn as_text(_: &SystemState, args: &[Cell]) -> Result<Cell> {
-    Ok(match args.first() {
-        Some(Cell::Int(v)) => v.to_string().into(),
-        Some(Cell::Bool(v)) => v.to_string().into(),
-        Some(Cell::Text(v)) => v.as_str().into(),
+    Ok(args.first().map_or(Cell::Null, to_text))
+}
+
+fn to_text(cell: &Cell) -> Cell {
+    match cell {
+        Cell::Int(v) => v.to_string().into(),
+        Cell::Bool(v) => (if *v { "t" } else { "f" }).into(),
+        Cell::Text(v) => v.as_str().into(),
         _ => Cell::Null,
-    })
+    }
 }
 
 /// The subscripts of an array: from the second argument, which is 0 for PostgreSQL's vectors.
@@ -129,6 +176,7 @@ fn array_prefix(_: &SystemState, args: &[Cell]) -> Result<Cell> {
     let prefix = text(args, 0).unwrap_or_default();
     Ok(Cell::Texts(match args.get(1) {
         Some(Cell::Texts(values)) => values.iter().map(|v| format!("{prefix}{v}")).collect(),
+        Some(Cell::Ints(values)) => values.iter().map(|v| format!("{prefix}{v}")).collect(),
         _ => vec![],
     }))
 }

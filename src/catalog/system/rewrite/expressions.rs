@@ -5,15 +5,17 @@ use std::sync::LazyLock;
 
 use arrow::datatypes::DataType as ArrowType;
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, Statement, Subscript, TableAlias, TableFactor, Value,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement, Subscript,
+    TableAlias, TableFactor, Value,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::super::layout::layouts;
 use super::ast::{
-    arguments, as_string, call, column_name, folded, function_name, name_parts, number, quoted, string, take,
+    arguments, as_string, boolean, call, column_name, folded, function_name, name_parts, number, quoted,
+    string, take,
 };
 use super::casts::{VECTORS, array_items, array_of, single_argument};
 
@@ -29,7 +31,7 @@ pub(super) fn rewrite(expr: &mut Expr) {
         Expr::BinaryOp { left, op, right } => {
             plain_operator(op);
             if matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq) {
-                array_comparison(left, right);
+                literal_of_column(left, right);
             }
         }
         Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
@@ -76,16 +78,46 @@ fn plain_operator(op: &mut BinaryOperator) {
     };
 }
 
-static ARRAY_COLUMNS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+/// Names of the catalog columns of a kind of type.
+fn columns_of(is_kind: fn(&ArrowType) -> bool) -> HashSet<&'static str> {
     let columns = layouts().iter().flat_map(|l| l.columns.iter().zip(l.arrow.fields()));
-    columns.filter(|(_, f)| matches!(f.data_type(), ArrowType::List(_))).map(|(c, _)| c.name).collect()
-});
+    columns.filter(|(_, f)| is_kind(f.data_type())).map(|(c, _)| c.name).collect()
+}
 
-/// `polroles = '{0}'`: the literal takes the type of the array column beside it.
-fn array_comparison(left: &Expr, right: &mut Expr) {
-    let column = column_name(left).is_some_and(|c| ARRAY_COLUMNS.contains(c.as_str()));
-    if let Some(items) = as_string(right).filter(|_| column).and_then(array_items) {
-        *right = array_of(items, true);
+static ARRAY_COLUMNS: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| columns_of(|t| matches!(t, ArrowType::List(_))));
+static BOOLEAN_COLUMNS: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| columns_of(|t| t == &ArrowType::Boolean));
+
+/// `coalesce(array, '{}')`: DataFusion does not read arrays from text.
+pub(super) fn empty_array_default(expr: &mut Expr) {
+    if function_name(expr).as_deref() != Some("coalesce") {
+        return;
+    }
+    let Expr::Function(function) = expr else { return };
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    for argument in list.args.iter_mut().skip(1) {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = argument
+            && as_string(value) == Some("{}")
+        {
+            *value = call("make_array", vec![]);
+        }
+    }
+}
+
+/// `polroles = '{0}'`, `indisprimary = 'f'`: the literal takes the type of the column beside it.
+fn literal_of_column(left: &Expr, right: &mut Expr) {
+    let (Some(column), Some(text)) = (column_name(left), as_string(right)) else { return };
+    if ARRAY_COLUMNS.contains(column.as_str()) {
+        if let Some(items) = array_items(text) {
+            *right = array_of(items, true);
+        }
+    } else if BOOLEAN_COLUMNS.contains(column.as_str()) {
+        match text {
+            "t" | "true" => *right = boolean(true),
+            "f" | "false" => *right = boolean(false),
+            _ => {}
+        }
     }
 }
 
@@ -97,8 +129,12 @@ fn backslash_escapes(pattern: &mut Expr, escape: char) {
             backslash_escapes(right, escape);
         }
         Expr::Nested(inner) => backslash_escapes(inner, escape),
-        literal => {
-            let Some(text) = as_string(literal) else { return };
+        other => {
+            let Some(text) = as_string(other) else {
+                let doubled = call("replace", vec![take(other), string("\\"), string("\\\\")]);
+                *other = call("replace", vec![doubled, string(&escape.to_string()), string("\\")]);
+                return;
+            };
             let mut escaped = String::new();
             let mut chars = text.chars();
             while let Some(c) = chars.next() {
@@ -108,7 +144,7 @@ fn backslash_escapes(pattern: &mut Expr, escape: char) {
                     c => escaped.push(c),
                 }
             }
-            *literal = string(&escaped);
+            *other = string(&escaped);
         }
     }
 }
@@ -240,7 +276,7 @@ pub(super) fn table_function(factor: &mut TableFactor) {
         .args
         .iter()
         .filter_map(|arg| match arg {
-            sqlparser::ast::FunctionArg::Unnamed(sqlparser::ast::FunctionArgExpr::Expr(e)) => Some(e.clone()),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
             _ => None,
         })
         .collect();
@@ -283,13 +319,13 @@ pub(super) fn mapped_array(query: &Query) -> Option<Expr> {
         TableFactor::UNNEST { array_exprs, .. } => array_exprs.first()?.clone(),
         TableFactor::Function { name, args, .. } if name_parts(name).last()? == "unnest" => {
             match args.first()? {
-                sqlparser::ast::FunctionArg::Unnamed(sqlparser::ast::FunctionArgExpr::Expr(e)) => e.clone(),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => e.clone(),
                 _ => return None,
             }
         }
         TableFactor::Table { name, args: Some(args), .. } if name_parts(name).last()? == "unnest" => {
             match args.args.first()? {
-                sqlparser::ast::FunctionArg::Unnamed(sqlparser::ast::FunctionArgExpr::Expr(e)) => e.clone(),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => e.clone(),
                 _ => return None,
             }
         }
@@ -304,7 +340,7 @@ pub(super) fn mapped_array(query: &Query) -> Option<Expr> {
         Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } if column_name(right).is_some() => {
             as_string(left)?.to_string()
         }
-        column if column_name(column).is_some() => String::new(),
+        column if column_name(column).is_some() => return Some(array),
         _ => return None,
     };
     Some(call("pg_array_prefix", vec![string(&prefix), array]))

@@ -11,14 +11,16 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, FunctionArgumentClause, FunctionArguments, GroupByExpr,
-    JoinOperator, OrderByKind, Query, Select, SelectItem, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, JoinOperator, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut,
 };
 
 use super::super::layout::Layout;
 use super::super::pg_catalog::is_always_empty;
 use super::ast::{
-    boolean, call, folded, function_name, name_parts, null, number, plain_select, plain_select_mut, take,
+    arguments, as_string, boolean, call, column_name, folded, function_name, name_parts, null, number,
+    plain_select, plain_select_mut, take,
 };
 use super::expressions::{empty_array, mapped_array};
 use super::names::scope;
@@ -48,12 +50,48 @@ pub(super) fn clear_projection_of_nothing(select: &mut Select) {
 }
 
 fn null_text() -> Expr {
-    Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(null()),
-        data_type: DataType::Text,
-        array: false,
-        format: None,
+    null_of(DataType::Text)
+}
+
+fn null_of(data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(null()), data_type, array: false, format: None }
+}
+
+/// `CASE WHEN t.typtype = 'd' THEN (SELECT …)`: there are no composite types, domains or
+/// enums, so the subquery is only its type.
+pub(super) fn skip_absent_types(expr: &mut Expr) {
+    let Expr::Case { operand: None, conditions, .. } = expr else { return };
+    for branch in conditions.iter_mut() {
+        let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = &branch.condition else { continue };
+        let absent = column_name(left).as_deref() == Some("typtype")
+            && as_string(right).is_some_and(|kind| matches!(kind, "c" | "d" | "e"));
+        if let Expr::Subquery(query) = &branch.result
+            && absent
+        {
+            branch.result = null_of(subquery_type(query));
+        }
+    }
+}
+
+/// The type of a catalog subquery's one column: oids or text, or an array of them.
+fn subquery_type(query: &Query) -> DataType {
+    let column = match query.body.as_ref() {
+        SetExpr::Select(select) => projected(select),
+        _ => None,
+    };
+    let element = |expr: &Expr| match column_name(expr) {
+        Some(name) if name == "oid" || name.ends_with("id") || name == "typbasetype" => {
+            DataType::BigInt(None)
+        }
+        _ => DataType::Text,
+    };
+    match column {
+        Some(Expr::Function(f)) if name_parts(&f.name).last().is_some_and(|n| n == "array_agg") => {
+            let element = arguments(f).first().map_or(DataType::Text, |arg| element(arg));
+            DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(element), None))
+        }
+        Some(column) => element(column),
+        None => DataType::Text,
     }
 }
 
@@ -112,27 +150,18 @@ pub(super) fn count_in_projection(select: &mut Select) {
 }
 
 pub(super) fn rewrite(expr: &mut Expr) {
-    match expr {
-        Expr::Subquery(query) => {
-            if folds_to_nothing(query) {
-                *expr = null_text();
-            } else if let Some(guarded) = decorrelate(query) {
-                *expr = guarded;
-            }
-        }
-        Expr::Exists { subquery, negated } => {
-            if folds_to_nothing(subquery) {
-                *expr = boolean(*negated);
-            }
-        }
-        Expr::Function(function) => {
-            if let FunctionArguments::Subquery(query) = &mut function.args {
-                if let Some(array) = array_subquery(query) {
-                    *expr = array;
-                }
-            }
-        }
-        _ => {}
+    let replacement = match expr {
+        Expr::Subquery(query) if folds_to_nothing(query) => Some(null_text()),
+        Expr::Subquery(query) => decorrelate(query),
+        Expr::Exists { subquery, negated } if folds_to_nothing(subquery) => Some(boolean(*negated)),
+        Expr::Function(function) => match &mut function.args {
+            FunctionArguments::Subquery(query) => array_subquery(query),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(replacement) = replacement {
+        *expr = replacement;
     }
 }
 
@@ -167,9 +196,9 @@ fn array_subquery(query: &mut Query) -> Option<Expr> {
     if folds_to_nothing(query) {
         return Some(empty_array());
     }
+    let element = projected(plain_select(query)?)?.clone();
     let order = query.order_by.take();
     let select = plain_select_mut(query)?;
-    let element = projected(select)?.clone();
     let mut aggregate = call("array_agg", vec![element.clone()]);
     if let Some(OrderByKind::Expressions(mut keys)) = order.map(|o| o.kind)
         && let Expr::Function(function) = &mut aggregate
@@ -181,7 +210,7 @@ fn array_subquery(query: &mut Query) -> Option<Expr> {
     }
     *projected_mut(select)? = aggregate;
     let guarded = decorrelate(query).unwrap_or_else(|| Expr::Subquery(Box::new(query.clone())));
-    Some(call("coalesce", vec![guarded, empty_array()]))
+    Some(call("coalesce", vec![guarded, call("make_array", vec![])]))
 }
 
 /// The subquery with its conditions made plain, if it is correlated and reads only system
