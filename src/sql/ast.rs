@@ -33,9 +33,20 @@ pub enum StatementKind {
     Update(Box<sql::Update>),
     Delete(Box<sql::Delete>),
     Explain(Explain),
-    CreateSchema { if_not_exists: bool, name: String },
-    CreateSecret { if_not_exists: bool, name: ObjectName, value: SecretText },
-    CreateConnection { if_not_exists: bool, name: ObjectName, with: Options },
+    CreateSchema {
+        if_not_exists: bool,
+        name: String,
+    },
+    CreateSecret {
+        if_not_exists: bool,
+        name: ObjectName,
+        value: SecretText,
+    },
+    CreateConnection {
+        if_not_exists: bool,
+        name: ObjectName,
+        with: Options,
+    },
     CreateSource(Box<CreateSource>),
     CreateTable(Box<CreateTable>),
     CreateView(Box<CreateView>),
@@ -43,44 +54,102 @@ pub enum StatementKind {
     CreateSink(Box<CreateSink>),
     CreateIndex(Box<CreateIndex>),
     CreateFunction(Box<CreateFunction>),
-    Drop { kind: ObjectKind, if_exists: bool, names: Vec<ObjectName>, cascade: bool },
-    AlterRename { kind: ObjectKind, if_exists: bool, name: ObjectName, to: String },
+    Drop {
+        kind: ObjectKind,
+        if_exists: bool,
+        names: Vec<ObjectName>,
+        cascade: bool,
+    },
+    AlterRename {
+        kind: ObjectKind,
+        if_exists: bool,
+        name: ObjectName,
+        to: String,
+    },
     /// `name` ends in the column's name for [`CommentTarget::Column`].
-    Comment { target: CommentTarget, name: ObjectName, comment: Option<String> },
-    RefreshMaterializedView { name: ObjectName },
+    Comment {
+        target: CommentTarget,
+        name: ObjectName,
+        comment: Option<String>,
+    },
+    RefreshMaterializedView {
+        name: ObjectName,
+    },
     Show(Show),
-    Set { scope: SetScope, name: String, value: SettingValue },
-    SetTransaction { session: bool, modes: TransactionModes },
+    Set {
+        scope: SetScope,
+        name: String,
+        value: SettingValue,
+    },
+    SetTransaction {
+        session: bool,
+        modes: TransactionModes,
+    },
     /// `None` is `RESET ALL`.
-    Reset { name: Option<String> },
+    Reset {
+        name: Option<String>,
+    },
     Begin(TransactionModes),
-    Commit { chain: bool },
-    Rollback { chain: bool },
-    Savepoint { name: String },
-    Release { name: String },
-    RollbackTo { name: String },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint {
+        name: String,
+    },
+    Release {
+        name: String,
+    },
+    RollbackTo {
+        name: String,
+    },
     DeclareCursor(Box<DeclareCursor>),
     Fetch(Fetch),
     /// `None` is `CLOSE ALL`.
-    CloseCursor { name: Option<String> },
+    CloseCursor {
+        name: Option<String>,
+    },
     Subscribe(Box<Subscribe>),
-    Prepare { name: String, types: Vec<DataType>, statement: Box<Statement> },
-    Execute { name: String, arguments: Vec<Expr> },
+    Prepare {
+        name: String,
+        types: Vec<DataType>,
+        statement: Box<Statement>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Expr>,
+    },
     /// `None` is `DEALLOCATE ALL`.
-    Deallocate { name: Option<String> },
+    Deallocate {
+        name: Option<String>,
+    },
     Discard(DiscardTarget),
-    Listen { channel: String },
+    Listen {
+        channel: String,
+    },
     /// `None` is `UNLISTEN *`.
-    Unlisten { channel: Option<String> },
-    Notify { channel: String, payload: Option<String> },
+    Unlisten {
+        channel: Option<String>,
+    },
+    Notify {
+        channel: String,
+        payload: Option<String>,
+    },
     Copy(CopyStatement),
     AdvanceClock(AdvanceClock),
-    AdvanceWatermark { source: ObjectName, to: Expr },
+    AdvanceWatermark {
+        source: ObjectName,
+        to: Expr,
+    },
     Step,
     Grant,
     Revoke,
     /// A PostgreSQL statement that Headwater does not have, to be refused by this name.
-    Unsupported { name: String },
+    Unsupported {
+        name: String,
+    },
 }
 
 /// A possibly qualified name, folded.
@@ -408,7 +477,11 @@ pub enum ExplainTarget {
 /// What SHOW lists or tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Show {
-    Objects { list: ShowList, schema: Option<String>, like: Option<String> },
+    Objects {
+        list: ShowList,
+        schema: Option<String>,
+        like: Option<String>,
+    },
     /// `FOR x`, or of everything.
     Watermarks(Option<ObjectName>),
     Create(ObjectKind, ObjectName),
@@ -599,7 +672,10 @@ pub enum Trigger {
     /// `AFTER n ROWS`.
     AfterRows(u64),
     /// `EVERY INTERVAL i [OFFSET INTERVAL o]`.
-    Every { interval: Expr, offset: Option<Expr> },
+    Every {
+        interval: Expr,
+        offset: Option<Expr>,
+    },
     /// `AFTER DELAY INTERVAL i`.
     AfterDelay(Expr),
     AfterWatermark,

@@ -39,8 +39,9 @@ impl StatementReader<'_> {
         if self.at_words(&["WATERMARK", "FOR"]) {
             return self.watermark(columns);
         }
-        let is_constraint = ["CONSTRAINT", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"].iter().any(|w| self.at_word(w))
-            || self.at_words(&["PRIMARY", "KEY"]);
+        let is_constraint =
+            ["CONSTRAINT", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"].iter().any(|w| self.at_word(w))
+                || self.at_words(&["PRIMARY", "KEY"]);
         if !is_constraint {
             let column = self.column()?;
             if columns.columns.iter().any(|c| c.name == column.name) {

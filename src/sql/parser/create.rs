@@ -6,8 +6,8 @@ use sqlparser::tokenizer::Token;
 
 use super::{Parsed, StatementReader};
 use crate::sql::ast::{
-    Columns, CreateFunction, CreateIndex, CreateSource, CreateTable, FormatSpec, FunctionArgument, Include, Options,
-    SecretText, StatementKind,
+    Columns, CreateFunction, CreateIndex, CreateSource, CreateTable, FormatSpec, FunctionArgument, Include,
+    Options, SecretText, StatementKind,
 };
 
 /// What may follow the columns of a source or a connector table.

@@ -68,6 +68,10 @@ impl StatementReader<'_> {
     }
 
     fn optional_name_list(&mut self) -> Parsed<Vec<String>> {
-        if self.peek().token == sqlparser::tokenizer::Token::LParen { self.name_list() } else { Ok(Vec::new()) }
+        if self.peek().token == sqlparser::tokenizer::Token::LParen {
+            self.name_list()
+        } else {
+            Ok(Vec::new())
+        }
     }
 }

@@ -82,10 +82,12 @@ impl StatementReader<'_> {
                 let trigger = self.trigger()?;
                 late.replace(trigger).is_none()
             } else {
-                return self.unexpected("CHANGES, ON UPDATE, FINAL, ON WINDOW CLOSE, WHEN, EARLY, ON TIME or LATE");
+                return self
+                    .unexpected("CHANGES, ON UPDATE, FINAL, ON WINDOW CLOSE, WHEN, EARLY, ON TIME or LATE");
             };
             if !in_order {
-                return self.refuse("EARLY, ON TIME and LATE must be given once each, in this order", position);
+                return self
+                    .refuse("EARLY, ON TIME and LATE must be given once each, in this order", position);
             }
             if !self.token(&Token::Comma) {
                 return Ok(EmitPolicy::Phases { early, on_time, late });

@@ -28,11 +28,52 @@ pub(super) struct Source<'a> {
 
 /// Keywords inside statements, for suggestions.
 const CLAUSE_WORDS: [&str; 46] = [
-    "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "UNION", "JOIN", "INNER", "LEFT", "USING",
-    "VALUES", "INTO", "RETURNING", "CONFLICT", "MATERIALIZED", "VIEW", "TABLE", "SOURCE", "SINK", "CONNECTION",
-    "SECRET", "INDEX", "FUNCTION", "SCHEMA", "WATERMARK", "WATERMARKS", "INCLUDE", "FORMAT", "ENCODE", "EMIT",
-    "CHANGES", "EARLY", "INTERVAL", "LATENESS", "ACCUMULATING", "DISCARDING", "RETRACTING", "CASCADE", "EXISTS",
-    "PRIMARY", "CURSOR", "CLOCK", "DISTINCT", "BETWEEN",
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "HAVING",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "UNION",
+    "JOIN",
+    "INNER",
+    "LEFT",
+    "USING",
+    "VALUES",
+    "INTO",
+    "RETURNING",
+    "CONFLICT",
+    "MATERIALIZED",
+    "VIEW",
+    "TABLE",
+    "SOURCE",
+    "SINK",
+    "CONNECTION",
+    "SECRET",
+    "INDEX",
+    "FUNCTION",
+    "SCHEMA",
+    "WATERMARK",
+    "WATERMARKS",
+    "INCLUDE",
+    "FORMAT",
+    "ENCODE",
+    "EMIT",
+    "CHANGES",
+    "EARLY",
+    "INTERVAL",
+    "LATENESS",
+    "ACCUMULATING",
+    "DISCARDING",
+    "RETRACTING",
+    "CASCADE",
+    "EXISTS",
+    "PRIMARY",
+    "CURSOR",
+    "CLOCK",
+    "DISTINCT",
+    "BETWEEN",
 ];
 
 impl<'a> Source<'a> {
@@ -94,8 +135,11 @@ impl<'a> Source<'a> {
             "syntax error"
         };
         let rest: String = self.slice(self.byte(e.location)..self.text.len()).chars().take(40).collect();
-        let message =
-            if rest.is_empty() { format!("{what} at end of input") } else { format!("{what} at or near \"{rest}\"") };
+        let message = if rest.is_empty() {
+            format!("{what} at end of input")
+        } else {
+            format!("{what} at or near \"{rest}\"")
+        };
         HwError::new(sqlstate::SYNTAX_ERROR, message).at(self.position(e.location))
     }
 
