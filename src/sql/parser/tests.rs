@@ -5,7 +5,7 @@ use crate::sql::ast::*;
 use sqlparser::ast as sql;
 
 mod clients;
-mod corpus_tmp;
+mod docs;
 mod emit;
 mod errors;
 
