@@ -81,7 +81,7 @@ impl StatementReader<'_> {
         let column = self.name()?;
         self.expect_word("AS")?;
         let text = self.expression_text()?;
-        let strategy = match &text.expr {
+        let strategy = match text.expr.as_ref() {
             Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("source_watermark") => {
                 WatermarkStrategy::SourceWatermark
             }

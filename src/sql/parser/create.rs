@@ -110,7 +110,7 @@ impl StatementReader<'_> {
         }
         let query = if self.word("AS") {
             let query = self.query_text()?;
-            if self.words(&["WITH", "DATA"]) || self.words(&["WITH", "NO", "DATA"]) {}
+            let _ = self.words(&["WITH", "DATA"]) || self.words(&["WITH", "NO", "DATA"]);
             Some(query)
         } else {
             None

@@ -58,7 +58,7 @@ impl StatementReader<'_> {
             SinkInput::Object(self.object_name()?)
         } else if self.word("AS") {
             let query = self.query_text()?;
-            SinkInput::Query(query, self.emit_clause()?)
+            SinkInput::Query(query, self.emit_clause()?.map(Box::new))
         } else {
             return self.unexpected("FROM or AS");
         };

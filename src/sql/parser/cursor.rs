@@ -30,7 +30,7 @@ impl StatementReader<'_> {
         }
         self.expect_word("FOR")?;
         let body = if self.at_word("SUBSCRIBE") {
-            CursorBody::Subscribe(self.subscribe()?)
+            CursorBody::Subscribe(Box::new(self.subscribe()?))
         } else {
             CursorBody::Query(self.query_text()?)
         };

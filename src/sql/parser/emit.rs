@@ -179,10 +179,10 @@ impl StatementReader<'_> {
     }
 
     /// `INTERVAL '…'`, and no more: a following OR belongs to the trigger.
-    fn interval(&mut self) -> Parsed<Expr> {
+    fn interval(&mut self) -> Parsed<Box<Expr>> {
         if !self.at_word("INTERVAL") {
             return self.unexpected("INTERVAL");
         }
-        Ok(self.parser.parse_prefix()?)
+        Ok(Box::new(self.parser.parse_prefix()?))
     }
 }

@@ -68,7 +68,7 @@ impl StatementReader<'_> {
         }
         if self.word("INTERVAL") {
             let text = self.expect_string()?;
-            if self.words(&["HOUR", "TO", "MINUTE"]) {}
+            let _ = self.words(&["HOUR", "TO", "MINUTE"]);
             return Ok(SettingValue::Values(vec![SettingItem { text, is_identifier: false }]));
         }
         self.setting_value()

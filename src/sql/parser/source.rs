@@ -208,8 +208,7 @@ fn suggestion(parser: &Parser<'_>, index: usize) -> Option<String> {
     let leads = earlier.first().is_none_or(|i| parser.token_at(*i).token == Token::SemiColon);
     for i in std::iter::once(index).chain(earlier) {
         let Token::Word(word) = &parser.token_at(i).token else { continue };
-        let known: Vec<&str> =
-            if leads { super::LEADING_WORDS.to_vec() } else { CLAUSE_WORDS.iter().copied().collect() };
+        let known: Vec<&str> = if leads { super::LEADING_WORDS.to_vec() } else { CLAUSE_WORDS.to_vec() };
         let upper = word.value.to_ascii_uppercase();
         if word.quote_style.is_some() || CLAUSE_WORDS.contains(&upper.as_str()) || upper.len() < 3 {
             continue;

@@ -182,7 +182,7 @@ impl StatementReader<'_> {
 
     pub(super) fn expression_text(&mut self) -> Parsed<ExprText> {
         let start = self.next_span_start();
-        let expr = self.expression()?;
+        let expr = Box::new(self.expression()?);
         Ok(ExprText { expr, text: self.text_since(start) })
     }
 
