@@ -320,7 +320,9 @@ impl WithOptions {
     /// Whether the value of `key` must not be shown.
     pub fn is_sensitive(key: &str) -> bool {
         let last = key.rsplit('.').next().unwrap_or(key);
-        ["password", "secret", "token", "credential", "private", "passphrase"].iter().any(|w| last.contains(w))
+        ["password", "secret", "token", "credential", "private", "passphrase"]
+            .iter()
+            .any(|w| last.contains(w))
             || key.ends_with("ssl.key.pem")
             || key.ends_with("sasl.jaas.config")
     }

@@ -44,8 +44,10 @@ impl Catalog {
 
     fn still_needed(&self, ids: &[ObjectId], blockers: &[(ObjectId, ObjectId)]) -> HwError {
         let describe = |id: ObjectId| self.get(id).map_or_else(String::new, |d| d.describe());
-        let detail: Vec<String> =
-            blockers.iter().map(|(of, by)| format!("{} depends on {}", describe(*by), describe(*of))).collect();
+        let detail: Vec<String> = blockers
+            .iter()
+            .map(|(of, by)| format!("{} depends on {}", describe(*by), describe(*of)))
+            .collect();
         let message = match ids {
             [id] => format!("cannot drop {} because other objects depend on it", describe(*id)),
             _ => "cannot drop desired object(s) because other objects depend on them".to_string(),

@@ -122,8 +122,12 @@ fn column_list(new: &NewDefinition, source: &SourceDetails, defaults: &[(&String
         lines.push(line);
     }
     if !new.primary_key.is_empty() {
-        let key: Vec<String> =
-            new.primary_key.iter().filter_map(|i| new.columns.get(*i)).map(|f| quote_identifier(f.name())).collect();
+        let key: Vec<String> = new
+            .primary_key
+            .iter()
+            .filter_map(|i| new.columns.get(*i))
+            .map(|f| quote_identifier(f.name()))
+            .collect();
         lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
     }
     if let Some(watermark) = &source.watermark {
@@ -154,7 +158,12 @@ fn outer_parentheses_off(text: &str) -> &str {
 fn source_tail(d: &SourceDetails) -> String {
     let mut text = String::new();
     for include in &d.includes {
-        let _ = write!(text, "\nINCLUDE {} AS {}", include.kind.to_uppercase(), quote_identifier(&include.column));
+        let _ = write!(
+            text,
+            "\nINCLUDE {} AS {}",
+            include.kind.to_uppercase(),
+            quote_identifier(&include.column)
+        );
     }
     text.push_str(&options("\nWITH (", &d.with));
     text.push_str(&format_clause(&d.format));
@@ -185,9 +194,10 @@ fn options(before: &str, options: &WithOptions) -> String {
 }
 
 fn option_key(key: &str) -> String {
-    let plain = key
-        .split(['.', '-'])
-        .all(|part| part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && quote_identifier(part) == part);
+    let plain = key.split(['.', '-']).all(|part| {
+        part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    });
     if plain { key.to_string() } else { quote_literal(key) }
 }
 

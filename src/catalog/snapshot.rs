@@ -178,7 +178,9 @@ impl Catalog {
             }
         }
         let (code, message) = match namespace {
-            Namespace::Functions => (sqlstate::UNDEFINED_FUNCTION, format!("function {name}() does not exist")),
+            Namespace::Functions => {
+                (sqlstate::UNDEFINED_FUNCTION, format!("function {name}() does not exist"))
+            }
             Namespace::Relations => (sqlstate::UNDEFINED_TABLE, format!("{noun} \"{name}\" does not exist")),
             _ => (sqlstate::UNDEFINED_OBJECT, format!("{noun} \"{name}\" does not exist")),
         };
@@ -207,9 +209,11 @@ impl Catalog {
                 format!("permission denied for schema {name}"),
             )),
             Some(name) => Err(undefined_schema(name, self)),
-            None => search_path.iter().find(|s| self.state.schemas.contains_key(*s)).cloned().ok_or_else(|| {
-                HwError::new(sqlstate::INVALID_SCHEMA_NAME, "no schema has been selected to create in")
-            }),
+            None => {
+                search_path.iter().find(|s| self.state.schemas.contains_key(*s)).cloned().ok_or_else(|| {
+                    HwError::new(sqlstate::INVALID_SCHEMA_NAME, "no schema has been selected to create in")
+                })
+            }
         }
     }
 
@@ -282,13 +286,16 @@ impl Catalog {
     ///
     /// Errors: as `create` if the name is taken; 2BP01 if a stored query names it.
     pub fn rename(&self, id: ObjectId, to: &str) -> Result<Catalog> {
-        let definition = self.get(id).ok_or_else(|| HwError::internal(format!("object {id} does not exist")))?;
+        let definition =
+            self.get(id).ok_or_else(|| HwError::internal(format!("object {id} does not exist")))?;
         self.check_free(definition.kind, &definition.schema, to)?;
         let dependents: Vec<&Arc<Definition>> =
             self.objects().filter(|d| d.depends_on.contains(&id) && d.names_its_inputs()).collect();
         if !dependents.is_empty() {
-            let detail: Vec<String> =
-                dependents.iter().map(|d| format!("{} depends on {}", d.describe(), definition.describe())).collect();
+            let detail: Vec<String> = dependents
+                .iter()
+                .map(|d| format!("{} depends on {}", d.describe(), definition.describe()))
+                .collect();
             return Err(HwError::new(
                 sqlstate::DEPENDENT_OBJECTS,
                 format!("cannot rename {} because other objects depend on it", definition.describe()),
@@ -314,7 +321,8 @@ impl Catalog {
     ///
     /// Errors: 42703 if there is no such column.
     pub fn comment(&self, id: ObjectId, column: Option<&str>, text: Option<String>) -> Result<Catalog> {
-        let definition = self.get(id).ok_or_else(|| HwError::internal(format!("object {id} does not exist")))?;
+        let definition =
+            self.get(id).ok_or_else(|| HwError::internal(format!("object {id} does not exist")))?;
         let Some(column) = column else { return Ok(self.change(id, |d| d.comment = text)) };
         let Some(index) = definition.columns.iter().position(|f| f.name() == column) else {
             let message = format!("column \"{column}\" of relation \"{}\" does not exist", definition.name);
@@ -347,13 +355,21 @@ impl Catalog {
     /// Errors: 42P06 if it exists, 42939 if the name is the system's.
     pub fn create_schema(&self, name: &str) -> Result<Catalog> {
         if name.starts_with("pg_") || SYSTEM_SCHEMAS.contains(&name) {
-            return Err(HwError::new(sqlstate::RESERVED_NAME, format!("unacceptable schema name \"{name}\"")));
+            return Err(HwError::new(
+                sqlstate::RESERVED_NAME,
+                format!("unacceptable schema name \"{name}\""),
+            ));
         }
         if self.state.schemas.contains_key(name) {
-            return Err(HwError::new(sqlstate::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists")));
+            return Err(HwError::new(
+                sqlstate::DUPLICATE_SCHEMA,
+                format!("schema \"{name}\" already exists"),
+            ));
         }
         let mut state = (*self.state).clone();
-        state.schemas.insert(name.to_string(), SchemaDefinition { name: name.to_string(), oid: state.next_oid });
+        state
+            .schemas
+            .insert(name.to_string(), SchemaDefinition { name: name.to_string(), oid: state.next_oid });
         state.next_oid += 1;
         Ok(Catalog { state: Arc::new(state) })
     }
@@ -398,14 +414,11 @@ fn undefined_schema(name: &str, catalog: &Catalog) -> HwError {
 fn wrong_kind(found: &Definition, wanted: Kind) -> HwError {
     let article = |noun: &str| if noun.starts_with(['i', 'a', 'e', 'o']) { "an" } else { "a" };
     let (is, not) = (found.kind.noun(), wanted.noun());
-    HwError::new(
-        sqlstate::WRONG_OBJECT_TYPE,
-        format!("\"{}\" is not {} {not}", found.name, article(not)),
-    )
-    .with_hint(format!(
-        "It is {} {is}: write {} instead of {} in the statement.",
-        article(is),
-        is.to_uppercase(),
-        not.to_uppercase()
-    ))
+    HwError::new(sqlstate::WRONG_OBJECT_TYPE, format!("\"{}\" is not {} {not}", found.name, article(not)))
+        .with_hint(format!(
+            "It is {} {is}: write {} instead of {} in the statement.",
+            article(is),
+            is.to_uppercase(),
+            not.to_uppercase()
+        ))
 }

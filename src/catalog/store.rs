@@ -129,7 +129,8 @@ impl Unusable {
 
 fn decode(bytes: &[u8]) -> std::result::Result<Catalog, Unusable> {
     let damaged = |why: String| Unusable::Damaged(why);
-    let mut file: Value = serde_json::from_slice(bytes).map_err(|e| damaged(format!("It is not JSON: {e}")))?;
+    let mut file: Value =
+        serde_json::from_slice(bytes).map_err(|e| damaged(format!("It is not JSON: {e}")))?;
     let version = file["format_version"].as_u64();
     match version {
         Some(FORMAT_VERSION) => {}

@@ -111,8 +111,10 @@ fn a_name_is_taken_once_per_namespace() {
 fn drops_check_dependents() {
     let catalog = sample();
     let error = catalog.drop_order(&[1], false).unwrap_err();
-    assert_eq!((error.sqlstate(), error.message()),
-        ("2BP01", "cannot drop table t because other objects depend on it"));
+    assert_eq!(
+        (error.sqlstate(), error.message()),
+        ("2BP01", "cannot drop table t because other objects depend on it")
+    );
     assert_eq!(error.detail(), Some("view v depends on table t\nmaterialized view mv depends on view v"));
     assert_eq!(error.hint(), Some("Use DROP ... CASCADE to drop the dependent objects too."));
     assert_eq!(catalog.drop_order(&[1], true).unwrap(), [4, 3, 2, 1]);
@@ -202,10 +204,27 @@ fn the_store_keeps_everything() {
     assert_eq!(empty.objects().count(), 0);
     let mut wide = new("types", table(), &[]);
     wide.columns = [
-        PgType::Bool, PgType::Int2, PgType::Int4, PgType::Float4, PgType::Float8, PgType::Numeric(None),
-        PgType::Numeric(Some((12, 2))), PgType::Numeric(Some((5, -2))), PgType::Text, PgType::Varchar(None),
-        PgType::Bytea, PgType::Date, PgType::Time, PgType::Timestamp, PgType::Timestamptz, PgType::Interval,
-        PgType::Uuid, PgType::Jsonb, PgType::Name, PgType::Oid, PgType::Array(Box::new(PgType::Int4)),
+        PgType::Bool,
+        PgType::Int2,
+        PgType::Int4,
+        PgType::Float4,
+        PgType::Float8,
+        PgType::Numeric(None),
+        PgType::Numeric(Some((12, 2))),
+        PgType::Numeric(Some((5, -2))),
+        PgType::Text,
+        PgType::Varchar(None),
+        PgType::Bytea,
+        PgType::Date,
+        PgType::Time,
+        PgType::Timestamp,
+        PgType::Timestamptz,
+        PgType::Interval,
+        PgType::Uuid,
+        PgType::Jsonb,
+        PgType::Name,
+        PgType::Oid,
+        PgType::Array(Box::new(PgType::Int4)),
     ]
     .iter()
     .enumerate()

@@ -6,12 +6,22 @@
 //! functions inside queries have one shape, which `parser::window_call` reads.
 //! Positions are 1-based, in characters of the submitted text.
 
+mod emit;
+mod session;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
 use sqlparser::ast as sql;
 pub use sqlparser::ast::{DataType, Expr, Query};
+
+pub use emit::{Accumulation, Closing, EmitClause, EmitPolicy, OnTime, Trigger};
+pub use session::{
+    AdvanceClock, CopyStatement, CursorBody, DeclareCursor, DiscardTarget, Explain, ExplainTarget, Fetch,
+    FetchDirection, Isolation, SetScope, SettingItem, SettingValue, Show, ShowList, Subscribe,
+    SubscribeTarget, TransactionModes,
+};
 
 /// One statement and the text it came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,9 +43,20 @@ pub enum StatementKind {
     Update(Box<sql::Update>),
     Delete(Box<sql::Delete>),
     Explain(Explain),
-    CreateSchema { if_not_exists: bool, name: String },
-    CreateSecret { if_not_exists: bool, name: ObjectName, value: SecretText },
-    CreateConnection { if_not_exists: bool, name: ObjectName, with: Options },
+    CreateSchema {
+        if_not_exists: bool,
+        name: String,
+    },
+    CreateSecret {
+        if_not_exists: bool,
+        name: ObjectName,
+        value: SecretText,
+    },
+    CreateConnection {
+        if_not_exists: bool,
+        name: ObjectName,
+        with: Options,
+    },
     CreateSource(Box<CreateSource>),
     CreateTable(Box<CreateTable>),
     CreateView(Box<CreateView>),
@@ -43,44 +64,102 @@ pub enum StatementKind {
     CreateSink(Box<CreateSink>),
     CreateIndex(Box<CreateIndex>),
     CreateFunction(Box<CreateFunction>),
-    Drop { kind: ObjectKind, if_exists: bool, names: Vec<ObjectName>, cascade: bool },
-    AlterRename { kind: ObjectKind, if_exists: bool, name: ObjectName, to: String },
+    Drop {
+        kind: ObjectKind,
+        if_exists: bool,
+        names: Vec<ObjectName>,
+        cascade: bool,
+    },
+    AlterRename {
+        kind: ObjectKind,
+        if_exists: bool,
+        name: ObjectName,
+        to: String,
+    },
     /// `name` ends in the column's name for [`CommentTarget::Column`].
-    Comment { target: CommentTarget, name: ObjectName, comment: Option<String> },
-    RefreshMaterializedView { name: ObjectName },
+    Comment {
+        target: CommentTarget,
+        name: ObjectName,
+        comment: Option<String>,
+    },
+    RefreshMaterializedView {
+        name: ObjectName,
+    },
     Show(Show),
-    Set { scope: SetScope, name: String, value: SettingValue },
-    SetTransaction { session: bool, modes: TransactionModes },
+    Set {
+        scope: SetScope,
+        name: String,
+        value: SettingValue,
+    },
+    SetTransaction {
+        session: bool,
+        modes: TransactionModes,
+    },
     /// `None` is `RESET ALL`.
-    Reset { name: Option<String> },
+    Reset {
+        name: Option<String>,
+    },
     Begin(TransactionModes),
-    Commit { chain: bool },
-    Rollback { chain: bool },
-    Savepoint { name: String },
-    Release { name: String },
-    RollbackTo { name: String },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint {
+        name: String,
+    },
+    Release {
+        name: String,
+    },
+    RollbackTo {
+        name: String,
+    },
     DeclareCursor(Box<DeclareCursor>),
     Fetch(Fetch),
     /// `None` is `CLOSE ALL`.
-    CloseCursor { name: Option<String> },
+    CloseCursor {
+        name: Option<String>,
+    },
     Subscribe(Box<Subscribe>),
-    Prepare { name: String, types: Vec<DataType>, statement: Box<Statement> },
-    Execute { name: String, arguments: Vec<Expr> },
+    Prepare {
+        name: String,
+        types: Vec<DataType>,
+        statement: Box<Statement>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Expr>,
+    },
     /// `None` is `DEALLOCATE ALL`.
-    Deallocate { name: Option<String> },
+    Deallocate {
+        name: Option<String>,
+    },
     Discard(DiscardTarget),
-    Listen { channel: String },
+    Listen {
+        channel: String,
+    },
     /// `None` is `UNLISTEN *`.
-    Unlisten { channel: Option<String> },
-    Notify { channel: String, payload: Option<String> },
+    Unlisten {
+        channel: Option<String>,
+    },
+    Notify {
+        channel: String,
+        payload: Option<String>,
+    },
     Copy(CopyStatement),
     AdvanceClock(AdvanceClock),
-    AdvanceWatermark { source: ObjectName, to: Expr },
+    AdvanceWatermark {
+        source: ObjectName,
+        to: Expr,
+    },
     Step,
     Grant,
     Revoke,
     /// A PostgreSQL statement that Headwater does not have, to be refused by this name.
-    Unsupported { name: String },
+    Unsupported {
+        name: String,
+    },
 }
 
 /// A possibly qualified name, folded.
@@ -178,7 +257,7 @@ pub struct ColumnSpec {
 /// An expression with the text the user wrote.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExprText {
-    pub expr: Expr,
+    pub expr: Box<Expr>,
     pub text: String,
 }
 
@@ -299,7 +378,7 @@ pub struct CreateMaterializedView {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkInput {
     Object(ObjectName),
-    Query(QueryText, Option<EmitClause>),
+    Query(QueryText, Option<Box<EmitClause>>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -383,229 +462,4 @@ pub enum CommentTarget {
     Object(ObjectKind),
     Column,
     Database,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Explain {
-    pub analyze: bool,
-    pub verbose: bool,
-    /// The parenthesised options other than ANALYZE and VERBOSE, by lower-case name.
-    pub options: Options,
-    pub what: ExplainTarget,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ExplainTarget {
-    /// A query, DML or CREATE MATERIALIZED VIEW (or another statement, to be refused).
-    Statement(Box<Statement>),
-    MaterializedView(ObjectName),
-    Sink(ObjectName),
-    Watermark(ObjectName),
-    /// `None`: of everything.
-    State(Option<ObjectName>),
-}
-
-/// What SHOW lists or tells.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Show {
-    Objects { list: ShowList, schema: Option<String>, like: Option<String> },
-    /// `FOR x`, or of everything.
-    Watermarks(Option<ObjectName>),
-    Create(ObjectKind, ObjectName),
-    Columns(ObjectName),
-    /// A parameter, by its lower-case name (`transaction_isolation`, `timezone`, …).
-    Parameter(String),
-    AllParameters,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShowList {
-    Sources,
-    Tables,
-    Views,
-    MaterializedViews,
-    Sinks,
-    Jobs,
-    Connections,
-    Secrets,
-    Functions,
-    Indexes,
-    Schemas,
-    Databases,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetScope {
-    Session,
-    Local,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum SettingValue {
-    Default,
-    /// One or more values, as PostgreSQL's `SET x TO a, b`.
-    Values(Vec<SettingItem>),
-}
-
-/// One value of SET: identifiers are folded, strings and numbers are as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingItem {
-    pub text: String,
-    /// Written as a bare word, not as a string or number.
-    pub is_identifier: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TransactionModes {
-    pub isolation: Option<Isolation>,
-    pub read_only: Option<bool>,
-    pub deferrable: Option<bool>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    ReadUncommitted,
-    ReadCommitted,
-    RepeatableRead,
-    Serializable,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeclareCursor {
-    pub name: String,
-    pub binary: bool,
-    /// `SCROLL` or `NO SCROLL`, if written.
-    pub scroll: Option<bool>,
-    pub hold: bool,
-    pub body: CursorBody,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum CursorBody {
-    Query(QueryText),
-    Subscribe(Subscribe),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fetch {
-    /// MOVE instead of FETCH.
-    pub is_move: bool,
-    pub cursor: String,
-    pub direction: FetchDirection,
-    /// `WITH (timeout = '1s')`.
-    pub with: Options,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchDirection {
-    /// So many rows forward.
-    Forward(i64),
-    ForwardAll,
-    Backward(i64),
-    BackwardAll,
-    First,
-    Last,
-    Absolute(i64),
-    Relative(i64),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Subscribe {
-    pub to: SubscribeTarget,
-    /// SNAPSHOT and PROGRESS, as flags or with a value.
-    pub with: Options,
-    pub as_of: Option<Expr>,
-    pub up_to: Option<Expr>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum SubscribeTarget {
-    Object(ObjectName),
-    Query(QueryText),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiscardTarget {
-    All,
-    Plans,
-    Sequences,
-    Temp,
-}
-
-/// COPY is recognised, so that it can be refused by name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CopyStatement {
-    /// Absent for `COPY (query) TO`.
-    pub relation: Option<ObjectName>,
-    /// `COPY … FROM` rather than `TO`.
-    pub from: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum AdvanceClock {
-    To(Expr),
-    By(Expr),
-}
-
-/// When results are emitted, and what becomes of late rows. Fields are as written; the
-/// planner supplies what is implied.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct EmitClause {
-    pub policy: Option<EmitPolicy>,
-    /// `ALLOWED LATENESS`, with its text.
-    pub allowed_lateness: Option<ExprText>,
-    pub closing: Option<Closing>,
-    pub accumulation: Option<Accumulation>,
-    /// `LATE DATA TO t`.
-    pub late_data_to: Option<ObjectName>,
-    /// The whole clause as written.
-    pub text: String,
-    pub position: usize,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum EmitPolicy {
-    /// `EMIT CHANGES` = `EMIT ON UPDATE`.
-    Changes,
-    /// `EMIT FINAL` = `EMIT ON WINDOW CLOSE`.
-    Final,
-    /// `EMIT WHEN trigger`.
-    When(Trigger),
-    /// `EMIT EARLY …, ON TIME …, LATE …`; at least one is there.
-    Phases { early: Option<Trigger>, on_time: Option<OnTime>, late: Option<Trigger> },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnTime {
-    pub if_not_empty: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    IfNotEmpty,
-    Always,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accumulation {
-    Discarding,
-    Accumulating,
-    AccumulatingAndRetracting,
-}
-
-/// When a pane fires. From loose to tight: UNTIL, THEN, OR, AND.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Trigger {
-    /// `AFTER n ROWS`.
-    AfterRows(u64),
-    /// `EVERY INTERVAL i [OFFSET INTERVAL o]`.
-    Every { interval: Expr, offset: Option<Expr> },
-    /// `AFTER DELAY INTERVAL i`.
-    AfterDelay(Expr),
-    AfterWatermark,
-    Or(Box<Trigger>, Box<Trigger>),
-    And(Box<Trigger>, Box<Trigger>),
-    Then(Box<Trigger>, Box<Trigger>),
-    Until(Box<Trigger>, Box<Trigger>),
-    Repeatedly(Box<Trigger>),
 }

@@ -56,8 +56,7 @@ pub fn parse_sql(text: &str) -> Result<Vec<Statement>> {
         Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|e| source.token_error(&e))?;
     depth::check(&tokens).map_err(|at| too_complex().at(source.position(at)))?;
     dialect.set_tokens(&mut tokens);
-    let parser =
-        Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
+    let parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
     let mut reader = StatementReader { parser, dialect: &dialect, source: &source, trigger_depth: 0 };
     reader.statements().map_err(|failure| reader.report(failure))
 }
@@ -67,14 +66,16 @@ pub fn parse_sql(text: &str) -> Result<Vec<Statement>> {
 /// Errors: as [`parse_sql`].
 pub fn parse_expression(text: &str) -> Result<Expr> {
     let mut statements = parse_sql(&format!("SELECT {text}"))?;
-    if let (1, Some(Statement { kind: StatementKind::Query(query), .. })) = (statements.len(), statements.pop())
+    if let (1, Some(Statement { kind: StatementKind::Query(query), .. })) =
+        (statements.len(), statements.pop())
         && let sql::SetExpr::Select(select) = *query.body
         && let [sql::SelectItem::UnnamedExpr(expr)] = select.projection.as_slice()
         && select.from.is_empty()
     {
         return Ok(expr.clone());
     }
-    Err(HwError::new(sqlstate::SYNTAX_ERROR, "not an expression").with_detail(format!("The text is \"{text}\".")))
+    Err(HwError::new(sqlstate::SYNTAX_ERROR, "not an expression")
+        .with_detail(format!("The text is \"{text}\".")))
 }
 
 fn too_complex() -> HwError {
@@ -222,8 +223,40 @@ const UNSUPPORTED_VERBS: [&str; 16] = [
 
 /// Words a statement can begin with, for suggestions.
 const LEADING_WORDS: [&str; 36] = [
-    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "EXPLAIN", "SHOW", "SET", "RESET",
-    "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "DECLARE", "FETCH", "CLOSE",
-    "SUBSCRIBE", "PREPARE", "EXECUTE", "DEALLOCATE", "DISCARD", "LISTEN", "UNLISTEN", "NOTIFY", "COPY", "ADVANCE",
-    "STEP", "GRANT", "REVOKE", "COMMENT",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "DROP",
+    "ALTER",
+    "EXPLAIN",
+    "SHOW",
+    "SET",
+    "RESET",
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "ABORT",
+    "SAVEPOINT",
+    "RELEASE",
+    "DECLARE",
+    "FETCH",
+    "CLOSE",
+    "SUBSCRIBE",
+    "PREPARE",
+    "EXECUTE",
+    "DEALLOCATE",
+    "DISCARD",
+    "LISTEN",
+    "UNLISTEN",
+    "NOTIFY",
+    "COPY",
+    "ADVANCE",
+    "STEP",
+    "GRANT",
+    "REVOKE",
+    "COMMENT",
 ];

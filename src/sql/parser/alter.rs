@@ -99,7 +99,8 @@ impl StatementReader<'_> {
                 None => return self.other_object("COMMENT ON"),
             }
         };
-        let name = if target == CommentTarget::Column { self.column_reference()? } else { self.object_name()? };
+        let name =
+            if target == CommentTarget::Column { self.column_reference()? } else { self.object_name()? };
         if target == CommentTarget::Object(ObjectKind::Function) {
             self.skip_parenthesized()?;
         }

@@ -39,8 +39,9 @@ impl StatementReader<'_> {
         if self.at_words(&["WATERMARK", "FOR"]) {
             return self.watermark(columns);
         }
-        let is_constraint = ["CONSTRAINT", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"].iter().any(|w| self.at_word(w))
-            || self.at_words(&["PRIMARY", "KEY"]);
+        let is_constraint =
+            ["CONSTRAINT", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"].iter().any(|w| self.at_word(w))
+                || self.at_words(&["PRIMARY", "KEY"]);
         if !is_constraint {
             let column = self.column()?;
             if columns.columns.iter().any(|c| c.name == column.name) {
@@ -80,7 +81,7 @@ impl StatementReader<'_> {
         let column = self.name()?;
         self.expect_word("AS")?;
         let text = self.expression_text()?;
-        let strategy = match &text.expr {
+        let strategy = match text.expr.as_ref() {
             Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("source_watermark") => {
                 WatermarkStrategy::SourceWatermark
             }

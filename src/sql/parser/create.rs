@@ -6,8 +6,8 @@ use sqlparser::tokenizer::Token;
 
 use super::{Parsed, StatementReader};
 use crate::sql::ast::{
-    Columns, CreateFunction, CreateIndex, CreateSource, CreateTable, FormatSpec, FunctionArgument, Include, Options,
-    SecretText, StatementKind,
+    Columns, CreateFunction, CreateIndex, CreateSource, CreateTable, FormatSpec, FunctionArgument, Include,
+    Options, SecretText, StatementKind,
 };
 
 /// What may follow the columns of a source or a connector table.
@@ -110,7 +110,7 @@ impl StatementReader<'_> {
         }
         let query = if self.word("AS") {
             let query = self.query_text()?;
-            if self.words(&["WITH", "DATA"]) || self.words(&["WITH", "NO", "DATA"]) {}
+            let _ = self.words(&["WITH", "DATA"]) || self.words(&["WITH", "NO", "DATA"]);
             Some(query)
         } else {
             None

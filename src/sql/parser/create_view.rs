@@ -58,7 +58,7 @@ impl StatementReader<'_> {
             SinkInput::Object(self.object_name()?)
         } else if self.word("AS") {
             let query = self.query_text()?;
-            SinkInput::Query(query, self.emit_clause()?)
+            SinkInput::Query(query, self.emit_clause()?.map(Box::new))
         } else {
             return self.unexpected("FROM or AS");
         };
@@ -68,6 +68,10 @@ impl StatementReader<'_> {
     }
 
     fn optional_name_list(&mut self) -> Parsed<Vec<String>> {
-        if self.peek().token == sqlparser::tokenizer::Token::LParen { self.name_list() } else { Ok(Vec::new()) }
+        if self.peek().token == sqlparser::tokenizer::Token::LParen {
+            self.name_list()
+        } else {
+            Ok(Vec::new())
+        }
     }
 }

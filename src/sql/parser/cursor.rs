@@ -30,7 +30,7 @@ impl StatementReader<'_> {
         }
         self.expect_word("FOR")?;
         let body = if self.at_word("SUBSCRIBE") {
-            CursorBody::Subscribe(self.subscribe()?)
+            CursorBody::Subscribe(Box::new(self.subscribe()?))
         } else {
             CursorBody::Query(self.query_text()?)
         };
@@ -58,8 +58,7 @@ impl StatementReader<'_> {
         if alone || matches!(&self.parser.peek_token_ref().token, Token::Word(w) if w.quote_style.is_some()) {
             return Ok(FetchDirection::Forward(1));
         }
-        let words =
-            ["NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "ALL", "FORWARD", "BACKWARD"];
+        let words = ["NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "ALL", "FORWARD", "BACKWARD"];
         Ok(match self.one_of(&words) {
             Some("PRIOR") => FetchDirection::Backward(1),
             Some("FIRST") => FetchDirection::First,

@@ -118,7 +118,9 @@ impl Dialect for HeadwaterDialect {
         let current = &parser.get_current_token().token;
         explicit
             || *kw == Keyword::VIEW
-            || (!begins_emit(current, parser) && !is_word(current, "WITH") && self.base.is_column_alias(kw, parser))
+            || (!begins_emit(current, parser)
+                && !is_word(current, "WITH")
+                && self.base.is_column_alias(kw, parser))
     }
 
     fn is_table_factor_alias(&self, explicit: bool, kw: &Keyword, parser: &mut Parser) -> bool {

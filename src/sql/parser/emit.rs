@@ -82,10 +82,12 @@ impl StatementReader<'_> {
                 let trigger = self.trigger()?;
                 late.replace(trigger).is_none()
             } else {
-                return self.unexpected("CHANGES, ON UPDATE, FINAL, ON WINDOW CLOSE, WHEN, EARLY, ON TIME or LATE");
+                return self
+                    .unexpected("CHANGES, ON UPDATE, FINAL, ON WINDOW CLOSE, WHEN, EARLY, ON TIME or LATE");
             };
             if !in_order {
-                return self.refuse("EARLY, ON TIME and LATE must be given once each, in this order", position);
+                return self
+                    .refuse("EARLY, ON TIME and LATE must be given once each, in this order", position);
             }
             if !self.token(&Token::Comma) {
                 return Ok(EmitPolicy::Phases { early, on_time, late });
@@ -177,10 +179,10 @@ impl StatementReader<'_> {
     }
 
     /// `INTERVAL '…'`, and no more: a following OR belongs to the trigger.
-    fn interval(&mut self) -> Parsed<Expr> {
+    fn interval(&mut self) -> Parsed<Box<Expr>> {
         if !self.at_word("INTERVAL") {
             return self.unexpected("INTERVAL");
         }
-        Ok(self.parser.parse_prefix()?)
+        Ok(Box::new(self.parser.parse_prefix()?))
     }
 }

@@ -3,7 +3,9 @@
 use sqlparser::tokenizer::Token;
 
 use super::{Parsed, StatementReader};
-use crate::sql::ast::{Explain, ExplainTarget, ObjectKind, OptionLiteral, OptionValue, Options, StatementKind};
+use crate::sql::ast::{
+    Explain, ExplainTarget, ObjectKind, OptionLiteral, OptionValue, Options, StatementKind,
+};
 
 impl StatementReader<'_> {
     pub(super) fn explain(&mut self) -> Parsed<StatementKind> {

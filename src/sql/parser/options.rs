@@ -163,5 +163,8 @@ impl StatementReader<'_> {
 }
 
 fn string_token(token: &Token) -> bool {
-    matches!(token, Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_))
+    matches!(
+        token,
+        Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_)
+    )
 }

@@ -24,8 +24,8 @@ impl StatementReader<'_> {
         }
         let authorization = self.at_words(&["SESSION", "AUTHORIZATION"]);
         let scope = if self.word("LOCAL") { SetScope::Local } else { SetScope::Session };
-        let assigned = matches!(self.parser.peek_nth_token_ref(1).token, Token::Eq)
-            || self.at_words(&["SESSION", "TO"]);
+        let assigned =
+            matches!(self.parser.peek_nth_token_ref(1).token, Token::Eq) || self.at_words(&["SESSION", "TO"]);
         if !authorization && !assigned {
             let _ = self.word("SESSION");
         }
@@ -46,8 +46,8 @@ impl StatementReader<'_> {
             return Ok(("client_encoding".to_string(), value));
         }
         for (word, name) in [("ROLE", "role"), ("SCHEMA", "search_path")] {
-            let assigned = matches!(self.parser.peek_nth_token_ref(1).token, Token::Eq)
-                || self.at_words(&[word, "TO"]);
+            let assigned =
+                matches!(self.parser.peek_nth_token_ref(1).token, Token::Eq) || self.at_words(&[word, "TO"]);
             if !assigned && self.word(word) {
                 return Ok((name.to_string(), self.setting_value()?));
             }
@@ -68,7 +68,7 @@ impl StatementReader<'_> {
         }
         if self.word("INTERVAL") {
             let text = self.expect_string()?;
-            if self.words(&["HOUR", "TO", "MINUTE"]) {}
+            let _ = self.words(&["HOUR", "TO", "MINUTE"]);
             return Ok(SettingValue::Values(vec![SettingItem { text, is_identifier: false }]));
         }
         self.setting_value()

@@ -28,11 +28,52 @@ pub(super) struct Source<'a> {
 
 /// Keywords inside statements, for suggestions.
 const CLAUSE_WORDS: [&str; 46] = [
-    "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "UNION", "JOIN", "INNER", "LEFT", "USING",
-    "VALUES", "INTO", "RETURNING", "CONFLICT", "MATERIALIZED", "VIEW", "TABLE", "SOURCE", "SINK", "CONNECTION",
-    "SECRET", "INDEX", "FUNCTION", "SCHEMA", "WATERMARK", "WATERMARKS", "INCLUDE", "FORMAT", "ENCODE", "EMIT",
-    "CHANGES", "EARLY", "INTERVAL", "LATENESS", "ACCUMULATING", "DISCARDING", "RETRACTING", "CASCADE", "EXISTS",
-    "PRIMARY", "CURSOR", "CLOCK", "DISTINCT", "BETWEEN",
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "HAVING",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "UNION",
+    "JOIN",
+    "INNER",
+    "LEFT",
+    "USING",
+    "VALUES",
+    "INTO",
+    "RETURNING",
+    "CONFLICT",
+    "MATERIALIZED",
+    "VIEW",
+    "TABLE",
+    "SOURCE",
+    "SINK",
+    "CONNECTION",
+    "SECRET",
+    "INDEX",
+    "FUNCTION",
+    "SCHEMA",
+    "WATERMARK",
+    "WATERMARKS",
+    "INCLUDE",
+    "FORMAT",
+    "ENCODE",
+    "EMIT",
+    "CHANGES",
+    "EARLY",
+    "INTERVAL",
+    "LATENESS",
+    "ACCUMULATING",
+    "DISCARDING",
+    "RETRACTING",
+    "CASCADE",
+    "EXISTS",
+    "PRIMARY",
+    "CURSOR",
+    "CLOCK",
+    "DISTINCT",
+    "BETWEEN",
 ];
 
 impl<'a> Source<'a> {
@@ -94,8 +135,11 @@ impl<'a> Source<'a> {
             "syntax error"
         };
         let rest: String = self.slice(self.byte(e.location)..self.text.len()).chars().take(40).collect();
-        let message =
-            if rest.is_empty() { format!("{what} at end of input") } else { format!("{what} at or near \"{rest}\"") };
+        let message = if rest.is_empty() {
+            format!("{what} at end of input")
+        } else {
+            format!("{what} at or near \"{rest}\"")
+        };
         HwError::new(sqlstate::SYNTAX_ERROR, message).at(self.position(e.location))
     }
 
@@ -164,8 +208,7 @@ fn suggestion(parser: &Parser<'_>, index: usize) -> Option<String> {
     let leads = earlier.first().is_none_or(|i| parser.token_at(*i).token == Token::SemiColon);
     for i in std::iter::once(index).chain(earlier) {
         let Token::Word(word) = &parser.token_at(i).token else { continue };
-        let known: Vec<&str> =
-            if leads { super::LEADING_WORDS.to_vec() } else { CLAUSE_WORDS.iter().copied().collect() };
+        let known: Vec<&str> = if leads { super::LEADING_WORDS.to_vec() } else { CLAUSE_WORDS.to_vec() };
         let upper = word.value.to_ascii_uppercase();
         if word.quote_style.is_some() || CLAUSE_WORDS.contains(&upper.as_str()) || upper.len() < 3 {
             continue;

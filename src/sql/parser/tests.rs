@@ -5,7 +5,7 @@ use crate::sql::ast::*;
 use sqlparser::ast as sql;
 
 mod clients;
-mod corpus_tmp;
+mod docs;
 mod emit;
 mod errors;
 
@@ -43,7 +43,8 @@ fn create_source() {
         WITH (connector = 'kafka', connection = k, topic = 'orders', scan.startup.mode = 'earliest',
               scan.watermark.idle-timeout = '30s', 'watermark.max_future_skew' = INTERVAL '5m',
               properties.sasl.password = SECRET pw, source_rate_limit = 10000)
-        FORMAT PLAIN ENCODE CSV (delimiter = ';')") else {
+        FORMAT PLAIN ENCODE CSV (delimiter = ';')")
+    else {
         panic!()
     };
     assert!(s.if_not_exists && !s.or_replace);
@@ -57,7 +58,9 @@ fn create_source() {
     assert_eq!(s.columns.primary_key, ["id"]);
     let watermark = s.columns.watermark.unwrap();
     assert_eq!(watermark.column, "ts");
-    assert!(matches!(watermark.strategy, WatermarkStrategy::Expr(e) if e.text == "ts - INTERVAL '5 seconds'"));
+    assert!(
+        matches!(watermark.strategy, WatermarkStrategy::Expr(e) if e.text == "ts - INTERVAL '5 seconds'")
+    );
     assert_eq!(s.includes.len(), 5);
     assert_eq!((s.includes[0].kind, s.includes[0].alias.as_deref()), (IncludeKind::Key, Some("k")));
     assert_eq!(text_option(&s.with, "scan.watermark.idle-timeout"), "30s");
@@ -72,14 +75,15 @@ fn create_source() {
 
 #[test]
 fn create_source_short_forms() {
-    let StatementKind::CreateSource(s) =
-        one("CREATE SOURCE f (a INT PRIMARY KEY, ts TIMESTAMP, WATERMARK FOR ts AS SOURCE_WATERMARK()) WITH (connector='feed')")
-    else {
+    let StatementKind::CreateSource(s) = one(
+        "CREATE SOURCE f (a INT PRIMARY KEY, ts TIMESTAMP, WATERMARK FOR ts AS SOURCE_WATERMARK()) WITH (connector='feed')",
+    ) else {
         panic!()
     };
     assert_eq!(s.columns.primary_key, ["a"]);
     assert_eq!(s.columns.watermark.unwrap().strategy, WatermarkStrategy::SourceWatermark);
-    let StatementKind::CreateSource(s) = one("CREATE SOURCE bids WITH (connector = 'generator', kind = 'nexmark')")
+    let StatementKind::CreateSource(s) =
+        one("CREATE SOURCE bids WITH (connector = 'generator', kind = 'nexmark')")
     else {
         panic!()
     };
@@ -101,17 +105,22 @@ fn create_table() {
         panic!()
     };
     assert_eq!(t.format.unwrap().format, Format::Upsert);
-    let StatementKind::CreateTable(t) = one("CREATE TEMP TABLE IF NOT EXISTS x AS SELECT 1 AS a") else { panic!() };
+    let StatementKind::CreateTable(t) = one("CREATE TEMP TABLE IF NOT EXISTS x AS SELECT 1 AS a") else {
+        panic!()
+    };
     assert!(t.temporary && t.if_not_exists);
     assert_eq!(t.query.unwrap().text, "SELECT 1 AS a");
 }
 
 #[test]
 fn create_views_and_sinks() {
-    let StatementKind::CreateView(v) = one("CREATE OR REPLACE VIEW v (a, b) AS SELECT 1, 2") else { panic!() };
+    let StatementKind::CreateView(v) = one("CREATE OR REPLACE VIEW v (a, b) AS SELECT 1, 2") else {
+        panic!()
+    };
     assert!(v.or_replace);
     assert_eq!(v.columns, ["a", "b"]);
-    let StatementKind::CreateMaterializedView(v) = one("create materialized view if not exists \"db\".\"s\".\"v\" \
+    let StatementKind::CreateMaterializedView(v) =
+        one("create materialized view if not exists \"db\".\"s\".\"v\" \
          with (retain_history = '1 day') as select a, count(*) from t group by a emit changes")
     else {
         panic!()
@@ -120,14 +129,16 @@ fn create_views_and_sinks() {
     assert_eq!(v.query.text, "select a, count(*) from t group by a");
     assert_eq!(text_option(&v.with, "retain_history"), "1 day");
     assert_eq!(v.emit.unwrap().policy, Some(EmitPolicy::Changes));
-    let StatementKind::CreateSink(s) = one("CREATE SINK s FROM mv WITH (connector = 'kafka', topic = 'out', \
+    let StatementKind::CreateSink(s) =
+        one("CREATE SINK s FROM mv WITH (connector = 'kafka', topic = 'out', \
          primary_key = 'a,b') FORMAT UPSERT ENCODE JSON")
     else {
         panic!()
     };
     assert!(matches!(s.input, SinkInput::Object(n) if n.name == "mv"));
     for query in ["SELECT * FROM t", "SELECT a FROM t WHERE a > 1", "SELECT a FROM t x JOIN u ON x.a = u.a"] {
-        let StatementKind::CreateSink(s) = one(&format!("CREATE SINK s AS {query} WITH (connector = 'blackhole')"))
+        let StatementKind::CreateSink(s) =
+            one(&format!("CREATE SINK s AS {query} WITH (connector = 'blackhole')"))
         else {
             panic!()
         };
@@ -141,15 +152,18 @@ fn create_other_objects() {
     let StatementKind::CreateSecret { name, value, .. } = one("CREATE SECRET pw AS 'p''w'") else { panic!() };
     assert_eq!((name.name.as_str(), value.0.as_str()), ("pw", "p'w"));
     assert!(!format!("{value:?}").contains("p'w"));
-    assert!(matches!(one("CREATE CONNECTION k WITH (type = 'kafka', properties.bootstrap.server = 'h:9092')"),
-        StatementKind::CreateConnection { with, .. } if with.contains_key("properties.bootstrap.server")));
-    let StatementKind::CreateIndex(i) =
-        one("create unique index if not exists \"i\" on s.mv using btree (customer desc nulls last, lower(b)) where a > 1")
-    else {
+    assert!(
+        matches!(one("CREATE CONNECTION k WITH (type = 'kafka', properties.bootstrap.server = 'h:9092')"),
+        StatementKind::CreateConnection { with, .. } if with.contains_key("properties.bootstrap.server"))
+    );
+    let StatementKind::CreateIndex(i) = one(
+        "create unique index if not exists \"i\" on s.mv using btree (customer desc nulls last, lower(b)) where a > 1",
+    ) else {
         panic!()
     };
     assert!(i.unique && i.columns.len() == 2 && i.predicate.is_some());
-    let StatementKind::CreateFunction(f) = one("CREATE OR REPLACE FUNCTION f(x DOUBLE PRECISION, int) RETURNS \
+    let StatementKind::CreateFunction(f) =
+        one("CREATE OR REPLACE FUNCTION f(x DOUBLE PRECISION, int) RETURNS \
          DOUBLE PRECISION LANGUAGE SQL IMMUTABLE AS $$ SELECT x * 2 $$")
     else {
         panic!()
@@ -158,12 +172,16 @@ fn create_other_objects() {
     assert_eq!(f.arguments[0].name.as_deref(), Some("x"));
     assert!(matches!(one("CREATE SCHEMA IF NOT EXISTS s2"),
         StatementKind::CreateSchema { if_not_exists: true, name } if name == "s2"));
-    assert_eq!(one("CREATE EXTENSION hstore"), StatementKind::Unsupported { name: "CREATE EXTENSION".into() });
+    assert_eq!(
+        one("CREATE EXTENSION hstore"),
+        StatementKind::Unsupported { name: "CREATE EXTENSION".into() }
+    );
 }
 
 #[test]
 fn drop_alter_comment_refresh() {
-    let StatementKind::Drop { kind, if_exists, names, cascade } = one("DROP MATERIALIZED VIEW IF EXISTS a, s.b CASCADE")
+    let StatementKind::Drop { kind, if_exists, names, cascade } =
+        one("DROP MATERIALIZED VIEW IF EXISTS a, s.b CASCADE")
     else {
         panic!()
     };
@@ -238,9 +256,15 @@ fn set_and_reset() {
 
 #[test]
 fn transactions() {
-    let serializable =
-        TransactionModes { isolation: Some(Isolation::Serializable), read_only: Some(true), deferrable: Some(true) };
-    assert_eq!(one("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY DEFERRABLE"), StatementKind::Begin(serializable));
+    let serializable = TransactionModes {
+        isolation: Some(Isolation::Serializable),
+        read_only: Some(true),
+        deferrable: Some(true),
+    };
+    assert_eq!(
+        one("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY DEFERRABLE"),
+        StatementKind::Begin(serializable)
+    );
     assert_eq!(one("START TRANSACTION"), StatementKind::Begin(TransactionModes::default()));
     assert_eq!(one("begin work"), StatementKind::Begin(TransactionModes::default()));
     assert_eq!(one("END"), StatementKind::Commit { chain: false });
@@ -254,9 +278,9 @@ fn transactions() {
 
 #[test]
 fn cursors_and_subscribe() {
-    let StatementKind::DeclareCursor(c) =
-        one("DECLARE c NO SCROLL CURSOR WITHOUT HOLD FOR SUBSCRIBE TO mv WITH (SNAPSHOT, PROGRESS = false) AS OF 5")
-    else {
+    let StatementKind::DeclareCursor(c) = one(
+        "DECLARE c NO SCROLL CURSOR WITHOUT HOLD FOR SUBSCRIBE TO mv WITH (SNAPSHOT, PROGRESS = false) AS OF 5",
+    ) else {
         panic!()
     };
     assert_eq!((c.scroll, c.hold), (Some(false), false));
@@ -289,11 +313,14 @@ fn cursors_and_subscribe() {
 
 #[test]
 fn sessions() {
-    let StatementKind::Prepare { name, types, statement } = one("PREPARE p (int, text) AS SELECT $1, $2") else {
+    let StatementKind::Prepare { name, types, statement } = one("PREPARE p (int, text) AS SELECT $1, $2")
+    else {
         panic!()
     };
     assert_eq!((name.as_str(), types.len(), statement.text.as_str()), ("p", 2, "SELECT $1, $2"));
-    assert!(matches!(one("EXECUTE p(1, 'a')"), StatementKind::Execute { arguments, .. } if arguments.len() == 2));
+    assert!(
+        matches!(one("EXECUTE p(1, 'a')"), StatementKind::Execute { arguments, .. } if arguments.len() == 2)
+    );
     assert_eq!(one("DEALLOCATE PREPARE ALL"), StatementKind::Deallocate { name: None });
     assert_eq!(one("DISCARD ALL"), StatementKind::Discard(DiscardTarget::All));
     assert_eq!(one("UNLISTEN *"), StatementKind::Unlisten { channel: None });
@@ -305,9 +332,14 @@ fn sessions() {
 
 #[test]
 fn time_statements() {
-    assert!(matches!(one("ADVANCE CLOCK TO TIMESTAMPTZ '2020-01-01 00:00:00Z'"),
-        StatementKind::AdvanceClock(AdvanceClock::To(_))));
-    assert!(matches!(one("ADVANCE CLOCK BY INTERVAL '1 second'"), StatementKind::AdvanceClock(AdvanceClock::By(_))));
+    assert!(matches!(
+        one("ADVANCE CLOCK TO TIMESTAMPTZ '2020-01-01 00:00:00Z'"),
+        StatementKind::AdvanceClock(AdvanceClock::To(_))
+    ));
+    assert!(matches!(
+        one("ADVANCE CLOCK BY INTERVAL '1 second'"),
+        StatementKind::AdvanceClock(AdvanceClock::By(_))
+    ));
     assert!(matches!(one("ADVANCE WATERMARK FOR s TO TIMESTAMPTZ '2020-01-01'"),
         StatementKind::AdvanceWatermark { source, .. } if source.name == "s"));
     assert_eq!(one("step;"), StatementKind::Step);
@@ -321,11 +353,16 @@ fn explain() {
     };
     let e = explain("EXPLAIN (ANALYZE, VERBOSE false, FORMAT JSON) SELECT 1");
     assert!(e.analyze && !e.verbose && e.options.contains_key("format"));
-    assert!(matches!(explain("EXPLAIN ANALYZE VERBOSE MATERIALIZED VIEW mv").what, ExplainTarget::MaterializedView(_)));
+    assert!(matches!(
+        explain("EXPLAIN ANALYZE VERBOSE MATERIALIZED VIEW mv").what,
+        ExplainTarget::MaterializedView(_)
+    ));
     assert!(matches!(explain("EXPLAIN WATERMARK MATERIALIZED VIEW mv").what, ExplainTarget::Watermark(_)));
     assert_eq!(explain("EXPLAIN STATE").what, ExplainTarget::State(None));
     assert!(matches!(explain("EXPLAIN (SELECT 1)").what, ExplainTarget::Statement(_)));
-    let ExplainTarget::Statement(s) = explain("EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT 1 EMIT FINAL").what else {
+    let ExplainTarget::Statement(s) =
+        explain("EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT 1 EMIT FINAL").what
+    else {
         panic!()
     };
     assert!(matches!(s.kind, StatementKind::CreateMaterializedView(_)));
@@ -356,9 +393,14 @@ fn window_functions_in_all_spellings() {
         let window = window_call(&factor).unwrap().unwrap();
         assert_eq!(window.kind, WindowKind::Tumble, "{call}");
         assert!(window.argument("size").is_some(), "{call}");
-        assert!(["ts", "window_time", "proctime()"].contains(&window.time_column.to_string().as_str()), "{call}");
+        assert!(
+            ["ts", "window_time", "proctime()"].contains(&window.time_column.to_string().as_str()),
+            "{call}"
+        );
     }
-    let nested = factor("SELECT * FROM HOP(TUMBLE(t, ts, INTERVAL '1 s'), window_time, INTERVAL '1 m', INTERVAL '5 m')");
+    let nested = factor(
+        "SELECT * FROM HOP(TUMBLE(t, ts, INTERVAL '1 s'), window_time, INTERVAL '1 m', INTERVAL '5 m')",
+    );
     let outer = window_call(&nested).unwrap().unwrap();
     assert_eq!(outer.kind, WindowKind::Hop);
     assert_eq!(window_call(&outer.input).unwrap().unwrap().kind, WindowKind::Tumble);

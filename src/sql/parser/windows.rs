@@ -207,15 +207,13 @@ fn check_arguments(
 fn time_expression(kind: WindowKind, time: Expr) -> Result<Expr> {
     match &time {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) => Ok(time),
-        Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("descriptor") => {
-            match &f.args {
-                sql::FunctionArguments::List(list) => match list.args.as_slice() {
-                    [FunctionArg::Unnamed(FunctionArgExpr::Expr(e))] => Ok(e.clone()),
-                    _ => Err(malformed(kind, "DESCRIPTOR takes one column".to_string())),
-                },
+        Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("descriptor") => match &f.args {
+            sql::FunctionArguments::List(list) => match list.args.as_slice() {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(e))] => Ok(e.clone()),
                 _ => Err(malformed(kind, "DESCRIPTOR takes one column".to_string())),
-            }
-        }
+            },
+            _ => Err(malformed(kind, "DESCRIPTOR takes one column".to_string())),
+        },
         Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("proctime") => Ok(time),
         other => Err(malformed(kind, format!("{other} is not a time column"))
             .with_hint("Name a column of the input, or proctime().")),
@@ -241,7 +239,11 @@ fn input_factor(kind: WindowKind, input: Expr) -> Result<TableFactor> {
     Ok(table_factor(name, None, None))
 }
 
-fn table_factor(name: sql::ObjectName, args: Option<Vec<FunctionArg>>, alias: Option<TableAlias>) -> TableFactor {
+fn table_factor(
+    name: sql::ObjectName,
+    args: Option<Vec<FunctionArg>>,
+    alias: Option<TableAlias>,
+) -> TableFactor {
     TableFactor::Table {
         name,
         alias,

@@ -163,7 +163,10 @@ impl StatementReader<'_> {
         Ok(names)
     }
 
-    pub(super) fn comma_separated<T>(&mut self, mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+    pub(super) fn comma_separated<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Parsed<T>,
+    ) -> Parsed<Vec<T>> {
         let mut items = vec![item(self)?];
         while self.token(&Token::Comma) {
             items.push(item(self)?);
@@ -179,7 +182,7 @@ impl StatementReader<'_> {
 
     pub(super) fn expression_text(&mut self) -> Parsed<ExprText> {
         let start = self.next_span_start();
-        let expr = self.expression()?;
+        let expr = Box::new(self.expression()?);
         Ok(ExprText { expr, text: self.text_since(start) })
     }
 

@@ -11,7 +11,11 @@ fn captured_statements() {
         let Some((label, text)) = statement.split_once('\n') else { continue };
         count += 1;
         if let Err(e) = parse_sql(text) {
-            failed.push(format!("{label}: {e}"));
+            failed.push(format!(
+                "{label}: {e} at {:?} in {}",
+                e.position(),
+                text.chars().take(900).collect::<String>()
+            ));
         }
     }
     assert!(count >= 40, "{count}");

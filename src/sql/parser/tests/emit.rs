@@ -3,7 +3,9 @@
 use super::*;
 
 fn emit(clause: &str) -> EmitClause {
-    let text = format!("CREATE MATERIALIZED VIEW v AS SELECT a, count(*) FROM TUMBLE(t, ts, INTERVAL '1 m') GROUP BY a {clause}");
+    let text = format!(
+        "CREATE MATERIALIZED VIEW v AS SELECT a, count(*) FROM TUMBLE(t, ts, INTERVAL '1 m') GROUP BY a {clause}"
+    );
     match one(&text) {
         StatementKind::CreateMaterializedView(v) => {
             let emit = v.emit.unwrap_or_else(|| panic!("{clause}"));
@@ -55,7 +57,9 @@ fn the_whole_clause() {
          ALLOWED LATENESS INTERVAL '1 minute' CLOSING IF NOT EMPTY ACCUMULATING AND RETRACTING \
          LATE DATA TO scores_late",
     );
-    let Some(EmitPolicy::Phases { early: Some(early), on_time, late: Some(late) }) = e.policy else { panic!() };
+    let Some(EmitPolicy::Phases { early: Some(early), on_time, late: Some(late) }) = e.policy else {
+        panic!()
+    };
     assert_eq!(show(&early), "every INTERVAL '1 minute'");
     assert_eq!(on_time, Some(OnTime { if_not_empty: true }));
     assert_eq!(late, Trigger::AfterRows(1));
@@ -71,13 +75,19 @@ fn the_whole_clause() {
 #[test]
 fn triggers_bind_until_then_or_and() {
     assert_eq!(trigger("AFTER 3 ROWS OR AFTER 5 ROWS AND AFTER WATERMARK"), "(3 or (5 and wm))");
-    assert_eq!(trigger("AFTER 1 ROW THEN AFTER 2 ROWS OR AFTER 3 ROWS UNTIL AFTER WATERMARK"),
-        "((1 then (2 or 3)) until wm)");
+    assert_eq!(
+        trigger("AFTER 1 ROW THEN AFTER 2 ROWS OR AFTER 3 ROWS UNTIL AFTER WATERMARK"),
+        "((1 then (2 or 3)) until wm)"
+    );
     assert_eq!(trigger("REPEATEDLY (AFTER 2 ROWS) UNTIL AFTER WATERMARK"), "(rep(2) until wm)");
-    assert_eq!(trigger("(AFTER 1 ROW OR AFTER 2 ROWS) AND AFTER DELAY INTERVAL '1' MINUTE"),
-        "((1 or 2) and delay INTERVAL '1' MINUTE)");
-    assert_eq!(trigger("EVERY INTERVAL '1 m' OFFSET INTERVAL '5 s' OR AFTER 1 ROW"),
-        "(every INTERVAL '1 m' + INTERVAL '5 s' or 1)");
+    assert_eq!(
+        trigger("(AFTER 1 ROW OR AFTER 2 ROWS) AND AFTER DELAY INTERVAL '1' MINUTE"),
+        "((1 or 2) and delay INTERVAL '1' MINUTE)"
+    );
+    assert_eq!(
+        trigger("EVERY INTERVAL '1 m' OFFSET INTERVAL '5 s' OR AFTER 1 ROW"),
+        "(every INTERVAL '1 m' + INTERVAL '5 s' or 1)"
+    );
 }
 
 #[test]

@@ -19,11 +19,24 @@ fn wording_and_position() {
     check("SELECT 1;\n  selec 2", "syntax error at or near \"selec\"", 13, select);
     check("SELECT 'é', ) FROM t", "syntax error at or near \")\"", 13, None);
     check("SELECT *\nFROM t\nWHERE a = ", "syntax error at end of input", 27, None);
-    check("SELECT a FORM t", "syntax error at or near \"t\"", 15, Some("Perhaps \"FORM\" should be \"FROM\"."));
-    check("SELECT a FROM t WEHRE a = 1", "syntax error at or near \"a\"", 23,
-        Some("Perhaps \"WEHRE\" should be \"WHERE\"."));
-    check("CREATE MATERIALISED VIEW v AS SELECT 1", "syntax error at or near \"MATERIALISED\"", 8,
-        Some("Perhaps \"MATERIALISED\" should be \"MATERIALIZED\"."));
+    check(
+        "SELECT a FORM t",
+        "syntax error at or near \"t\"",
+        15,
+        Some("Perhaps \"FORM\" should be \"FROM\"."),
+    );
+    check(
+        "SELECT a FROM t WEHRE a = 1",
+        "syntax error at or near \"a\"",
+        23,
+        Some("Perhaps \"WEHRE\" should be \"WHERE\"."),
+    );
+    check(
+        "CREATE MATERIALISED VIEW v AS SELECT 1",
+        "syntax error at or near \"MATERIALISED\"",
+        8,
+        Some("Perhaps \"MATERIALISED\" should be \"MATERIALIZED\"."),
+    );
     check("CREATE SOURCE s (a INT WITH (x = 1)", "syntax error at or near \"WITH\"", 24, None);
     check("DROP TABLE", "syntax error at end of input", 11, None);
     check("SELECT 1 SELECT 2", "syntax error at or near \"SELECT\"", 10, None);
@@ -44,10 +57,17 @@ fn options_and_formats() {
     assert_eq!(error.position(), Some(32));
     let error = parse_sql("CREATE TABLE t (a INT, A TEXT)").unwrap_err();
     assert_eq!((error.sqlstate(), error.position()), ("42701", Some(24)));
-    for text in ["CREATE TABLE t (a INT PRIMARY KEY, PRIMARY KEY (a))", "CREATE TABLE t (a INT PRIMARY KEY, b INT PRIMARY KEY)"] {
+    for text in [
+        "CREATE TABLE t (a INT PRIMARY KEY, PRIMARY KEY (a))",
+        "CREATE TABLE t (a INT PRIMARY KEY, b INT PRIMARY KEY)",
+    ] {
         assert_eq!(parse_sql(text).unwrap_err().sqlstate(), "42P16");
     }
-    assert_eq!(parse_sql("SELECT * FROM a.b.c.d.e").map(|_| ()), Ok(()), "names in queries are the planner's");
+    assert_eq!(
+        parse_sql("SELECT * FROM a.b.c.d.e").map(|_| ()),
+        Ok(()),
+        "names in queries are the planner's"
+    );
     assert_eq!(parse_sql("DROP TABLE a.b.c.d").unwrap_err().sqlstate(), "42601");
 }
 
