@@ -5,8 +5,8 @@ use std::io::Write;
 use futures::{StreamExt, pin_mut};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls, SimpleQueryMessage};
 
-use super::report;
 use super::table::Table;
+use super::{report, statement};
 use crate::error::{HwError, Result, sqlstate};
 
 /// Where to connect.
@@ -56,6 +56,7 @@ impl Session {
         let stream = self.client.simple_query_raw(sql).await.map_err(failed)?;
         pin_mut!(stream);
         let mut table: Option<Table> = None;
+        let mut statements = statement::split(sql).into_iter();
         while let Some(message) = stream.next().await {
             match message.map_err(failed)? {
                 SimpleQueryMessage::RowDescription(columns) => {
@@ -67,10 +68,13 @@ impl Session {
                         table.rows.push((0..row.len()).map(|i| row.get(i).map(str::to_string)).collect());
                     }
                 }
-                SimpleQueryMessage::CommandComplete(rows) => match table.take() {
-                    Some(table) => table.write(out).map_err(unwritable)?,
-                    None => writeln!(out, "{}", completion(sql, rows)).map_err(unwritable)?,
-                },
+                SimpleQueryMessage::CommandComplete(rows) => {
+                    let statement = statements.next().unwrap_or_default();
+                    match table.take() {
+                        Some(table) => table.write(out).map_err(unwritable)?,
+                        None => writeln!(out, "{}", completion(&statement, rows)).map_err(unwritable)?,
+                    }
+                }
                 _ => {}
             }
         }
