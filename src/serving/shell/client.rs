@@ -1,6 +1,7 @@
 //! A connection of the shell or the demo to a server.
 
 use std::io::Write;
+use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls, SimpleQueryMessage};
@@ -8,6 +9,8 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls, SimpleQueryMessag
 use super::table::Table;
 use super::{report, statement};
 use crate::error::{HwError, Result, sqlstate};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where to connect.
 #[derive(Clone, Debug)]
@@ -34,8 +37,15 @@ impl Session {
             .user(&target.user)
             .dbname(&target.database)
             .application_name("headwater sql")
-            .connect_timeout(std::time::Duration::from_secs(10));
-        let (client, connection) = config.connect(NoTls).await.map_err(|e| refused(target, &e))?;
+            .connect_timeout(CONNECT_TIMEOUT);
+        // The client library's own limit ends with the TCP handshake.
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls)).await.map_err(|_| {
+            HwError::new(
+                sqlstate::CANNOT_CONNECT,
+                format!("no answer from {}:{} for {CONNECT_TIMEOUT:?}", target.host, target.port),
+            )
+        })?;
+        let (client, connection) = connected.map_err(|e| refused(target, &e))?;
         tokio::spawn(drive(connection));
         Ok(Session { client, target: target.clone() })
     }
