@@ -42,14 +42,18 @@ const DOORS: [(&str, &[&str]); 7] = [
 ];
 
 /// Calls that non-test code does not make, except in files with one of the prefixes.
-const BANNED: [(&str, &[&str]); 8] = [
+const BANNED: [(&str, &[&str]); 12] = [
     (".unwrap()", &[]),
     ("todo!", &[]),
     ("unimplemented!", &[]),
     ("dbg!", &[]),
     ("print!(", PRINTERS),
     ("println!(", PRINTERS),
-    ("unbounded", &[]),
+    ("eprint!(", PRINTERS),
+    ("eprintln!(", PRINTERS),
+    ("unbounded()", &[]),
+    ("unbounded::<", &[]),
+    ("unbounded_channel", &[]),
     ("mpsc::channel()", &[]),
 ];
 

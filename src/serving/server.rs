@@ -6,7 +6,7 @@
 //! the reverse. Nothing is written to the data directory without holding its lock.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{IsTerminal, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -173,7 +173,10 @@ pub fn start_logging(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&directives).map_err(|e| {
         HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid log filter \"{directives}\": {e}"))
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let result = match config.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

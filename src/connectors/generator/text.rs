@@ -108,25 +108,24 @@ impl Channels {
         let mixer = Mixer::new(CHANNEL_SEED);
         let mut table =
             Channels { text: Vec::with_capacity(900_000), starts: Vec::with_capacity(2 * CHANNELS + 9) };
-        for n in 0..HOT_CHANNELS.len() + CHANNELS {
-            let draw = mixer.draw(n as u64, 0);
-            table.starts.push(table.text.len() as u32);
-            match n.checked_sub(HOT_CHANNELS.len()) {
-                None => table.text.extend_from_slice(HOT_CHANNELS[n].as_bytes()),
-                Some(number) => {
-                    table.text.extend_from_slice(b"channel-");
-                    push_number(&mut table.text, number as u64, 1);
-                }
-            }
-            table.starts.push(table.text.len() as u32);
-            table.push_url(draw, n.checked_sub(HOT_CHANNELS.len()));
+        for (n, name) in HOT_CHANNELS.iter().enumerate() {
+            table.push_channel(name.as_bytes(), mixer.draw(n as u64, 0), None);
+        }
+        for number in 0..CHANNELS {
+            let mut name = b"channel-".to_vec();
+            push_number(&mut name, number as u64, 1);
+            let draw = mixer.draw((HOT_CHANNELS.len() + number) as u64, 0);
+            table.push_channel(&name, draw, Some(number));
         }
         table.starts.push(table.text.len() as u32);
         table
     }
 
-    /// Nine in ten of the ordinary channels have their id in the URL.
-    fn push_url(&mut self, draw: Draw, number: Option<usize>) {
+    /// `number`: of an ordinary channel; nine in ten of them have their id in the URL.
+    fn push_channel(&mut self, name: &[u8], draw: Draw, number: Option<usize>) {
+        self.starts.push(self.text.len() as u32);
+        self.text.extend_from_slice(name);
+        self.starts.push(self.text.len() as u32);
         self.text.extend_from_slice(b"https://www.nexmark.com/");
         for part in 0..3 {
             push_letters(&mut self.text, draw.further(100 + part), 5);

@@ -1,13 +1,16 @@
 //! A connection of the shell or the demo to a server.
 
 use std::io::Write;
+use std::time::Duration;
 
 use futures::{StreamExt, pin_mut};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls, SimpleQueryMessage};
 
-use super::report;
 use super::table::Table;
+use super::{report, statement};
 use crate::error::{HwError, Result, sqlstate};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where to connect.
 #[derive(Clone, Debug)]
@@ -34,8 +37,15 @@ impl Session {
             .user(&target.user)
             .dbname(&target.database)
             .application_name("headwater sql")
-            .connect_timeout(std::time::Duration::from_secs(10));
-        let (client, connection) = config.connect(NoTls).await.map_err(|e| refused(target, &e))?;
+            .connect_timeout(CONNECT_TIMEOUT);
+        // The client library's own limit ends with the TCP handshake.
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls)).await.map_err(|_| {
+            HwError::new(
+                sqlstate::CANNOT_CONNECT,
+                format!("no answer from {}:{} for {CONNECT_TIMEOUT:?}", target.host, target.port),
+            )
+        })?;
+        let (client, connection) = connected.map_err(|e| refused(target, &e))?;
         tokio::spawn(drive(connection));
         Ok(Session { client, target: target.clone() })
     }
@@ -56,6 +66,7 @@ impl Session {
         let stream = self.client.simple_query_raw(sql).await.map_err(failed)?;
         pin_mut!(stream);
         let mut table: Option<Table> = None;
+        let mut statements = statement::split(sql).into_iter();
         while let Some(message) = stream.next().await {
             match message.map_err(failed)? {
                 SimpleQueryMessage::RowDescription(columns) => {
@@ -67,10 +78,13 @@ impl Session {
                         table.rows.push((0..row.len()).map(|i| row.get(i).map(str::to_string)).collect());
                     }
                 }
-                SimpleQueryMessage::CommandComplete(rows) => match table.take() {
-                    Some(table) => table.write(out).map_err(unwritable)?,
-                    None => writeln!(out, "{}", completion(sql, rows)).map_err(unwritable)?,
-                },
+                SimpleQueryMessage::CommandComplete(rows) => {
+                    let statement = statements.next().unwrap_or_default();
+                    match table.take() {
+                        Some(table) => table.write(out).map_err(unwritable)?,
+                        None => writeln!(out, "{}", completion(&statement, rows)).map_err(unwritable)?,
+                    }
+                }
                 _ => {}
             }
         }

@@ -1,5 +1,5 @@
-//! Errors and notices as psql prints them in its verbose form: severity, SQLSTATE, message,
-//! the line with a caret, DETAIL and HINT.
+//! Errors and notices as psql prints them: severity, message, the line with a caret, DETAIL
+//! and HINT; errors with their SQLSTATE, as with psql's `\set VERBOSITY verbose`.
 
 use std::fmt::Write;
 
@@ -15,7 +15,13 @@ pub fn error_text(error: &tokio_postgres::Error, sql: &str) -> String {
 
 /// The printed form of an error or a notice; `sql` is the text that its position is in.
 pub fn report_text(report: &DbError, sql: &str) -> String {
-    let mut text = format!("{}:  {}: {}\n", report.severity(), report.code().code(), report.message());
+    let severity = report.severity();
+    let mut text = match severity {
+        "ERROR" | "FATAL" | "PANIC" => {
+            format!("{severity}:  {}: {}\n", report.code().code(), report.message())
+        }
+        _ => format!("{severity}:  {}\n", report.message()),
+    };
     if let Some(ErrorPosition::Original(position)) = report.position() {
         text.push_str(&caret(sql, *position as usize));
     }

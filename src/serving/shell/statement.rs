@@ -46,6 +46,14 @@ impl StatementBuffer {
     }
 }
 
+/// The statements of a text; the last one may lack its semicolon.
+pub fn split(text: &str) -> Vec<String> {
+    let mut buffer = StatementBuffer { text: text.to_string() };
+    let mut statements: Vec<String> = std::iter::from_fn(|| buffer.take_statement()).collect();
+    statements.extend(buffer.take_rest());
+    statements
+}
+
 /// One past the first semicolon that ends a statement, in bytes.
 fn statement_end(text: &str) -> Option<usize> {
     let mut at = 0;

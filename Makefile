@@ -1,0 +1,35 @@
+# Headwater: `make demo` and `make test` do all set-up on a fresh Debian or Ubuntu with Rust.
+
+.PHONY: help build demo test bench fmt lint setup setup-test
+
+help:
+	@echo "make demo   a live view over generated data in the terminal"
+	@echo "make test   all tests"
+	@echo "make build  the program (target/release/headwater, or under CARGO_TARGET_DIR)"
+	@echo "make bench  benchmarks"
+	@echo "make fmt    format the code;  make lint  check format and lints"
+
+setup:
+	@.ci/setup build
+
+setup-test:
+	@.ci/setup build test
+
+build: setup
+	cargo build --release --locked
+
+demo: build
+	@cargo run --release --locked --quiet -- demo $(DEMO)
+
+test: setup-test
+	cargo test --release --locked --tests
+
+bench: setup
+	cargo bench --locked
+
+fmt:
+	cargo fmt
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
