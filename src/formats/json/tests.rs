@@ -473,6 +473,7 @@ fn json_like() -> impl Strategy<Value = Vec<u8>> {
     let text = fields.prop_map(|fields| {
         serde_json::to_vec(&serde_json::Value::Object(fields.into_iter().collect())).unwrap()
     });
+    let text = text.boxed();
     let mutated = (text.clone(), prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3))
         .prop_map(|(mut bytes, changes)| {
             for (at, byte) in changes {
