@@ -301,6 +301,12 @@ fn new_topic(brokers: &str, name: &str, partitions: i32) -> String {
     let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
     let made = admin(brokers).create_topics([&new], &AdminOptions::new());
     futures::executor::block_on(made).unwrap().remove(0).unwrap();
+    // A producer that asks too early is told that there is no such topic, and drops records.
+    let connector = KafkaConnector::new(options(brokers, &topic, &[]));
+    let deadline = Instant::now() + PATIENCE;
+    while connector.discover().is_err() {
+        assert!(Instant::now() < deadline, "topic {topic} does not appear");
+    }
     topic
 }
 
@@ -406,6 +412,7 @@ fn real_throughput_latency_and_idle_cost() {
     let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut read = 0;
     while read < total {
+        assert!(start.elapsed() < Duration::from_secs(60), "{read} of {total} records after 60 s");
         read += rows(&reader.poll(Duration::from_millis(100)).unwrap());
     }
     let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
