@@ -105,6 +105,9 @@ transaction.state.log.num.partitions=4
 transaction.max.timeout.ms=3600000
 message.max.bytes=20971520
 replica.fetch.max.bytes=20971520
+# Records with timestamps of long ago are test data too: nothing is deleted by age unless a
+# topic sets retention.ms itself.
+log.retention.ms=-1
 log.retention.check.interval.ms=1000
 log.segment.delete.delay.ms=1000
 file.delete.delay.ms=1000

@@ -190,7 +190,7 @@ fn dates_and_times() {
             ("1.5", Ok("1500")),
             ("\"0001-01-01 00:00:00 BC\"", Ok("-62167219200000000")),
             ("\"9999-12-31T23:59:59.999999Z\"", Ok("253402300799999999")),
-            ("\"294246-12-31 00:00:00\"", Ok("9223371244800000000")),
+            ("\"294246-12-31 00:00:00\"", Ok("9223371158400000000")),
             ("\"294277-01-01 00:00:00\"", Err("22008")),
             ("9223372036854775807", Err("22008")),
             ("\"2026-02-29\"", Err("22008")),
@@ -473,6 +473,7 @@ fn json_like() -> impl Strategy<Value = Vec<u8>> {
     let text = fields.prop_map(|fields| {
         serde_json::to_vec(&serde_json::Value::Object(fields.into_iter().collect())).unwrap()
     });
+    let text = text.boxed();
     let mutated = (text.clone(), prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3))
         .prop_map(|(mut bytes, changes)| {
             for (at, byte) in changes {
