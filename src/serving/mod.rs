@@ -1,1 +1,3 @@
 //! (module opens with its contract)
+
+pub mod pg;

@@ -139,10 +139,9 @@ fn report(problem: Problem, type_name: &str, short_name: &str, text: &[u8]) -> H
         Problem::UnknownZone(zone) => {
             HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("time zone \"{zone}\" not recognized"))
         }
-        Problem::Range => HwError::new(
-            sqlstate::DATETIME_FIELD_OVERFLOW,
-            format!("{short_name} out of range: \"{shown}\""),
-        ),
+        Problem::Range => {
+            HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, format!("{short_name} out of range: \"{shown}\""))
+        }
     }
 }
 
@@ -199,7 +198,8 @@ fn parse_iso(text: &[u8]) -> Option<IsoTimestamp> {
         return None;
     }
     let rest = &text[11..];
-    let end = rest.iter().position(|b| !b.is_ascii_digit() && !matches!(b, b':' | b'.')).unwrap_or(rest.len());
+    let end =
+        rest.iter().position(|b| !b.is_ascii_digit() && !matches!(b, b':' | b'.')).unwrap_or(rest.len());
     let local_micros = days * MICROS_PER_DAY + parse_iso_time(&rest[..end])?;
     let offset = match &rest[end..] {
         [] => None,
@@ -208,4 +208,3 @@ fn parse_iso(text: &[u8]) -> Option<IsoTimestamp> {
     };
     Some(IsoTimestamp { local_micros, offset })
 }
-

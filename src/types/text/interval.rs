@@ -280,7 +280,10 @@ fn parse_clock<'a>(text: &'a [u8], parts: &mut Parts) -> Result<&'a [u8], Proble
     let mut fields = [0.0f64; 3];
     let mut given = 0;
     for field in clock.split(':') {
-        if given == 3 || field.is_empty() || (given < 2 && field.contains('.') && clock.matches(':').count() > 1) {
+        if given == 3
+            || field.is_empty()
+            || (given < 2 && field.contains('.') && clock.matches(':').count() > 1)
+        {
             return Err(Problem::Syntax);
         }
         fields[given] = field.parse().map_err(|_| Problem::Syntax)?;

@@ -194,7 +194,13 @@ fn push_shortest(shortest: &str, plain_below: i32, out: &mut Vec<u8>) {
     } else if exponent < -4 || exponent >= plain_below {
         push_exponent_form(digits, exponent, out);
     } else if exponent < 0 {
-        push_decimal(false, digits, length + (-exponent) as usize - 1, length + (-exponent) as usize - 1, out);
+        push_decimal(
+            false,
+            digits,
+            length + (-exponent) as usize - 1,
+            length + (-exponent) as usize - 1,
+            out,
+        );
     } else {
         let integer = exponent as usize + 1;
         out.extend_from_slice(&digits[..length.min(integer)]);
