@@ -153,9 +153,9 @@ impl Connection {
         let options = self.session.text_options();
         let values =
             parameter_values(&message.parameters, &message.parameter_format_codes, wanted, &options)?;
-        let columns = prepared.description.rows.as_ref().map_or(0, |schema| schema.fields().len());
+        let columns = prepared.description.rows.as_ref().map(|schema| schema.fields().len());
         let codes = message.result_column_format_codes;
-        if codes.len() > 1 && codes.len() != columns {
+        if let Some(columns) = columns.filter(|columns| codes.len() > 1 && codes.len() != *columns) {
             let text =
                 format!("bind message has {} result formats but query has {columns} columns", codes.len());
             return Err(violation(text).into());

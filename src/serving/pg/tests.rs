@@ -48,14 +48,14 @@ impl SessionHandle for Script {
         let mut statements = Vec::new();
         let mut offset = 0;
         for part in sql.split(';') {
-            let text = part.trim();
+            let text = part.trim().to_ascii_lowercase();
             if text == "syntax" {
                 return Err(HwError::new(sqlstate::SYNTAX_ERROR, "syntax error").at(offset + 1));
             }
             if !text.is_empty() {
-                let kind = match text {
+                let kind = match text.as_str() {
                     "commit" | "rollback" => CommandKind::TransactionEnd,
-                    "begin" => CommandKind::TransactionBegin,
+                    "begin" | "start transaction" => CommandKind::TransactionBegin,
                     _ => CommandKind::Other,
                 };
                 statements.push(ParsedStatement { sql: text.into(), offset, kind, body: Arc::new(()) });
@@ -110,7 +110,7 @@ impl SessionHandle for Script {
                 command("SET")
             }
             "implicit" => command(&self.implicit.join(",")),
-            "begin" => {
+            "begin" | "start" => {
                 self.status = TransactionStatus::InBlock;
                 command("BEGIN")
             }
@@ -364,8 +364,8 @@ async fn exchange(socket: &mut TcpStream, messages: &[Vec<u8>]) -> String {
         socket.read_exact(&mut body).await.unwrap();
         kinds.push(char::from(kind));
         if kind == b'E' {
-            let fields = body.split(|b| *b == 0);
-            let code = fields.filter(|f| f.first() == Some(&b'C')).next().unwrap();
+            let mut fields = body.split(|b| *b == 0);
+            let code = fields.find(|f| f.first() == Some(&b'C')).unwrap();
             kinds.push_str(&String::from_utf8_lossy(&code[1..]));
         }
         if kind == b'Z' {

@@ -15,7 +15,7 @@ use crate::error::{HwError, Result, sqlstate};
 /// PostgreSQL's first day, 4714-11-24 BC, in days after 1970.
 const DAY_MIN: i64 = -2_440_588;
 /// The day after PostgreSQL's last date, 5874897-12-31, in days after 1970.
-const DATE_END: i64 = 2_145_042_541;
+const DATE_END: i64 = 2_145_042_906;
 
 /// A timestamp found on the straight path: local microseconds and offset in seconds.
 struct IsoTimestamp {

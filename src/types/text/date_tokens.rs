@@ -269,6 +269,12 @@ impl Reader {
         if let Some(month) = month_number(word) {
             return self.month(month);
         }
+        let letters = word.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        if let [b'-' | b'/' | b'.', b'0'..=b'9', ..] = &word[letters..]
+            && month_number(&word[..letters]).is_some()
+        {
+            return self.date_word(word);
+        }
         let lower = String::from_utf8_lossy(word).to_ascii_lowercase();
         let special = match lower.as_str() {
             "infinity" => Special::Infinity,

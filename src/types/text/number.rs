@@ -87,7 +87,8 @@ pub fn write_numeric(value: i128, scale: i8, style: NumericStyle, out: &mut Vec<
             push_decimal(value < 0, digits, scale, shown, out)
         }
         NumericStyle::Average => {
-            let shown = average_scale(digits.len() as i32 - scale as i32);
+            let integer_digits = if value == 0 { 0 } else { digits.len() as i32 - scale as i32 };
+            let shown = average_scale(integer_digits);
             if shown >= scale {
                 return push_decimal(value < 0, digits, scale, shown, out);
             }
