@@ -94,7 +94,7 @@ pub struct Notice {
 
 impl Notice {
     /// NOTICE with SQLSTATE 00000.
-    pub fn notice(message: impl Into<String>) -> Notice {
+    pub fn new(message: impl Into<String>) -> Notice {
         Notice { severity: Severity::Notice, report: HwError::new(sqlstate::SUCCESSFUL_COMPLETION, message) }
     }
 

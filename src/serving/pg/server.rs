@@ -77,10 +77,16 @@ pub fn shutting_down() -> HwError {
     HwError::new(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
 
-/// Who may cancel what: process number → secret and flag.
+/// A session that can be cancelled by whoever knows its secret.
+struct Cancellable {
+    secret: Vec<u8>,
+    flag: Arc<CancelFlag>,
+}
+
+/// Sessions by process number.
 #[derive(Default)]
 struct CancelRegistry {
-    sessions: Mutex<HashMap<i32, (Vec<u8>, Arc<CancelFlag>)>>,
+    sessions: Mutex<HashMap<i32, Cancellable>>,
     last_pid: AtomicI32,
 }
 
@@ -102,16 +108,16 @@ impl CancelRegistry {
     }
 
     fn register(self: &Arc<Self>, pid: i32, secret: &[u8], flag: Arc<CancelFlag>) -> Registration {
-        self.sessions.lock().insert(pid, (secret.to_vec(), flag));
+        self.sessions.lock().insert(pid, Cancellable { secret: secret.to_vec(), flag });
         Registration { registry: Arc::clone(self), pid }
     }
 
     /// A wrong number or secret is ignored.
     fn cancel(&self, pid: i32, secret: &[u8]) {
-        if let Some((expected, flag)) = self.sessions.lock().get(&pid) {
-            let difference = expected.iter().zip(secret).fold(0, |sum, (a, b)| sum | (a ^ b));
-            if difference == 0 && expected.len() == secret.len() {
-                flag.cancel();
+        if let Some(session) = self.sessions.lock().get(&pid) {
+            let difference = session.secret.iter().zip(secret).fold(0, |sum, (a, b)| sum | (a ^ b));
+            if difference == 0 && session.secret.len() == secret.len() {
+                session.flag.cancel();
             }
         }
     }

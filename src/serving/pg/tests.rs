@@ -101,7 +101,7 @@ impl SessionHandle for Script {
             }
             "panic" => panic!("scripted"),
             "notice" => {
-                self.notices.send(Notice::notice("half way")).await.unwrap();
+                self.notices.send(Notice::new("half way")).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 command("DO")
             }
