@@ -4,3 +4,6 @@ pub mod demo;
 pub mod http;
 pub mod server;
 pub mod shell;
+//! (module opens with its contract)
+
+pub mod pg;

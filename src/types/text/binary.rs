@@ -161,9 +161,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self.bytes.split_at_checked(length).ok_or_else(|| {
-            HwError::new(sqlstate::PROTOCOL_VIOLATION, "insufficient data left in message")
-        })?;
+        let (head, rest) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or_else(|| HwError::new(sqlstate::PROTOCOL_VIOLATION, "insufficient data left in message"))?;
         self.bytes = rest;
         Ok(head)
     }
@@ -265,7 +266,8 @@ fn out_of_range(what: &str) -> HwError {
 fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|e| {
         let at = e.valid_up_to();
-        let bad: Vec<String> = bytes[at..].iter().take(e.error_len().unwrap_or(1)).map(|b| format!("0x{b:02x}")).collect();
+        let bad: Vec<String> =
+            bytes[at..].iter().take(e.error_len().unwrap_or(1)).map(|b| format!("0x{b:02x}")).collect();
         HwError::new(
             sqlstate::CHARACTER_NOT_IN_REPERTOIRE,
             format!("invalid byte sequence for encoding \"UTF8\": {}", bad.join(" ")),
@@ -327,7 +329,8 @@ fn read_array(reader: &mut Reader, element: &PgType, options: &TextOptions) -> R
             values.push(match reader.i32()? {
                 -1 => null_of(element)?,
                 length => {
-                    let length = usize::try_from(length).map_err(|_| invalid("invalid array element length"))?;
+                    let length =
+                        usize::try_from(length).map_err(|_| invalid("invalid array element length"))?;
                     parse_binary(reader.take(length)?, element, options)?
                 }
             });

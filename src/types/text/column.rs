@@ -84,7 +84,8 @@ impl ColumnWriter {
     /// A writer for a column; `field` says the SQL type, `options` the session's settings.
     pub fn new(array: &ArrayRef, field: &Field, options: &TextOptions) -> Result<ColumnWriter> {
         let wanted = target(array.data_type())?;
-        let cast = if &wanted == array.data_type() { None } else { Some(arrow::compute::cast(array, &wanted)?) };
+        let cast =
+            if &wanted == array.data_type() { None } else { Some(arrow::compute::cast(array, &wanted)?) };
         let array = cast.as_ref().unwrap_or(array);
         let values = Values::new(array, field, options)?;
         Ok(ColumnWriter { values, ty: PgType::of(field), rows: array.len() })

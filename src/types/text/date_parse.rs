@@ -15,7 +15,7 @@ use crate::error::{HwError, Result, sqlstate};
 /// PostgreSQL's first day, 4714-11-24 BC, in days after 1970.
 const DAY_MIN: i64 = -2_440_588;
 /// The day after PostgreSQL's last date, 5874897-12-31, in days after 1970.
-const DATE_END: i64 = 2_145_042_541;
+const DATE_END: i64 = 2_145_042_906;
 
 /// A timestamp found on the straight path: local microseconds and offset in seconds.
 struct IsoTimestamp {
@@ -139,10 +139,9 @@ fn report(problem: Problem, type_name: &str, short_name: &str, text: &[u8]) -> H
         Problem::UnknownZone(zone) => {
             HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("time zone \"{zone}\" not recognized"))
         }
-        Problem::Range => HwError::new(
-            sqlstate::DATETIME_FIELD_OVERFLOW,
-            format!("{short_name} out of range: \"{shown}\""),
-        ),
+        Problem::Range => {
+            HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, format!("{short_name} out of range: \"{shown}\""))
+        }
     }
 }
 
@@ -199,7 +198,8 @@ fn parse_iso(text: &[u8]) -> Option<IsoTimestamp> {
         return None;
     }
     let rest = &text[11..];
-    let end = rest.iter().position(|b| !b.is_ascii_digit() && !matches!(b, b':' | b'.')).unwrap_or(rest.len());
+    let end =
+        rest.iter().position(|b| !b.is_ascii_digit() && !matches!(b, b':' | b'.')).unwrap_or(rest.len());
     let local_micros = days * MICROS_PER_DAY + parse_iso_time(&rest[..end])?;
     let offset = match &rest[end..] {
         [] => None,
@@ -208,4 +208,3 @@ fn parse_iso(text: &[u8]) -> Option<IsoTimestamp> {
     };
     Some(IsoTimestamp { local_micros, offset })
 }
-

@@ -129,14 +129,16 @@ impl Reader {
 
     /// A word that starts with a digit: a time, a date, both joined by `T`, or one number.
     fn number_word(&mut self, word: &[u8]) -> Result<(), Problem> {
-        let date_length = word.iter().take_while(|b| b.is_ascii_digit() || matches!(b, b'-' | b'/' | b'.')).count();
+        let date_length =
+            word.iter().take_while(|b| b.is_ascii_digit() || matches!(b, b'-' | b'/' | b'.')).count();
         if let Some(b'T' | b't') = word.get(date_length)
             && word.get(date_length + 1).is_some_and(u8::is_ascii_digit)
         {
             self.date_word(&word[..date_length])?;
             return self.time_word(&word[date_length + 1..], true);
         }
-        if word.contains(&b':') && word.iter().position(|b| *b == b':') == word.iter().position(|b| !b.is_ascii_digit())
+        if word.contains(&b':')
+            && word.iter().position(|b| *b == b':') == word.iter().position(|b| !b.is_ascii_digit())
         {
             return self.time_word(word, false);
         }
@@ -171,7 +173,9 @@ impl Reader {
                 let split = word.len() - 4;
                 self.set_day(civil(number(&word[..split])?, value / 100 % 100, value % 100)?)
             }
-            6 if alone => self.set_day(civil(two_digit_year(value / 10_000), value / 100 % 100, value % 100)?),
+            6 if alone => {
+                self.set_day(civil(two_digit_year(value / 10_000), value / 100 % 100, value % 100)?)
+            }
             _ => {
                 self.numbers.push((value, word.len()));
                 Ok(())
@@ -192,7 +196,11 @@ impl Reader {
             let (year, day) = (number(year)?, number(day_of_year)?);
             let first = days_from_civil(year, 1, 1);
             let length = days_from_civil(year + 1, 1, 1) - first;
-            return if (1..=length).contains(&day) { self.set_day(first + day - 1) } else { Err(Problem::Field) };
+            return if (1..=length).contains(&day) {
+                self.set_day(first + day - 1)
+            } else {
+                Err(Problem::Field)
+            };
         }
         for field in fields {
             if field.iter().all(u8::is_ascii_digit) && !field.is_empty() {
@@ -260,6 +268,12 @@ impl Reader {
     fn name(&mut self, word: &[u8]) -> Result<(), Problem> {
         if let Some(month) = month_number(word) {
             return self.month(month);
+        }
+        let letters = word.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        if let [b'-' | b'/' | b'.', b'0'..=b'9', ..] = &word[letters..]
+            && month_number(&word[..letters]).is_some()
+        {
+            return self.date_word(word);
         }
         let lower = String::from_utf8_lossy(word).to_ascii_lowercase();
         let special = match lower.as_str() {
@@ -434,8 +448,18 @@ fn compact_time(text: &[u8]) -> Result<i64, Problem> {
 }
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 fn month_number(word: &[u8]) -> Option<u32> {
@@ -449,8 +473,7 @@ fn month_number(word: &[u8]) -> Option<u32> {
 }
 
 fn is_weekday(lower: &str) -> bool {
-    const DAYS: [&str; 7] =
-        ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+    const DAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
     DAYS.iter().any(|day| *day == lower || &day[..3] == lower)
         || matches!(lower, "tues" | "wednes" | "weds" | "thur" | "thurs")
 }

@@ -181,6 +181,11 @@ fn skip_space(text: &[u8]) -> &[u8] {
 /// After the `P`.
 fn parse_iso(mut rest: &[u8]) -> Result<IntervalMonthDayNano, Problem> {
     let mut parts = Parts::default();
+    let date_length = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'-').count();
+    let ends = matches!(rest.get(date_length), None | Some(b'T' | b't'));
+    if ends && rest[..date_length].contains(&b'-') {
+        return parse_iso_alternative(rest, date_length);
+    }
     let mut in_time = false;
     if rest.is_empty() {
         return Err(Problem::Syntax);
@@ -207,6 +212,28 @@ fn parse_iso(mut rest: &[u8]) -> Result<IntervalMonthDayNano, Problem> {
         rest = after;
     }
     parts.finish(false)
+}
+
+/// `0001-02-03T04:05:06`, ISO 8601's alternative form.
+fn parse_iso_alternative(text: &[u8], date_length: usize) -> Result<IntervalMonthDayNano, Problem> {
+    let mut parts = Parts::default();
+    let fields: Vec<&[u8]> = text[..date_length].split(|b| *b == b'-').collect();
+    let units = [Unit::Months(12.0), Unit::Months(1.0), Unit::Days(1.0)];
+    if fields.len() != units.len() {
+        return Err(Problem::Syntax);
+    }
+    for (field, unit) in fields.into_iter().zip(units) {
+        let (number, rest) = take_number(field)?;
+        if !rest.is_empty() {
+            return Err(Problem::Syntax);
+        }
+        parts.add(number, unit);
+    }
+    let rest = match text[date_length..].split_first() {
+        Some((_, clock)) => parse_clock(clock, &mut parts)?,
+        None => &[],
+    };
+    if rest.is_empty() { parts.finish(false) } else { Err(Problem::Syntax) }
 }
 
 fn parse_words(text: &[u8]) -> Result<IntervalMonthDayNano, Problem> {
@@ -280,7 +307,10 @@ fn parse_clock<'a>(text: &'a [u8], parts: &mut Parts) -> Result<&'a [u8], Proble
     let mut fields = [0.0f64; 3];
     let mut given = 0;
     for field in clock.split(':') {
-        if given == 3 || field.is_empty() || (given < 2 && field.contains('.') && clock.matches(':').count() > 1) {
+        if given == 3
+            || field.is_empty()
+            || (given < 2 && field.contains('.') && clock.matches(':').count() > 1)
+        {
             return Err(Problem::Syntax);
         }
         fields[given] = field.parse().map_err(|_| Problem::Syntax)?;

@@ -17,7 +17,8 @@ const NUMBER_DIGITS_MAX: i64 = 16_383;
 
 /// The canonical form of a JSON document.
 pub fn canonical_jsonb(text: &str) -> Result<String> {
-    let mut parser = Parser { text: text.as_bytes(), at: 0, depth: 0, out: Vec::with_capacity(text.len() + 16) };
+    let mut parser =
+        Parser { text: text.as_bytes(), at: 0, depth: 0, out: Vec::with_capacity(text.len() + 16) };
     parser.value("JSON value")?;
     parser.skip_space();
     if parser.at < parser.text.len() {
@@ -152,7 +153,8 @@ impl Parser<'_> {
         members.sort_by_cached_key(rank);
         let written = self.out.split_off(start);
         self.out.push(b'{');
-        let last_of_key = |index: usize| members.get(index + 1).is_none_or(|next| next.key != members[index].key);
+        let last_of_key =
+            |index: usize| members.get(index + 1).is_none_or(|next| next.key != members[index].key);
         let mut first = true;
         for index in (0..members.len()).filter(|index| last_of_key(*index)) {
             if !first {
@@ -186,8 +188,8 @@ impl Parser<'_> {
     /// `-0.10e2`, written as a numeric.
     fn number(&mut self) -> Result<()> {
         let start = self.at;
-        let token_end =
-            start + self.text[start..].iter().take_while(|b| is_word(b) || matches!(b, b'-' | b'+' | b'.')).count();
+        let token_end = start
+            + self.text[start..].iter().take_while(|b| is_word(b) || matches!(b, b'-' | b'+' | b'.')).count();
         let token = &self.text[start..token_end];
         let Some(number) = Number::split(token) else {
             return Err(syntax(format!("Token \"{}\" is invalid.", String::from_utf8_lossy(token))));
@@ -215,7 +217,8 @@ impl Parser<'_> {
             }
             Some(_) => {
                 let punctuation = matches!(rest[0], b'{' | b'}' | b'[' | b']' | b',' | b':' | b'"');
-                let length = std::str::from_utf8(rest).ok().and_then(|t| t.chars().next()).map_or(1, char::len_utf8);
+                let length =
+                    std::str::from_utf8(rest).ok().and_then(|t| t.chars().next()).map_or(1, char::len_utf8);
                 let found = String::from_utf8_lossy(&rest[..length]);
                 syntax(match punctuation {
                     true => format!("Expected {expected}, but found \"{found}\"."),
@@ -232,7 +235,8 @@ fn is_word(b: &u8) -> bool {
 
 /// 22P02 with PostgreSQL's detail.
 pub(super) fn syntax(detail: String) -> HwError {
-    HwError::new(sqlstate::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json").with_detail(detail)
+    HwError::new(sqlstate::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
+        .with_detail(detail)
 }
 
 /// A number cut into its parts.

@@ -17,7 +17,9 @@ pub(super) fn parse(text: &[u8], start: usize) -> Result<(Vec<u8>, usize)> {
         match text.get(at) {
             Some(b'"') => return Ok((out, at + 1)),
             Some(b'\\') => at = escape(text, at + 1, &mut out)?,
-            Some(control) => return Err(syntax(format!("Character with value 0x{control:02x} must be escaped."))),
+            Some(control) => {
+                return Err(syntax(format!("Character with value 0x{control:02x} must be escaped.")));
+            }
             None => {
                 let token = String::from_utf8_lossy(&text[start..]);
                 return Err(syntax(format!("Token \"{token}\" is invalid.")));
@@ -59,8 +61,11 @@ fn unicode(text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize> {
     let first = hex4(text, at)?;
     let (code, end) = match first {
         0 => {
-            return Err(HwError::new(sqlstate::UNTRANSLATABLE_CHARACTER, "unsupported Unicode escape sequence")
-                .with_detail("\\u0000 cannot be converted to text."));
+            return Err(HwError::new(
+                sqlstate::UNTRANSLATABLE_CHARACTER,
+                "unsupported Unicode escape sequence",
+            )
+            .with_detail("\\u0000 cannot be converted to text."));
         }
         0xd800..=0xdbff => {
             let second = match text.get(at + 4..at + 6) {

@@ -87,7 +87,8 @@ pub fn write_numeric(value: i128, scale: i8, style: NumericStyle, out: &mut Vec<
             push_decimal(value < 0, digits, scale, shown, out)
         }
         NumericStyle::Average => {
-            let shown = average_scale(digits.len() as i32 - scale as i32);
+            let integer_digits = if value == 0 { 0 } else { digits.len() as i32 - scale as i32 };
+            let shown = average_scale(integer_digits);
             if shown >= scale {
                 return push_decimal(value < 0, digits, scale, shown, out);
             }
@@ -194,7 +195,13 @@ fn push_shortest(shortest: &str, plain_below: i32, out: &mut Vec<u8>) {
     } else if exponent < -4 || exponent >= plain_below {
         push_exponent_form(digits, exponent, out);
     } else if exponent < 0 {
-        push_decimal(false, digits, length + (-exponent) as usize - 1, length + (-exponent) as usize - 1, out);
+        push_decimal(
+            false,
+            digits,
+            length + (-exponent) as usize - 1,
+            length + (-exponent) as usize - 1,
+            out,
+        );
     } else {
         let integer = exponent as usize + 1;
         out.extend_from_slice(&digits[..length.min(integer)]);

@@ -21,12 +21,16 @@ pub fn parse_text(text: &str, ty: &PgType, options: &TextOptions) -> Result<Scal
     let bytes = text.as_bytes();
     Ok(match ty {
         PgType::Bool => ScalarValue::Boolean(Some(parse_bool(bytes)?)),
-        PgType::Int2 => ScalarValue::Int16(Some(
-            parse_integer(bytes, i16::MIN.into(), i16::MAX.into(), "smallint")? as i16,
-        )),
-        PgType::Int4 => ScalarValue::Int32(Some(
-            parse_integer(bytes, i32::MIN.into(), i32::MAX.into(), "integer")? as i32,
-        )),
+        PgType::Int2 => {
+            ScalarValue::Int16(Some(
+                parse_integer(bytes, i16::MIN.into(), i16::MAX.into(), "smallint")? as i16
+            ))
+        }
+        PgType::Int4 => {
+            ScalarValue::Int32(
+                Some(parse_integer(bytes, i32::MIN.into(), i32::MAX.into(), "integer")? as i32),
+            )
+        }
         PgType::Int8 => ScalarValue::Int64(Some(parse_integer(bytes, i64::MIN, i64::MAX, "bigint")?)),
         PgType::Oid => ScalarValue::Int64(Some(parse_oid(bytes)?)),
         PgType::Regclass => ScalarValue::Int64(Some(parse_oid(bytes).map_err(|_| {
