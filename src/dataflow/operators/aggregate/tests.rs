@@ -5,7 +5,7 @@ use arrow::datatypes::{Field, Schema, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::testing::{Contents, apply, cancelling, context, run_epoch};
+use crate::dataflow::operators::tests::{Contents, apply, cancelling, context, run_epoch};
 use crate::dataflow::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use crate::types::hash::vnodes;
 
@@ -139,7 +139,7 @@ fn expected(rows: &[Row], with_distinct: bool) -> String {
     }
     let fields: Vec<Field> = columns.iter().map(|c| Field::new("c", c.data_type().clone(), true)).collect();
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-    crate::dataflow::operators::testing::lines(&ChangeBatch::inserts(rows))[0].0.clone()
+    crate::dataflow::operators::tests::lines(&ChangeBatch::inserts(rows))[0].0.clone()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -297,7 +297,7 @@ impl Model {
                 let bounds = timestamps(vec![end - windows.size_us(), *end], &timestamp());
                 let schema = Arc::new(Schema::new(vec![Field::new("b", timestamp(), true)]));
                 let bounds = ChangeBatch::inserts(RecordBatch::try_new(schema, vec![bounds]).unwrap());
-                let lines = crate::dataflow::operators::testing::lines(&bounds);
+                let lines = crate::dataflow::operators::tests::lines(&bounds);
                 format!("|{}|{}", lines[0].0, lines[1].0)
             });
             *all.entry(format!("{key}{bounds}|{}", expected(rows, with_distinct))).or_insert(0) += 1;
@@ -452,7 +452,7 @@ fn distinct_rows_without_calls() {
     let row = |k: i64| -> Row { (Some(k), None, None, None, None, None) };
     let mut epoch = |rows: &[(Row, i64)]| {
         let out = run_epoch(&mut distinct, [(0, batch(rows))], &context(1, 0, 0));
-        out.iter().flat_map(crate::dataflow::operators::testing::lines).collect::<Vec<_>>()
+        out.iter().flat_map(crate::dataflow::operators::tests::lines).collect::<Vec<_>>()
     };
     assert_eq!(epoch(&[(row(1), 1), (row(1), 1), (row(2), 1)]), [("1".into(), 1), ("2".into(), 1)]);
     assert_eq!(epoch(&[(row(1), -1), (row(2), -1)]), [("2".to_string(), -1)]);
