@@ -209,6 +209,43 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Every bid with its auction, one row an auction stored on the right first.
+fn join_case(runtime: &tokio::runtime::Runtime, bids: &[RecordBatch]) -> Result<(f64, f64, usize), BoxError> {
+    let auction = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("category", DataType::Int64, false),
+    ]));
+    let ids = 0..(BATCHES * BATCH_ROWS * 3 / 46) as i64 + 2000;
+    let categories = Int64Array::from_iter_values(ids.clone().map(|id| id % 20));
+    let columns: Vec<arrow::array::ArrayRef> =
+        vec![Arc::new(Int64Array::from_iter_values(ids)), Arc::new(categories)];
+    let auctions = RecordBatch::try_new(auction.clone(), columns)?;
+    let bid = bid_schema();
+    let output = [bid.field(0), bid.field(2), auction.field(1)].map(Clone::clone).to_vec();
+    let mut join = JoinOperator::new(JoinSpec {
+        name: "join".into(),
+        left_schema: bid,
+        right_schema: auction.clone(),
+        left_keys: vec![0],
+        right_keys: vec![0],
+        residual: None,
+        output: vec![0, 2, 5],
+        output_schema: Arc::new(Schema::new(output)),
+        left_append_only: true,
+        right_append_only: false,
+        errors: Arc::new(RowErrors::new(100)),
+    })?;
+    join.push(1, ChangeBatch::inserts(auctions.clone()), &mut Vec::new())?;
+    let (seconds, emitted) = run(&mut join, bids)?;
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    context.register_table("bid", Arc::new(MemTable::try_new(bid_schema(), vec![bids.to_vec()])?))?;
+    context.register_table("auction", Arc::new(MemTable::try_new(auction, vec![vec![auctions]])?))?;
+    let start = cpu_seconds();
+    let sql = "SELECT b.auction, b.price, a.category FROM bid b JOIN auction a ON b.auction = a.id";
+    runtime.block_on(async { context.sql(sql).await?.collect().await })?;
+    Ok((seconds, cpu_seconds() - start, emitted))
+}
+
 fn main() -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let batches = bids()?;
@@ -226,15 +263,19 @@ fn main() -> Result<(), BoxError> {
             emitted = rows;
         }
         let base = baseline(&runtime, &batches, &case.sql)?;
-        println!(
-            "{:<32} {:>8.2} M {:>6.1} M {:>10.2} M {:>7.2} {:>9}",
-            case.name,
-            rows / best / 1e6,
-            case.goal / 1e6,
-            rows / base / 1e6,
-            best / base,
-            emitted
-        );
+        print_line(case.name, rows, case.goal, best, base, emitted);
     }
+    let (seconds, base, emitted) = join_case(&runtime, &batches)?;
+    print_line("join bid with auction", rows, 3e6, seconds, base, emitted);
     Ok(())
+}
+
+fn print_line(name: &str, rows: f64, goal: f64, seconds: f64, base: f64, emitted: usize) {
+    println!(
+        "{name:<32} {:>8.2} M {:>6.1} M {:>10.2} M {:>7.2} {emitted:>9}",
+        rows / seconds / 1e6,
+        goal / 1e6,
+        rows / base / 1e6,
+        seconds / base,
+    );
 }

@@ -23,4 +23,4 @@ pub use map::{MapOperator, PassOperator};
 pub use window_assign::{WindowAssignOperator, WindowAssignSpec, Windows};
 
 #[cfg(test)]
-mod testing;
+mod tests;

@@ -165,11 +165,12 @@ impl AggregateOperator {
             return Err(HwError::internal("emission on close needs windows"));
         }
         let key_schema = Arc::new(spec.input_schema.project(&spec.group_columns)?);
-        let mut groups = Groups::new(key_schema.clone(), &spec.calls, spec.input_append_only)?;
+        let make_groups =
+            || Groups::new(key_schema.clone(), &spec.input_schema, &spec.calls, spec.input_append_only);
+        let mut groups = make_groups()?;
         let slices = match &spec.window {
             Some(WindowSpec { bounds: WindowBounds::Sliced(hop), .. }) => {
-                let delta = Groups::new(key_schema.clone(), &spec.calls, spec.input_append_only)?;
-                Some(Slices::new(hop.clone(), delta))
+                Some(Slices::new(hop.clone(), make_groups()?))
             }
             _ => None,
         };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::Schema;
 
 use super::distinct::Distinct;
 use super::extremum::extremum;
@@ -18,6 +19,7 @@ use super::float_sum::FloatSum;
 use super::sum::{ExactSum, Finish};
 use super::{AggregateCall, AggregateFunction as F};
 use crate::error::{HwError, Result};
+use crate::types::PgType;
 
 /// Positions (in the slots asked for) whose value has no representation, and why.
 pub type Failures = Vec<(usize, HwError)>;
@@ -84,15 +86,22 @@ pub fn same<T: Accumulator>(other: &dyn Accumulator) -> &T {
 }
 
 /// The accumulator of a call. `count(*)` without FILTER has none: it is the group's weight.
-pub fn accumulator(call: &AggregateCall, append_only: bool) -> Result<Option<Box<dyn Accumulator>>> {
+pub fn accumulator(
+    call: &AggregateCall,
+    input: &Schema,
+    append_only: bool,
+) -> Result<Option<Box<dyn Accumulator>>> {
     let output = call.output.data_type();
+    let plain_numeric = call.argument.is_some_and(|c| PgType::of(input.field(c)) == PgType::Numeric(None));
     let plain: Box<dyn Accumulator> = match call.function {
         F::CountStar if call.filter.is_none() => return Ok(None),
         F::CountStar | F::Count => Box::new(Count::default()),
         F::SumInt | F::SumBig => Box::new(ExactSum::<i128>::new(Finish::sum(output)?)),
         F::SumDecimal => Box::new(ExactSum::<arrow::datatypes::i256>::new(Finish::sum(output)?)),
-        F::AvgInt => Box::new(ExactSum::<i128>::new(Finish::average(output)?)),
-        F::AvgDecimal => Box::new(ExactSum::<arrow::datatypes::i256>::new(Finish::average(output)?)),
+        F::AvgInt => Box::new(ExactSum::<i128>::new(Finish::average(output, plain_numeric)?)),
+        F::AvgDecimal => {
+            Box::new(ExactSum::<arrow::datatypes::i256>::new(Finish::average(output, plain_numeric)?))
+        }
         F::SumFloat => Box::new(FloatSum::new(output, false)),
         F::AvgFloat => Box::new(FloatSum::new(output, true)),
         F::Min | F::Max => return Ok(Some(extremum(call.function == F::Max, output, append_only)?)),

@@ -98,6 +98,7 @@ mod tests {
 
     #[test]
     fn decimals_follow_select_div_scale() {
+        // Expected values as PostgreSQL 15 gives them.
         check(1, 0, 3, "0.33333333333333333333");
         check(10, 0, 3, "3.3333333333333333");
         check(2, 0, 3, "0.66666666666666666667");

@@ -139,7 +139,7 @@ fn round(window: u128, sticky: bool, exponent: i32) -> f64 {
     let mut mantissa = if drop >= 128 { 0 } else { window >> drop };
     if drop > 0 {
         let half = 1u128 << (drop - 1).min(127);
-        let rest = window & (half - 1 | half);
+        let rest = window & ((half - 1) | half);
         if rest > half || rest == half && (sticky || mantissa & 1 == 1) {
             mantissa += 1;
         }

@@ -110,9 +110,14 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// `key_schema` are the stored key columns.
-    pub fn new(key_schema: SchemaRef, calls: &[AggregateCall], append_only: bool) -> Result<Groups> {
-        let accumulators = calls.iter().map(|c| accumulator(c, append_only)).collect::<Result<_>>()?;
+    /// `key_schema` are the stored key columns, `input` the schema that calls read.
+    pub fn new(
+        key_schema: SchemaRef,
+        input: &SchemaRef,
+        calls: &[AggregateCall],
+        append_only: bool,
+    ) -> Result<Groups> {
+        let accumulators = calls.iter().map(|c| accumulator(c, input, append_only)).collect::<Result<_>>()?;
         let touched = Touched { old_values: vec![Vec::new(); calls.len()], ..Touched::default() };
         Ok(Groups {
             calls: calls.to_vec(),

@@ -61,8 +61,9 @@ pub enum Finish {
     Int64,
     /// The sum itself as numeric(precision, scale).
     Decimal { precision: u8, scale: i8 },
-    /// PostgreSQL's numeric quotient as numeric(precision, scale).
-    Average { precision: u8, scale: i8 },
+    /// PostgreSQL's numeric quotient as numeric(precision, scale). `plain`: the argument's
+    /// type declares no scale, so only the decimals that the sum has are significant.
+    Average { precision: u8, scale: i8, plain: bool },
 }
 
 impl Finish {
@@ -76,10 +77,10 @@ impl Finish {
         }
     }
 
-    pub fn average(output: &DataType) -> Result<Finish> {
+    pub fn average(output: &DataType, plain: bool) -> Result<Finish> {
         match output {
             DataType::Decimal128(precision, scale) if *scale >= 0 => {
-                Ok(Finish::Average { precision: *precision, scale: *scale })
+                Ok(Finish::Average { precision: *precision, scale: *scale, plain })
             }
             other => Err(HwError::internal(format!("avg cannot give {other}"))),
         }
@@ -199,10 +200,11 @@ impl<S: Sum> Accumulator for ExactSum<S> {
                 };
                 (self.decimals(slots, value, failures).collect(), precision, output_scale)
             }
-            Finish::Average { precision, scale: output_scale } => {
+            Finish::Average { precision, scale: output_scale, plain } => {
                 let value = |state: &State<S>| {
-                    let scale = scale.max(0) as u32;
-                    average(state.sum.wide(), scale, scale, state.count, output_scale as u32)
+                    let (sum, scale) = (state.sum.wide(), scale.max(0) as u32);
+                    let shown = if plain { significant_decimals(sum, scale) } else { scale };
+                    average(sum, scale, shown, state.count, output_scale as u32)
                 };
                 (self.decimals(slots, value, failures).collect(), precision, output_scale)
             }
@@ -226,4 +228,15 @@ fn rescale(value: i256, from: i8, to: i8) -> Option<i128> {
     }
     let factor = i256::from_i128(10).checked_pow((to - from).unsigned_abs() as u32)?;
     if to > from { value.checked_mul(factor)?.to_i128() } else { value.checked_div(factor)?.to_i128() }
+}
+
+/// Decimals of `value / 10^scale` without trailing zeros.
+fn significant_decimals(value: i256, scale: u32) -> u32 {
+    let Some(mut value) = value.to_i128() else { return scale };
+    let mut decimals = scale;
+    while decimals > 0 && value % 10 == 0 {
+        value /= 10;
+        decimals -= 1;
+    }
+    decimals
 }

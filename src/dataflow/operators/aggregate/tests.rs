@@ -5,7 +5,7 @@ use arrow::datatypes::{Field, Schema, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::testing::{Contents, apply, cancelling, context, run_epoch};
+use crate::dataflow::operators::tests::{Contents, apply, cancelling, context, run_epoch};
 use crate::dataflow::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use crate::types::hash::vnodes;
 
@@ -139,7 +139,7 @@ fn expected(rows: &[Row], with_distinct: bool) -> String {
     }
     let fields: Vec<Field> = columns.iter().map(|c| Field::new("c", c.data_type().clone(), true)).collect();
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-    crate::dataflow::operators::testing::lines(&ChangeBatch::inserts(rows))[0].0.clone()
+    crate::dataflow::operators::tests::lines(&ChangeBatch::inserts(rows))[0].0.clone()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -297,7 +297,7 @@ impl Model {
                 let bounds = timestamps(vec![end - windows.size_us(), *end], &timestamp());
                 let schema = Arc::new(Schema::new(vec![Field::new("b", timestamp(), true)]));
                 let bounds = ChangeBatch::inserts(RecordBatch::try_new(schema, vec![bounds]).unwrap());
-                let lines = crate::dataflow::operators::testing::lines(&bounds);
+                let lines = crate::dataflow::operators::tests::lines(&bounds);
                 format!("|{}|{}", lines[0].0, lines[1].0)
             });
             *all.entry(format!("{key}{bounds}|{}", expected(rows, with_distinct))).or_insert(0) += 1;
@@ -452,7 +452,7 @@ fn distinct_rows_without_calls() {
     let row = |k: i64| -> Row { (Some(k), None, None, None, None, None) };
     let mut epoch = |rows: &[(Row, i64)]| {
         let out = run_epoch(&mut distinct, [(0, batch(rows))], &context(1, 0, 0));
-        out.iter().flat_map(crate::dataflow::operators::testing::lines).collect::<Vec<_>>()
+        out.iter().flat_map(crate::dataflow::operators::tests::lines).collect::<Vec<_>>()
     };
     assert_eq!(epoch(&[(row(1), 1), (row(1), 1), (row(2), 1)]), [("1".into(), 1), ("2".into(), 1)]);
     assert_eq!(epoch(&[(row(1), -1), (row(2), -1)]), [("2".to_string(), -1)]);
@@ -479,4 +479,79 @@ fn a_group_beyond_bigint_is_an_error_until_it_recovers() {
     assert_eq!((errors.count(), errors.rows()[0].error.sqlstate()), (1, "22003"));
     assert_eq!(epoch(-(1 << 33)), [1]);
     assert_eq!(errors.count(), 0);
+}
+
+/// `SELECT window_start, window_end, max(c) FROM (SELECT k, …, count(*) c FROM HOP(…) GROUP BY k, …) GROUP BY …`
+#[test]
+fn an_aggregate_over_a_changing_aggregate_is_right_and_consolidated() {
+    let inner = worker(Shape::Sliced { slide: 5, size: 10, on_close: false }, false, true, true);
+    let spec = inner.aggregate.spec;
+    let fields = spec.output_schema.fields();
+    let middle = Arc::new(Schema::new(fields[..4].to_vec()));
+    let count = vec![call(AggregateFunction::CountStar, None, DataType::Int64)];
+    let mut inner =
+        AggregateOperator::new(AggregateSpec { calls: count, output_schema: middle.clone(), ..spec.clone() })
+            .unwrap();
+    let most = vec![call(AggregateFunction::Max, Some(3), DataType::Int64)];
+    let mut outer = AggregateOperator::new(AggregateSpec {
+        input_schema: middle.clone(),
+        group_columns: vec![1, 2],
+        calls: most,
+        output_schema: Arc::new(Schema::new(middle.fields()[1..].to_vec())),
+        window: Some(WindowSpec {
+            bounds: WindowBounds::Grouped { end_group: 1 },
+            time: WindowTime::Event { inputs: vec![0] },
+            lateness_us: 0,
+        }),
+        input_append_only: false,
+        ..spec
+    })
+    .unwrap();
+    let mut contents = Contents::new();
+    let mut counts: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+    let mut state = 7u64;
+    for epoch in 0..40i64 {
+        let mut rows = Vec::new();
+        for _ in 0..20 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let (k, t) = ((state >> 33) as i64 % 5, epoch * 2 + (state >> 40) as i64 % 9);
+            rows.push(((Some(k), Some(t), None, None, None, None), 1));
+            Windows::new(5, 10, 3).unwrap().ends(t).filter(|end| *end > epoch * 2 - 2).for_each(|end| {
+                *counts.entry((end, k)).or_insert(0) += 1;
+            });
+        }
+        let cx = context(epoch as u64 + 1, 0, epoch * 2);
+        let changes = run_epoch(&mut inner, [(0, batch(&rows))], &cx);
+        let out = run_epoch(&mut outer, changes.into_iter().map(|b| (0, b)), &cx);
+        assert_eq!(cancelling(&out), Vec::<String>::new());
+        apply(&mut contents, &out);
+    }
+    let mut most: BTreeMap<i64, i64> = BTreeMap::new();
+    counts.iter().for_each(|((end, _), n)| {
+        let best = most.entry(*end).or_insert(0);
+        *best = *n.max(best);
+    });
+    let maxima: Vec<i64> =
+        contents.keys().map(|line| line.rsplit('|').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(maxima, most.values().copied().collect::<Vec<_>>());
+    assert!(contents.values().all(|w| *w == 1));
+}
+
+#[test]
+fn windows_need_no_other_keys() {
+    let spec =
+        worker(Shape::Sliced { slide: 5, size: 10, on_close: false }, false, true, true).aggregate.spec;
+    let output = spec.output_schema.fields()[1..4].to_vec();
+    let count = vec![call(AggregateFunction::CountStar, None, DataType::Int64)];
+    let output_schema = Arc::new(Schema::new(output));
+    let spec = AggregateSpec { group_columns: Vec::new(), calls: count, output_schema, ..spec };
+    let mut windowed = AggregateOperator::new(spec).unwrap();
+    let mut contents = Contents::new();
+    for (epoch, t) in [(1, 3), (2, 4), (3, 9)] {
+        let row = (None, Some(t), None, None, None, None);
+        let out = run_epoch(&mut windowed, [(0, batch(&[(row, 1)]))], &context(epoch, 0, 0));
+        apply(&mut contents, &out);
+    }
+    let counts: Vec<&str> = contents.keys().map(|line| line.rsplit('|').next().unwrap()).collect();
+    assert_eq!((counts, contents.values().sum::<i64>()), (vec!["2", "3", "1"], 3));
 }

@@ -7,7 +7,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::testing::{Contents, apply, cancelling, context, run_epoch};
+use crate::dataflow::operators::tests::{Contents, apply, cancelling, context, run_epoch};
 
 type Row = (Option<i64>, i64, Option<u8>);
 

@@ -7,7 +7,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::testing::{context, lines, run_epoch};
+use crate::dataflow::operators::tests::{context, lines, run_epoch};
 
 fn schema(names: &[&str]) -> SchemaRef {
     Arc::new(Schema::new(names.iter().map(|n| Field::new(*n, DataType::Int64, true)).collect::<Vec<_>>()))

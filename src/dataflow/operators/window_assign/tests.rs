@@ -3,7 +3,7 @@ use arrow::datatypes::{Field, Schema, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::testing::{context, lines, run_epoch};
+use crate::dataflow::operators::tests::{context, lines, run_epoch};
 
 fn operator(windows: Windows, time_column: Option<usize>, late: &Arc<LateRows>) -> WindowAssignOperator {
     let zone = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
