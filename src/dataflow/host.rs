@@ -31,9 +31,10 @@ mod worker;
 
 /// Commands that may wait for one worker; the sender of one more waits.
 const COMMANDS_MAX: usize = 4096;
-/// How long a worker without work polls before it parks. Longer than a hand-over between
-/// two workers takes, so that the stages of an epoch do not pay for waking threads.
-const IDLE_SPIN: Duration = Duration::from_micros(20);
+/// How long a worker without work polls before it parks. Polling takes the core from the
+/// worker it waits for when cores are scarce: with 2 workers on 2 busy cores an empty epoch
+/// of 3 stages took 48 µs without polling, 114 µs with 10 µs and 405 µs with 60 µs of it.
+const IDLE_SPIN: Duration = Duration::ZERO;
 
 /// Takes what a view's dataflow produces.
 pub trait ViewOutput: Send + Sync {

@@ -8,7 +8,7 @@ use super::super::graph::{InputSpec, Node, Stage, StageInput, StageOrigin, Stage
 use super::super::operator::Operator;
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]))

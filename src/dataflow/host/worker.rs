@@ -233,8 +233,9 @@ impl Dataflow {
         let spec = shared.build.spec.clone();
         let mut handles = Vec::new();
         let mut inputs: Vec<Changes> = Vec::new();
-        // A stage without inputs reads one more input, which has time and no rows.
-        for _ in 0..=spec.inputs.len() {
+        // Stages without inputs read one more input, which has time and no rows.
+        let rowless = spec.stages.iter().any(|stage| stage.inputs.is_empty()) as usize;
+        for _ in 0..spec.inputs.len() + rowless {
             let (handle, stream) = scope.new_input_with_builder::<NoopBuilder<Batches>>();
             handles.push(handle);
             inputs.push(stream);
@@ -255,8 +256,8 @@ impl Dataflow {
             if streams.len() < stage_spec.inputs.len() {
                 shared.fail(HwError::internal(format!("stage {index} of \"{}\" has no origin", spec.name)));
             }
-            if streams.is_empty() {
-                streams.push((inputs[spec.inputs.len()].clone(), None));
+            if stage_spec.inputs.is_empty() {
+                streams.extend(inputs.get(spec.inputs.len()).map(|stream| (stream.clone(), None)));
             }
             outputs.push(install(scope, format!("{} stage {index}", spec.name), streams, run.clone()));
             stages.push(run);
