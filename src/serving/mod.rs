@@ -1,9 +1,8 @@
-//! What faces the user: the server process, HTTP, the shell and the demo.
+//! What faces the user: the server process, the PostgreSQL wire, SQL sessions, HTTP, the
+//! shell and the demo. Nothing below names this layer.
 
 pub mod demo;
 pub mod http;
+pub mod pg;
 pub mod server;
 pub mod shell;
-//! (module opens with its contract)
-
-pub mod pg;
