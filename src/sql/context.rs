@@ -74,7 +74,7 @@ fn template() -> SessionState {
         .with_expr_planners(planners)
         .with_type_planner(Arc::new(PgTypePlanner))
         .with_analyzer_rules(analyzer_rules())
-        .with_optimizer_rule(Arc::new(GuardFilters))
+        .with_optimizer_rules(optimizer_rules())
         .with_config(config())
         .build();
     functions::register(&mut state);
@@ -89,6 +89,15 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(casts::PgCasts),
         Arc::new(PgGuards),
     ]
+}
+
+/// DataFusion's rules, except the one that loses our result types: our aggregates handle
+/// DISTINCT themselves.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    rules.retain(|r| r.name() != "single_distinct_aggregation_to_group_by");
+    rules.push(Arc::new(GuardFilters));
+    rules
 }
 
 fn config() -> SessionConfig {
