@@ -135,7 +135,7 @@ fn rounding() -> Vec<Function> {
             .ret(&[Num], Ret::Of(whole), |_, a| Ok(Datum::Num(a[0].as_num().ceil()?))),
         Function::new("floor").on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().floor()))).ret(
             &[Num],
-            Ret::Of(like_first),
+            Ret::Of(whole),
             |_, a| Ok(Datum::Num(a[0].as_num().floor()?)),
         ),
     ]
