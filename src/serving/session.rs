@@ -169,7 +169,10 @@ impl Session {
     }
 
     fn body(statement: &ParsedStatement) -> Result<&Body> {
-        statement.body.downcast_ref::<Body>().ok_or_else(|| HwError::internal("a statement of another session"))
+        statement
+            .body
+            .downcast_ref::<Body>()
+            .ok_or_else(|| HwError::internal("a statement of another session"))
     }
 }
 
@@ -219,7 +222,11 @@ impl SessionHandle for Session {
         Ok(description)
     }
 
-    async fn execute(&mut self, statement: &ParsedStatement, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+    async fn execute(
+        &mut self,
+        statement: &ParsedStatement,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
         self.apply_setting_changes();
         let body = Self::body(statement)?;
         let lookup = body.lookup.lock().clone();

@@ -10,13 +10,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 
+use super::Session;
 use super::options::check_known;
 use super::query::Text;
 use super::results::{command, counted, rows};
 use super::subscribe::Feed;
 use super::transaction::BlockKind;
-use super::Session;
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
 use crate::sql::ast::{CursorBody, DeclareCursor, Fetch, FetchDirection};
@@ -32,14 +33,25 @@ pub(super) struct Cursor {
 }
 
 enum Body {
-    Forward { stream: BoxStream<'static, Result<RecordBatch>>, rest: Option<RecordBatch> },
+    /// The lock is never waited for: it makes the stream, which one task uses, shareable.
+    Forward {
+        stream: Mutex<BoxStream<'static, Result<RecordBatch>>>,
+        rest: Option<RecordBatch>,
+    },
     /// All rows, and the 1-based position; 0 is before the first row.
-    Scroll { rows: RecordBatch, position: i64 },
+    Scroll {
+        rows: RecordBatch,
+        position: i64,
+    },
     Subscription(Box<Feed>),
 }
 
 impl Session {
-    pub(super) async fn declare_cursor(&mut self, declare: &DeclareCursor, text: Text<'_>) -> Result<Outcome> {
+    pub(super) async fn declare_cursor(
+        &mut self,
+        declare: &DeclareCursor,
+        text: Text<'_>,
+    ) -> Result<Outcome> {
         let in_block = self.transaction.kind() == BlockKind::Explicit;
         let subscription = matches!(declare.body, CursorBody::Subscribe(_));
         if !in_block && !declare.hold && !subscription {
@@ -48,7 +60,10 @@ impl Session {
                 .with_hint("Write BEGIN first, or declare the cursor WITH HOLD."));
         }
         if declare.binary {
-            return Err(HwError::unsupported("DECLARE BINARY CURSOR", "Ask for the binary format in the protocol."));
+            return Err(HwError::unsupported(
+                "DECLARE BINARY CURSOR",
+                "Ask for the binary format in the protocol.",
+            ));
         }
         if self.cursors.contains_key(&declare.name) {
             let text = format!("cursor \"{}\" already exists", declare.name);
@@ -69,7 +84,7 @@ impl Session {
                     // The cursor outlives the statement and its time limit.
                     self.deadline = None;
                     let (schema, stream) = self.start(&ready, text.submitted).await?;
-                    (schema, Body::Forward { stream, rest: None })
+                    (schema, Body::Forward { stream: Mutex::new(stream), rest: None })
                 }
             }
             CursorBody::Subscribe(subscribe) => {
@@ -121,7 +136,11 @@ impl Session {
 }
 
 impl Cursor {
-    async fn fetch(&mut self, direction: FetchDirection, timeout: Option<Duration>) -> Result<Vec<RecordBatch>> {
+    async fn fetch(
+        &mut self,
+        direction: FetchDirection,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<RecordBatch>> {
         use FetchDirection as D;
         if let Body::Scroll { rows, position } = &mut self.body {
             let (start, length) = scroll(rows.num_rows() as i64, position, direction);
@@ -146,7 +165,7 @@ impl Cursor {
         };
         match &mut self.body {
             Body::Subscription(feed) => feed.fetch(limit, timeout).await,
-            Body::Forward { stream, rest } => forward(stream, rest, limit).await,
+            Body::Forward { stream, rest } => forward(stream.get_mut(), rest, limit).await,
             Body::Scroll { .. } => Ok(Vec::new()),
         }
     }
