@@ -130,11 +130,17 @@ impl Session {
     /// The one relation of a subscribed query, and the query over changes at hand.
     fn subscribed_query(&self, query: &Query) -> Result<(Arc<Definition>, Option<Query>)> {
         let mut query = query.clone();
+        // `SUBSCRIBE TO (SELECT …)`: the parentheses are a query of their own.
+        while let SetExpr::Query(inner) = query.body.as_mut() {
+            query = (**inner).clone();
+        }
         let plain = query.with.is_none()
             && query.order_by.is_none()
             && query.limit_clause.is_none()
             && query.fetch.is_none();
-        let SetExpr::Select(select) = query.body.as_mut() else { return Err(not_maintainable()) };
+        let SetExpr::Select(select) = query.body.as_mut() else {
+            return Err(not_maintainable());
+        };
         let [from] = select.from.as_mut_slice() else { return Err(not_maintainable()) };
         let TableFactor::Table { name, alias, args: None, .. } = &mut from.relation else {
             return Err(not_maintainable());

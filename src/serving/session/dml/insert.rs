@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema};
 use sqlparser::ast::{Expr, Insert, OnInsert, Query, SelectItem, SetExpr};
 
 use super::{
-    Target, assign, column_index, default_of, generated_column, infer_value, is_default, is_generated,
+    Target, assign, at_hand, column_index, default_of, generated_column, infer_value, is_default, is_generated,
     not_a_table,
 };
 use crate::catalog::{Definition, Details, Kind};
@@ -16,7 +16,7 @@ use crate::engine::{SourceSpec, TableHandle};
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
 use crate::serving::session::Session;
-use crate::serving::session::evaluate::query_of;
+use crate::serving::session::evaluate::{RowsAtHand, query_of};
 use crate::serving::session::query::Text;
 use crate::serving::session::results::batch;
 use crate::sql::parser::fold_identifier;
@@ -169,9 +169,13 @@ impl Session {
         }
         // Evaluated for each row: defaults such as random() differ.
         let default = default_of(definition, column)?;
-        let query = query_of(&format!("SELECT {default} AS v FROM generate_series(1, {n})"))?;
+        let query = query_of(&format!("SELECT {default} AS v FROM {}", at_hand("n")))?;
+        let numbers = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..n as i64));
+        let rows = RecordBatch::try_new(Arc::clone(&numbers), vec![values])?;
+        let rows = RowsAtHand::default().with("n", numbers, vec![rows])?;
         let text: Arc<str> = Arc::from("");
-        let ready = self.plan(&query, &text).await?;
+        let ready = self.plan_with(&query, &text, rows).await?;
         let (found, batches) = self.collect(&ready, &text).await?;
         let all = arrow::compute::concat_batches(&found, &batches)?;
         assign::check_lengths(field, all.column(0))?;
@@ -249,6 +253,10 @@ fn source_query(insert: &Insert, definition: &Definition) -> Result<(Query, Opti
     };
     match query.body.as_mut() {
         SetExpr::Values(values) => {
+            if values.rows.windows(2).any(|pair| pair[0].content.len() != pair[1].content.len()) {
+                let text = "VALUES lists must all be the same length";
+                return Err(HwError::new(sqlstate::SYNTAX_ERROR, text));
+            }
             for row in &mut values.rows {
                 for (value, column) in row.content.iter_mut().zip(&targets) {
                     complete(value, *column)?;
