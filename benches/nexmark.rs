@@ -33,6 +33,10 @@ use headwater::formats::json::{JsonDecoder, JsonLimits};
 use headwater::plan::{EmitMode, StreamPlan};
 use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
+/// The server's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type BoxError = Box<dyn std::error::Error>;
 
 const BATCH_ROWS: usize = 8_192;
