@@ -188,7 +188,6 @@ pub fn physical_expr(expr: &Expr, schema: &DFSchema, state: &SessionState) -> Re
 pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     let wanted = [
         "replace_distinct_aggregate",
-        "eliminate_join",
         "decorrelate_predicate_subquery",
         "scalar_subquery_to_join",
         "decorrelate_lateral_join",
