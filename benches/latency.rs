@@ -108,7 +108,11 @@ fn produce(address: &str, seconds: u64, probes: &Probes) -> Result<u64, BoxError
             let record = BaseRecord::to(TOPIC).key(&key).payload(payload.as_str());
             match producer.send(record) {
                 Ok(()) => sent += 1,
-                Err((e, _)) if e.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull) => break,
+                Err((e, _))
+                    if e.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull) =>
+                {
+                    break;
+                }
                 Err((e, _)) => return Err(e.into()),
             }
         }
@@ -175,7 +179,8 @@ async fn run(broker: &Broker, seconds: u64) -> Result<(), BoxError> {
     let finished = Arc::new(AtomicBool::new(false));
     let cpu = server.cpu_seconds()?;
     let producer = {
-        let (probes, finished, address) = (Arc::clone(&probes), Arc::clone(&finished), broker.address.clone());
+        let (probes, finished, address) =
+            (Arc::clone(&probes), Arc::clone(&finished), broker.address.clone());
         std::thread::spawn(move || {
             let result = produce(&address, seconds, &probes);
             finished.store(true, Ordering::Release);

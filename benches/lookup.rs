@@ -28,9 +28,15 @@ async fn lookups(seconds: u32) -> Result<(), BoxError> {
     let server = Server::start()?;
     let client = server.connect().await?;
     let start = Instant::now();
-    let source = format!("CREATE SOURCE s (k BIGINT, a BIGINT) WITH (connector = 'generator', generator = 'sequence', rows = {ROWS})");
+    let source = format!(
+        "CREATE SOURCE s (k BIGINT, a BIGINT) WITH (connector = 'generator', generator = 'sequence', rows = {ROWS})"
+    );
     client.batch_execute(&source).await?;
-    client.batch_execute("CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS n, sum(a) AS total FROM s GROUP BY k").await?;
+    client
+        .batch_execute(
+            "CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS n, sum(a) AS total FROM s GROUP BY k",
+        )
+        .await?;
     while count(&client).await? < ROWS {
         if start.elapsed() > Duration::from_secs(60) {
             return Err(format!("the view has only {} rows after a minute", count(&client).await?).into());
@@ -59,7 +65,8 @@ async fn lookups(seconds: u32) -> Result<(), BoxError> {
         }
     };
     let text = String::from_utf8_lossy(&output.stdout).to_string();
-    let figure = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).map(str::to_string);
+    let figure =
+        |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).map(str::to_string);
     let Some(tps) = figure("tps = ").and_then(|t| t.split(' ').next()?.parse::<f64>().ok()) else {
         return Err(format!("pgbench failed: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
     };

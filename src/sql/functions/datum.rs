@@ -284,7 +284,13 @@ impl Function {
         self
     }
     pub fn on(mut self, args: &[Kind], ret: Kind, eval: Eval) -> Self {
-        self.overloads.push(Overload { args: args.to_vec(), variadic: false, ret: Ret::Is(ret), eval, kernel: None });
+        self.overloads.push(Overload {
+            args: args.to_vec(),
+            variadic: false,
+            ret: Ret::Is(ret),
+            eval,
+            kernel: None,
+        });
         self
     }
     pub fn ret(mut self, args: &[Kind], ret: Ret, eval: Eval) -> Self {
