@@ -2,7 +2,7 @@
 
 use arrow::datatypes::DataType;
 
-use super::arith::{checked_pow, float_overflow, numeric_pow};
+use super::arith::{checked_pow, float_overflow, numeric_pow, remainder};
 use super::column::out_of_range;
 use super::datum::{Datum, Function, Kind, Ret};
 use super::decimal::{Numeric, QUOTIENT_SCALE, division_by_zero};
@@ -152,8 +152,11 @@ fn division() -> Vec<Function> {
     vec![
         Function::new("mod")
             .on(&[Int2, Int2], Int2, int_mod)
+            .kernel(remainder)
             .on(&[Int4, Int4], Int4, int_mod)
+            .kernel(remainder)
             .on(&[Int8, Int8], Int8, int_mod)
+            .kernel(remainder)
             .ret(&[Num, Num], Ret::Of(quotient), |_, a| Ok(Datum::Num(a[0].as_num().rem(a[1].as_num())?))),
         Function::new("div").ret(&[Num, Num], Ret::Of(like_first), |_, a| {
             let (x, y) = (a[0].as_num(), a[1].as_num());
