@@ -7,13 +7,13 @@
 //! every id in `depends_on` exists; secrets are in no rendered text.
 
 mod columns;
-pub mod system;
 mod definition;
 mod dependencies;
 mod render;
 mod snapshot;
 mod store;
 pub mod suggest;
+pub mod system;
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@
 //! one split exactly: every offset in `[start_offset, end_offset)` is a row, a dead letter,
 //! a tombstone or a gap, and reading the same range again gives the same rows.
 
-pub mod kafka;
 pub mod generator;
+pub mod kafka;
 
 use std::time::Duration;
 

@@ -18,7 +18,9 @@ use super::operators::map::{MapOperator, PassOperator};
 use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
 use crate::error::Result;
-use crate::plan::{AggregateFunction, AggregateWindow, EmitMode, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime};
+use crate::plan::{
+    AggregateFunction, AggregateWindow, EmitMode, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime,
+};
 use crate::types::window::Windows;
 
 /// The side relations that a view's operators write to.
@@ -60,7 +62,8 @@ impl<'a> Cutter<'a> {
         cut[plan.root] = true;
         // A plain input is fed to its readers directly.
         let is_input = |id: NodeId| matches!(plan.nodes[id].op, StreamOp::Input { .. });
-        let roots = (0..plan.nodes.len()).filter(|id| cut[*id] && (!is_input(*id) || *id == plan.root)).collect();
+        let roots =
+            (0..plan.nodes.len()).filter(|id| cut[*id] && (!is_input(*id) || *id == plan.root)).collect();
         Cutter { plan, roots }
     }
 
@@ -76,7 +79,9 @@ impl<'a> Cutter<'a> {
         let consumers: Vec<Vec<(usize, usize)>> = (members.iter())
             .map(|producer| {
                 (members.iter())
-                    .flat_map(|m| self.plan.nodes[*m].children.iter().enumerate().map(move |(side, c)| (*m, side, *c)))
+                    .flat_map(|m| {
+                        self.plan.nodes[*m].children.iter().enumerate().map(move |(side, c)| (*m, side, *c))
+                    })
                     .filter(|(_, _, child)| child == producer && *producer != root)
                     .map(|(consumer, side, _)| (place(consumer), side))
                     .collect()
@@ -176,9 +181,13 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
     Ok(match &node.op {
         StreamOp::Input { .. } => Box::new(PassOperator::new("read", None)),
         StreamOp::Union => Box::new(PassOperator::new("union", Some(schema))),
-        StreamOp::Map { filter, exprs } => {
-            Box::new(MapOperator::new("map", filter.clone(), exprs.clone(), schema, Arc::clone(&sides.errors))?)
-        }
+        StreamOp::Map { filter, exprs } => Box::new(MapOperator::new(
+            "map",
+            filter.clone(),
+            exprs.clone(),
+            schema,
+            Arc::clone(&sides.errors),
+        )?),
         StreamOp::WindowAssign(w) => Box::new(WindowAssignOperator::new(WindowAssignSpec {
             name: "window".into(),
             windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,

@@ -295,7 +295,10 @@ impl Coordinator {
             self.host.drop_dataflow(id);
             self.in_flight.iter_mut().for_each(|f| drop(f.waiting.remove(&id)));
             if let Some(reply) = self.replies.remove(&id) {
-                let _ = reply.send(Err(HwError::new(sqlstate::QUERY_CANCELED, "the view was dropped while it was being filled")));
+                let _ = reply.send(Err(HwError::new(
+                    sqlstate::QUERY_CANCELED,
+                    "the view was dropped while it was being filled",
+                )));
             }
         }
         self.sources.remove(&id);
@@ -392,7 +395,8 @@ impl Coordinator {
         if let Some(reply) = self.replies.remove(&id) {
             let _ = reply.send(Err(error.clone()));
         }
-        let dependents: Vec<u64> = self.views.iter().filter(|(_, v)| v.reads(id)).map(|(id, _)| *id).collect();
+        let dependents: Vec<u64> =
+            self.views.iter().filter(|(_, v)| v.reads(id)).map(|(id, _)| *id).collect();
         for dependent in dependents {
             let why = HwError::new(
                 sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -481,7 +485,8 @@ impl Coordinator {
 
     fn collect_garbage(&mut self) {
         let horizon = self.shared.pins.horizon();
-        let changed = self.views.values().filter(|v| v.last_fed.0 + 2 >= self.epoch.0).filter_map(|v| v.store.as_ref());
+        let changed =
+            self.views.values().filter(|v| v.last_fed.0 + 2 >= self.epoch.0).filter_map(|v| v.store.as_ref());
         for store in changed.chain(self.tables.values().map(|t| &t.store)) {
             if let Err(e) = store.set_horizon(horizon) {
                 tracing::error!(error = %e, "garbage collection of a view failed");

@@ -49,7 +49,8 @@ impl Coordinator {
         }
         let limits = self.shared.limits;
         let elapsed = self.last_cut.elapsed() >= Duration::from_millis(limits.epoch_interval_ms);
-        let waiting: usize = (self.sources.values().filter_map(|s| s.intake.as_ref())).map(|i| i.waiting_rows()).sum();
+        let waiting: usize =
+            (self.sources.values().filter_map(|s| s.intake.as_ref())).map(|i| i.waiting_rows()).sum();
         let timer = self.next_timer().filter(|t| *t <= self.shared.clock.now());
         if !(timer.is_some() || elapsed || waiting >= limits.epoch_rows_max) {
             return;
@@ -192,7 +193,8 @@ impl Coordinator {
     /// Makes the cut, feeds the dataflows, writes the journal, and sees to publication.
     fn cut(&mut self, gathered: Gathered, now: ProcTime, reply: Option<Reply<Epoch>>) {
         let epoch = self.epoch.next();
-        let sources = gathered.moved.iter().filter_map(|id| Some(self.sources.get(id)?.progress.to_cut(*id))).collect();
+        let sources =
+            gathered.moved.iter().filter_map(|id| Some(self.sources.get(id)?.progress.to_cut(*id))).collect();
         let record = JournalRecord::Cut(Cut { epoch: epoch.0, now: now.0, log_end: self.log_end, sources });
         let fed = self.feed(epoch, now, &gathered);
         // The workers compute while the cut goes to disk; it is there before publication.
@@ -242,7 +244,9 @@ impl Coordinator {
             let Some(view) = self.views.get_mut(&id) else { continue };
             let watermarks = match &view.phase {
                 Phase::Failed => continue,
-                Phase::Replaying { attach_at } if epoch < *attach_at => vec![EventTime::MIN; watermarks.len()],
+                Phase::Replaying { attach_at } if epoch < *attach_at => {
+                    vec![EventTime::MIN; watermarks.len()]
+                }
                 _ => watermarks,
             };
             let rows = view.plan.inputs.iter().any(|i| changed.contains(&i.relation));
@@ -282,7 +286,8 @@ impl Coordinator {
         }
         match self.views.get(&relation) {
             Some(view) => {
-                let inputs = view.time_inputs.iter().map(|i| self.relation_watermark(view.plan.inputs[*i].relation));
+                let inputs =
+                    view.time_inputs.iter().map(|i| self.relation_watermark(view.plan.inputs[*i].relation));
                 inputs.min().unwrap_or(EventTime::MAX)
             }
             None => EventTime::MAX,
@@ -333,12 +338,18 @@ impl Coordinator {
             }
         }
         drop(states);
-        let marks: Vec<(u64, i64)> = self.views.keys().map(|id| (*id, self.relation_watermark(*id).0)).collect();
+        let marks: Vec<(u64, i64)> =
+            self.views.keys().map(|id| (*id, self.relation_watermark(*id).0)).collect();
         self.shared.status.view_watermarks.write().extend(marks);
     }
 
     /// Everything of a source below journalled offsets.
-    pub(super) fn take_replayed(&mut self, id: u64, ends: &BTreeMap<u32, i64>, gathered: &mut Gathered) -> Result<()> {
+    pub(super) fn take_replayed(
+        &mut self,
+        id: u64,
+        ends: &BTreeMap<u32, i64>,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
         let Some(source) = self.sources.get(&id) else { return Ok(()) };
         let Some(intake) = &source.intake else { return Ok(()) };
         let from = source.progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect();
@@ -352,7 +363,11 @@ impl Coordinator {
 }
 
 /// Splits a batch over workers by the vnode of `key` (all columns if there is none).
-pub(super) fn split_by_key(batch: &ChangeBatch, key: &[usize], workers: usize) -> Result<Vec<Option<ChangeBatch>>> {
+pub(super) fn split_by_key(
+    batch: &ChangeBatch,
+    key: &[usize],
+    workers: usize,
+) -> Result<Vec<Option<ChangeBatch>>> {
     let columns: Vec<_> = match key {
         [] => batch.rows.columns().to_vec(),
         key => key.iter().map(|c| Arc::clone(batch.rows.column(*c))).collect(),

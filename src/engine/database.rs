@@ -26,7 +26,9 @@ use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::relation::RelationKind;
-use crate::plan::{ColumnFact, EmitMode, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, lower};
+use crate::plan::{
+    ColumnFact, EmitMode, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, lower,
+};
 use crate::sql::ast::{EmitClause, EmitPolicy};
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
 use crate::views::{Pin, ViewScan, ViewStore};
@@ -82,7 +84,10 @@ impl Database {
         });
         for definition in catalog.objects() {
             database.start_object(definition, None).await.map_err(|e| {
-                HwError::new(e.sqlstate(), format!("cannot recreate {}: {}", definition.describe(), e.message()))
+                HwError::new(
+                    e.sqlstate(),
+                    format!("cannot recreate {}: {}", definition.describe(), e.message()),
+                )
             })?;
         }
         database.engine.recover().await?;
@@ -131,7 +136,8 @@ impl Database {
         let _guard = self.ddl.lock().await;
         let catalog = self.catalog();
         let order = catalog.drop_order(ids, cascade)?;
-        let dropped = order.iter().filter(|id| !ids.contains(id)).filter_map(|id| catalog.get(*id).cloned()).collect();
+        let dropped =
+            order.iter().filter(|id| !ids.contains(id)).filter_map(|id| catalog.get(*id).cloned()).collect();
         self.save(catalog.remove(&order))?;
         order.iter().for_each(|id| drop(self.facts.write().remove(id)));
         self.engine.drop_objects(order).await?;
@@ -152,7 +158,8 @@ impl Database {
                 let scope = Scope::new(Arc::clone(self), Leaves::Streaming, self.system_context(&[]));
                 let state = scope.session_state()?;
                 let catalog = self.catalog();
-                let spec = definitions::source_spec(definition, &catalog, &state, self.config.max_record_bytes)?;
+                let spec =
+                    definitions::source_spec(definition, &catalog, &state, self.config.max_record_bytes)?;
                 self.engine.create_source(spec).await
             }
             Details::Table(_) => self.engine.create_table(definitions::table_spec(definition)).await,
@@ -172,10 +179,15 @@ impl Database {
                 };
                 let emit = parse_emit(sink.emit.as_deref())?;
                 let cx = self.system_context(&sink.search_path);
-                let planned = self.plan_view(&cx, &definitions::parse_query(&text)?, emit, None, None).await?;
+                let planned =
+                    self.plan_view(&cx, &definitions::parse_query(&text)?, emit, None, None).await?;
                 self.start_view(definition, planned.plan, progress).await
             }
-            Details::View(_) | Details::Index(_) | Details::Function(_) | Details::Secret(_) | Details::Connection(_) => Ok(()),
+            Details::View(_)
+            | Details::Index(_)
+            | Details::Function(_)
+            | Details::Secret(_)
+            | Details::Connection(_) => Ok(()),
         }
     }
 
@@ -228,7 +240,10 @@ impl Database {
         let mut output_names = own_names;
         if let Some(given) = names {
             if given.len() > output_names.len() {
-                return Err(HwError::new(sqlstate::SYNTAX_ERROR, "CREATE VIEW specifies more column names than columns"));
+                return Err(HwError::new(
+                    sqlstate::SYNTAX_ERROR,
+                    "CREATE VIEW specifies more column names than columns",
+                ));
             }
             output_names[..given.len()].clone_from_slice(given);
         }
@@ -260,7 +275,8 @@ impl Database {
             Details::Table(_) => {
                 relation.kind = RelationKind::Table;
                 relation.append_only = false;
-                relation.unique_key = (!definition.primary_key.is_empty()).then(|| definition.primary_key.clone());
+                relation.unique_key =
+                    (!definition.primary_key.is_empty()).then(|| definition.primary_key.clone());
             }
             _ => {
                 let facts = self.facts.read().get(&definition.id).cloned();
@@ -279,7 +295,11 @@ impl Database {
     }
 
     /// A relation as rows of a pinned epoch.
-    pub fn snapshot_relation(self: &Arc<Self>, definition: &Arc<Definition>, pin: &Arc<Pin>) -> Result<Arc<dyn TableProvider>> {
+    pub fn snapshot_relation(
+        self: &Arc<Self>,
+        definition: &Arc<Definition>,
+        pin: &Arc<Pin>,
+    ) -> Result<Arc<dyn TableProvider>> {
         if definition.kind == Kind::Source {
             let spec = self.engine.source(definition.id);
             let spec = spec.ok_or_else(|| HwError::internal("the source is not running"))?;
@@ -314,8 +334,10 @@ fn view_facts(plan: &StreamPlan) -> ViewFacts {
         ColumnFact::WindowStart { time: WindowTime::Event { .. }, size_us } => Some((i, *size_us)),
         _ => None,
     });
-    let end =
-        facts.columns.iter().position(|c| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } }));
+    let end = facts
+        .columns
+        .iter()
+        .position(|c| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } }));
     let window_columns = match (start, end) {
         (None, None) => None,
         (start, end) => Some((start.map(|s| s.0), end, start.map_or(0, |s| s.1))),

@@ -15,7 +15,9 @@ use sqlparser::ast::Query;
 
 use super::relations::TableSpec;
 use super::source::{SourceSpec, WatermarkRule};
-use crate::catalog::{Catalog, Definition, Details, Kind, OptionText, QualifiedName, SourceDetails, WithOptions};
+use crate::catalog::{
+    Catalog, Definition, Details, Kind, OptionText, QualifiedName, SourceDetails, WithOptions,
+};
 use crate::connectors::generator::{GeneratorConnector, GeneratorOptions};
 use crate::connectors::kafka::{KafkaConnector, KafkaMetadata, KafkaOptions};
 use crate::connectors::{SourceConnector, SplitRange};
@@ -111,8 +113,11 @@ pub fn connect(
             connected.connector = Some(Arc::new(KafkaConnector::new(options)));
         }
         other => {
-            return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("unrecognized connector \"{other}\""))
-                .with_hint("Valid connectors are: kafka, generator, feed."));
+            return Err(HwError::new(
+                sqlstate::INVALID_PARAMETER_VALUE,
+                format!("unrecognized connector \"{other}\""),
+            )
+            .with_hint("Valid connectors are: kafka, generator, feed."));
         }
     }
     Ok(connected)
@@ -130,23 +135,32 @@ fn metadata_kind(kind: &str) -> Result<KafkaMetadata> {
 }
 
 fn invalid_option(name: &str, connector: &str, valid: &[&str]) -> HwError {
-    HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("unrecognized option \"{name}\" of connector \"{connector}\""))
-        .with_hint(format!("Valid options are: {}.", valid.join(", ")))
+    HwError::new(
+        sqlstate::INVALID_PARAMETER_VALUE,
+        format!("unrecognized option \"{name}\" of connector \"{connector}\""),
+    )
+    .with_hint(format!("Valid options are: {}.", valid.join(", ")))
 }
 
 fn duration_us(key: &str, text: &str) -> Result<i64> {
     let parsed = crate::types::text::parse_interval(text.as_bytes()).ok().filter(|i| i.months == 0);
     let us = parsed.map(|i| i.days as i64 * 86_400_000_000 + i.nanoseconds / 1000).filter(|us| *us >= 0);
     us.ok_or_else(|| {
-        HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid value for option \"{key}\": \"{text}\""))
-            .with_hint("Write a duration such as '30s' or '5 minutes'.")
+        HwError::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("invalid value for option \"{key}\": \"{text}\""),
+        )
+        .with_hint("Write a duration such as '30s' or '5 minutes'.")
     })
 }
 
 fn rate_limit(text: &str) -> Result<u64> {
     text.trim().parse().ok().filter(|n| *n > 0).ok_or_else(|| {
-        HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid value for option \"source_rate_limit\": \"{text}\""))
-            .with_hint("Write the number of rows per second.")
+        HwError::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("invalid value for option \"source_rate_limit\": \"{text}\""),
+        )
+        .with_hint("Write the number of rows per second.")
     })
 }
 
@@ -186,7 +200,8 @@ fn option_text(value: &OptionText, catalog: &Catalog) -> Result<String> {
 
 /// The columns of a definition that a connector delivers, and the metadata columns.
 pub fn delivered_columns(columns: &[Field], details: &SourceDetails) -> (Vec<usize>, Vec<(String, Field)>) {
-    let delivered = (0..columns.len()).filter(|i| !details.generated.contains_key(columns[*i].name())).collect();
+    let delivered =
+        (0..columns.len()).filter(|i| !details.generated.contains_key(columns[*i].name())).collect();
     let includes = (details.includes.iter())
         .filter_map(|i| Some((i.kind.clone(), columns.iter().find(|c| *c.name() == i.column)?.clone())))
         .collect();
@@ -210,7 +225,8 @@ pub fn source_spec(
         .map(|i| definition.columns[*i].clone())
         .filter(|f| !includes.iter().any(|(_, i)| i.name() == f.name()))
         .collect();
-    let connected = connect(details, Some(Arc::new(Schema::new(declared))), &includes, catalog, max_record_bytes)?;
+    let connected =
+        connect(details, Some(Arc::new(Schema::new(declared))), &includes, catalog, max_record_bytes)?;
     let mut always_needed = Vec::new();
     let mut generated = Vec::new();
     for (name, text) in &details.generated {
@@ -298,7 +314,9 @@ pub fn logical(text: &str, schema: &SchemaRef, state: &SessionState) -> Result<(
     let parsed = crate::sql::parser::parse_expression(text)?;
     let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(|e| to_hw_error(e, None))?;
     let with_alias = sqlparser::ast::ExprWithAlias { expr: parsed, alias: None };
-    let expr = state.create_logical_expr_from_sql_expr(with_alias, &df_schema).map_err(|e| to_hw_error(e, Some(text)))?;
+    let expr = state
+        .create_logical_expr_from_sql_expr(with_alias, &df_schema)
+        .map_err(|e| to_hw_error(e, Some(text)))?;
     let expr = analyze_expr(expr, &df_schema, state)?;
     Ok((expr, df_schema))
 }

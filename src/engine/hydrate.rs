@@ -59,7 +59,10 @@ impl Gate {
             self.changed.wait(&mut state);
         }
         if state.cancelled {
-            return Err(HwError::new(sqlstate::QUERY_CANCELED, "the view was dropped while it was being filled"));
+            return Err(HwError::new(
+                sqlstate::QUERY_CANCELED,
+                "the view was dropped while it was being filled",
+            ));
         }
         state.outstanding += self.workers;
         Ok(())
@@ -93,11 +96,20 @@ pub struct Hydrated {
 
 /// Where the rows of one input come from.
 enum Origin {
-    Feed { relation: u64 },
+    Feed {
+        relation: u64,
+    },
     /// A source up to the offsets of E0, or (`None`) up to its present end.
-    Source { spec: Arc<SourceSpec>, used: Vec<usize>, until: Option<SourceProgress> },
+    Source {
+        spec: Arc<SourceSpec>,
+        used: Vec<usize>,
+        until: Option<SourceProgress>,
+    },
     Table(Arc<TableHandle>),
-    View { relation: u64, store: Arc<ViewStore> },
+    View {
+        relation: u64,
+        store: Arc<ViewStore>,
+    },
 }
 
 struct Hydration {
@@ -149,7 +161,8 @@ impl Coordinator {
             activated: BTreeMap::new(),
         };
         let to_self = self.to_self.clone();
-        let spawned = std::thread::Builder::new().name(format!("hydrate-{id}")).spawn(move || hydration.run(to_self));
+        let spawned =
+            std::thread::Builder::new().name(format!("hydrate-{id}")).spawn(move || hydration.run(to_self));
         if let Err(e) = spawned {
             self.fail_view(id, e.into());
         }
@@ -220,7 +233,8 @@ impl Hydration {
     }
 
     fn fill_from_log(&mut self, relation: u64) -> Result<()> {
-        let batches = self.shared.log.read_back(&[relation], self.log_end)?.remove(&relation).unwrap_or_default();
+        let batches =
+            self.shared.log.read_back(&[relation], self.log_end)?.remove(&relation).unwrap_or_default();
         for batch in batches {
             self.rows_of(relation, vec![batch])?;
         }
@@ -263,7 +277,9 @@ impl Hydration {
         let ends: BTreeMap<u32, i64> = match &until {
             Some(progress) => progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect(),
             None => match &spec.connector {
-                Some(c) => c.end_offsets()?.into_iter().filter_map(|r| Some((r.split, r.end_offset?))).collect(),
+                Some(c) => {
+                    c.end_offsets()?.into_iter().filter_map(|r| Some((r.split, r.end_offset?))).collect()
+                }
                 None => BTreeMap::new(),
             },
         };
@@ -293,14 +309,18 @@ impl Hydration {
         ranges: Vec<SplitRange>,
         progress: &mut SourceProgress,
     ) -> Result<()> {
-        let mut open: BTreeMap<u32, i64> = ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
+        let mut open: BTreeMap<u32, i64> =
+            ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
         let mut reader = intake::open(spec, needed, ranges, self.shared.limits.chunk_rows_max)?;
         let mut waiting = Vec::new();
         let mut waiting_rows = 0;
         let mut heard = crate::clock::monotonic();
         while !open.is_empty() {
             if self.gate.is_cancelled() {
-                return Err(HwError::new(sqlstate::QUERY_CANCELED, "the view was dropped while it was being filled"));
+                return Err(HwError::new(
+                    sqlstate::QUERY_CANCELED,
+                    "the view was dropped while it was being filled",
+                ));
             }
             let chunks = reader.poll(Duration::from_millis(100))?;
             if let crate::connectors::ReaderState::Failed(e) = reader.state() {
@@ -309,7 +329,10 @@ impl Hydration {
             if !chunks.is_empty() {
                 heard = crate::clock::monotonic();
             } else if heard.elapsed() > SILENCE_MAX {
-                return Err(HwError::new(sqlstate::IO_ERROR, format!("source \"{}\" does not deliver", spec.name)));
+                return Err(HwError::new(
+                    sqlstate::IO_ERROR,
+                    format!("source \"{}\" does not deliver", spec.name),
+                ));
             }
             for chunk in chunks {
                 let ready = intake::make_ready(spec, needed, chunk, self.now.0)?;
@@ -348,7 +371,13 @@ impl Hydration {
     fn step(&mut self, rows: Vec<RelationRows>, watermarks: Vec<EventTime>) -> Result<()> {
         self.gate.begin(STEPS_AHEAD)?;
         let dataflows = vec![DataflowFeed { id: self.view, watermarks }];
-        self.host.feed(Arc::new(Feed { epoch: self.epoch, now: self.now, dataflows, rows, private: Some(self.view) }));
+        self.host.feed(Arc::new(Feed {
+            epoch: self.epoch,
+            now: self.now,
+            dataflows,
+            rows,
+            private: Some(self.view),
+        }));
         self.shared.status.set_view(self.view, ViewState::Hydrating { rows: self.rows, total: self.total });
         if let Some(progress) = &self.progress {
             let _ = progress.try_send((self.rows, self.total));

@@ -128,7 +128,12 @@ impl Intake {
     /// over an offset are split there.
     ///
     /// Errors: the reader's failure, 58030 if nothing arrives for `patience`.
-    pub fn take_until(&self, ends: &BTreeMap<u32, i64>, from: &BTreeMap<u32, i64>, patience: Duration) -> Result<Taken> {
+    pub fn take_until(
+        &self,
+        ends: &BTreeMap<u32, i64>,
+        from: &BTreeMap<u32, i64>,
+        patience: Duration,
+    ) -> Result<Taken> {
         let mut reached = from.clone();
         let mut taken = Taken::default();
         let mut queue = self.shared.queue.lock();
@@ -160,7 +165,10 @@ impl Intake {
                 return Err(e.clone());
             }
             if self.shared.changed.wait_for(&mut queue, patience).timed_out() {
-                return Err(HwError::new(sqlstate::IO_ERROR, "the source does not deliver rows that were read before"));
+                return Err(HwError::new(
+                    sqlstate::IO_ERROR,
+                    "the source does not deliver rows that were read before",
+                ));
             }
         }
     }

@@ -53,7 +53,10 @@ impl LocalLog {
             pending.push_back(Arc::new(LogRecord { number: i as u64 + 1, parts: decode(payload)? }));
         }
         let last = pending.len() as u64;
-        Ok(LocalLog { path: path.to_path_buf(), inner: Mutex::new(Tail { file, last, pending, failed: None }) })
+        Ok(LocalLog {
+            path: path.to_path_buf(),
+            inner: Mutex::new(Tail { file, last, pending, failed: None }),
+        })
     }
 
     /// Appends one transaction and syncs it; returns its number. After a failed write the
@@ -113,7 +116,8 @@ impl LocalLog {
         let mut at = 0;
         let mut number = 0;
         while bytes.len() - at >= 8 && number < up_to {
-            let length = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+            let length =
+                u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
             if at + 8 + length > bytes.len() {
                 break;
             }
@@ -152,7 +156,8 @@ fn encode(parts: &[(u64, ChangeBatch)]) -> Result<Vec<u8>> {
 }
 
 fn decode(payload: &[u8]) -> Result<Vec<(u64, ChangeBatch)>> {
-    let torn = || HwError::new(crate::error::sqlstate::DATA_CORRUPTED, "a record of the local log is malformed");
+    let torn =
+        || HwError::new(crate::error::sqlstate::DATA_CORRUPTED, "a record of the local log is malformed");
     let mut rest = payload;
     let mut take = |n: usize| -> Result<&[u8]> {
         if rest.len() < n {
@@ -190,7 +195,8 @@ mod tests {
 
     fn batch(values: &[i64], weights: &[i64]) -> ChangeBatch {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-        let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(values.to_vec()))]).expect("batch");
+        let rows =
+            RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(values.to_vec()))]).expect("batch");
         ChangeBatch::new(rows, weights.to_vec())
     }
 

@@ -9,11 +9,11 @@
 
 pub mod coordinator;
 pub mod cut;
+pub mod database;
 pub mod definitions;
 pub mod hydrate;
 pub mod intake;
 pub mod journal;
-pub mod database;
 pub mod local_log;
 pub mod planning;
 pub mod recovery;
@@ -105,7 +105,8 @@ impl Engine {
             status: EngineStatus::default(),
         });
         let (commands, receiver) = bounded(COMMANDS_MAX);
-        let coordinator = coordinator::Coordinator::new(Arc::clone(&shared), journal, records, receiver, commands.clone())?;
+        let coordinator =
+            coordinator::Coordinator::new(Arc::clone(&shared), journal, records, receiver, commands.clone())?;
         let thread = std::thread::Builder::new()
             .name("coordinator".into())
             .spawn(move || coordinator.run())
@@ -119,7 +120,10 @@ impl Engine {
             .map_err(|_| HwError::new(sqlstate::ADMIN_SHUTDOWN, "the server is shutting down"))
     }
 
-    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T>>) -> coordinator::Command) -> Result<T> {
+    async fn ask<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<T>>) -> coordinator::Command,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.send(make(reply))?;
         answer.await.map_err(|_| HwError::new(sqlstate::ADMIN_SHUTDOWN, "the server is shutting down"))?

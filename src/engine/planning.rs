@@ -106,7 +106,11 @@ impl Scope {
         Ok(Planned { state, plan, names })
     }
 
-    async fn relation(self: &Arc<Self>, schema: Option<&str>, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    async fn relation(
+        self: &Arc<Self>,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(schema) = schema
             && let Some(system) = self.cx.system.get(schema)
         {
@@ -188,7 +192,10 @@ pub fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
     let mut unique = std::collections::HashSet::new();
     if !names.iter().all(|n| unique.insert(n)) {
         let twice = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)).map_or("", |(_, n)| n);
-        return Err(HwError::new(sqlstate::DUPLICATE_COLUMN, format!("column \"{twice}\" specified more than once")));
+        return Err(HwError::new(
+            sqlstate::DUPLICATE_COLUMN,
+            format!("column \"{twice}\" specified more than once"),
+        ));
     }
     let exprs: Vec<Expr> = (plan.schema().columns().into_iter().zip(names))
         .map(|(column, name)| Expr::Column(column).alias(name))

@@ -42,10 +42,14 @@ pub type Progress = Option<tokio::sync::mpsc::Sender<(u64, Option<u64>)>>;
 pub enum Phase {
     /// Replayed together with the journal until its attach epoch: rows are applied, the
     /// watermark is held back.
-    Replaying { attach_at: Epoch },
+    Replaying {
+        attach_at: Epoch,
+    },
     Hydrating(Arc<Gate>),
     /// Attached; finishes what came during hydration, up to this epoch.
-    Draining { target: Epoch },
+    Draining {
+        target: Epoch,
+    },
     Live,
     Failed,
 }

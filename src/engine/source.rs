@@ -92,9 +92,10 @@ impl SourceSpec {
         }
         let mut batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         for (column, expr) in &self.generated {
-            let value = expr.evaluate(&batch).and_then(|v| v.into_array(n)).map_err(|e| {
-                crate::sql::errors::to_hw_error(e, None)
-            })?;
+            let value = expr
+                .evaluate(&batch)
+                .and_then(|v| v.into_array(n))
+                .map_err(|e| crate::sql::errors::to_hw_error(e, None))?;
             let mut columns = batch.columns().to_vec();
             columns[*column] = value;
             batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
@@ -105,15 +106,17 @@ impl SourceSpec {
     /// The watermark that the rows of a completed batch prove. `now` guards against rows of
     /// the far future, if the source has such a guard.
     pub fn batch_time(&self, rows: &RecordBatch, now: i64) -> Result<BatchTime> {
-        let Some(WatermarkRule { column, expr: Some(expr) }) = &self.watermark else { return Ok(BatchTime::default()) };
+        let Some(WatermarkRule { column, expr: Some(expr) }) = &self.watermark else {
+            return Ok(BatchTime::default());
+        };
         let n = rows.num_rows();
         let proven = expr
             .evaluate(rows)
             .and_then(|v| v.into_array(n))
             .map_err(|e| crate::sql::errors::to_hw_error(e, None))?;
-        let proven = proven.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
-            HwError::internal(format!("the watermark of {} is not a timestamp", self.name))
-        })?;
+        let proven = proven
+            .as_primitive_opt::<TimestampMicrosecondType>()
+            .ok_or_else(|| HwError::internal(format!("the watermark of {} is not a timestamp", self.name)))?;
         let limit = self.future_skew_us.map(|s| now.saturating_add(s));
         let times = rows.column(*column).as_primitive_opt::<TimestampMicrosecondType>();
         let beyond = match (limit, times.and_then(aggregate::max)) {
@@ -188,8 +191,12 @@ impl SourceProgress {
     /// Sets everything to what a journalled cut says.
     pub fn set(&mut self, cut: &SourceCut, now: i64) {
         for s in &cut.splits {
-            *self.split_mut(s.split, now) =
-                SplitProgress { offset: s.end_offset, watermark: s.watermark, idle: s.idle, last_row_at: now };
+            *self.split_mut(s.split, now) = SplitProgress {
+                offset: s.end_offset,
+                watermark: s.watermark,
+                idle: s.idle,
+                last_row_at: now,
+            };
         }
         self.watermark = self.watermark.max(cut.watermark);
     }

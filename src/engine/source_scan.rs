@@ -47,7 +47,8 @@ impl SourceScan {
         }
         let ranges = self.ranges()?;
         let needed = self.spec.needed(used);
-        let mut open: BTreeMap<u32, i64> = ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
+        let mut open: BTreeMap<u32, i64> =
+            ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
         if open.is_empty() {
             return Ok(Vec::new());
         }
@@ -64,7 +65,10 @@ impl SourceScan {
             if !chunks.is_empty() {
                 heard = crate::clock::monotonic();
             } else if heard.elapsed() > SILENCE_MAX {
-                return Err(HwError::new(sqlstate::IO_ERROR, format!("source \"{}\" does not deliver", self.spec.name)));
+                return Err(HwError::new(
+                    sqlstate::IO_ERROR,
+                    format!("source \"{}\" does not deliver", self.spec.name),
+                ));
             }
             for chunk in chunks {
                 let ready = intake::make_ready(&self.spec, &needed, chunk, now)?;
@@ -96,7 +100,8 @@ impl SourceScan {
             }
             (None, None) => Vec::new(),
         };
-        let first = |split: u32| self.spec.start.iter().find(|r| r.split == split).map_or(0, |r| r.start_offset);
+        let first =
+            |split: u32| self.spec.start.iter().find(|r| r.split == split).map_or(0, |r| r.start_offset);
         Ok((ends.into_iter())
             .map(|(split, end)| SplitRange { split, start_offset: first(split), end_offset: Some(end) })
             .filter(|r| r.end_offset.is_some_and(|end| end > r.start_offset))
@@ -135,7 +140,8 @@ impl TableProvider for SourceScan {
         let batches = tokio::task::spawn_blocking(move || scan.read(&used))
             .await
             .map_err(|e| HwError::internal(e.to_string()))??;
-        let exec = MemorySourceConfig::try_new_exec(&[batches], Arc::clone(&self.spec.schema), projection.cloned())?;
+        let exec =
+            MemorySourceConfig::try_new_exec(&[batches], Arc::clone(&self.spec.schema), projection.cloned())?;
         Ok(exec)
     }
 }

@@ -85,8 +85,10 @@ impl EngineStatus {
         let not_ready = |m: String| HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, m);
         match self.views.read().get(&id) {
             None | Some(ViewState::Live) => Ok(()),
-            Some(ViewState::Recovering) => Err(not_ready(format!("materialized view \"{name}\" is recovering"))
-                .with_hint("Try again when the server has replayed its journal.")),
+            Some(ViewState::Recovering) => {
+                Err(not_ready(format!("materialized view \"{name}\" is recovering"))
+                    .with_hint("Try again when the server has replayed its journal."))
+            }
             Some(ViewState::Hydrating { rows, total }) => {
                 let of = total.map_or(String::new(), |t| format!(" of {t}"));
                 Err(not_ready(format!("materialized view \"{name}\" is being filled"))

@@ -75,8 +75,11 @@ impl TableHandle {
     /// Waits for the table's writer lock; 55P03-like 55006 after half a minute.
     pub async fn lock(&self) -> Result<OwnedMutexGuard<Writer>> {
         tokio::time::timeout(LOCK_PATIENCE, Arc::clone(&self.writer).lock_owned()).await.map_err(|_| {
-            HwError::new(sqlstate::OBJECT_IN_USE, format!("table \"{}\" is locked by another transaction", self.name))
-                .with_hint("Commit or roll back the transaction that wrote to it.")
+            HwError::new(
+                sqlstate::OBJECT_IN_USE,
+                format!("table \"{}\" is locked by another transaction", self.name),
+            )
+            .with_hint("Commit or roll back the transaction that wrote to it.")
         })
     }
 
@@ -87,7 +90,10 @@ impl TableHandle {
                 let name = self.schema.field(*column).name();
                 return Err(HwError::new(
                     sqlstate::NOT_NULL_VIOLATION,
-                    format!("null value in column \"{name}\" of relation \"{}\" violates not-null constraint", self.name),
+                    format!(
+                        "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
+                        self.name
+                    ),
                 ));
             }
         }
@@ -95,7 +101,12 @@ impl TableHandle {
     }
 
     /// All present rows: published, logged, and `own` of the transaction.
-    pub fn current(&self, writer: &mut Writer, engine: &Engine, own: &[ChangeBatch]) -> Result<Vec<RecordBatch>> {
+    pub fn current(
+        &self,
+        writer: &mut Writer,
+        engine: &Engine,
+        own: &[ChangeBatch],
+    ) -> Result<Vec<RecordBatch>> {
         let (published, mut changes) = self.unpublished(writer, engine);
         let pin = engine.shared.pins.pin(published.epoch)?;
         let snapshot = self.store.snapshot(published.epoch, None)?;

@@ -53,7 +53,10 @@ impl Lowering<'_> {
         let mut group = Vec::new();
         for (i, e) in aggregate.group_expr.iter().enumerate() {
             if matches!(e, Expr::GroupingSet(_)) {
-                return Err(refuse("GROUPING SETS, ROLLUP or CUBE", "Make one view per grouping and join them with UNION ALL."));
+                return Err(refuse(
+                    "GROUPING SETS, ROLLUP or CUBE",
+                    "Make one view per grouping and join them with UNION ALL.",
+                ));
             }
             let compiled = self.compile(e, input)?;
             group.push(prepared.add(compiled, output.field(i).name().clone(), &input_arrow)?);
@@ -87,10 +90,12 @@ impl Lowering<'_> {
         let (map, keys, window) = self.keyed_window(map, keys)?;
         let map_schema = Arc::clone(&self.nodes[map].schema);
         let mut fields: Vec<FieldRef> = keys.iter().map(|k| Arc::clone(&map_schema.fields()[*k])).collect();
-        let mut columns: Vec<ColumnFact> = keys.iter().map(|k| self.nodes[map].facts.columns[*k].clone()).collect();
+        let mut columns: Vec<ColumnFact> =
+            keys.iter().map(|k| self.nodes[map].facts.columns[*k].clone()).collect();
         fields.extend(calls.iter().map(|c| Arc::clone(&c.output)));
         columns.extend(calls.iter().map(|_| ColumnFact::Plain));
-        let positions: Vec<usize> = group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
+        let positions: Vec<usize> =
+            group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
         let facts = self.aggregate_facts(keys.len(), columns, window.as_ref());
         let calls_len = calls.len();
         let node = AggregateNode { group: keys.clone(), calls, window, emit: self.options.emit };
@@ -98,7 +103,12 @@ impl Lowering<'_> {
         self.arrange(node, positions, keys.len(), calls_len, output)
     }
 
-    fn aggregate_facts(&self, keys: usize, columns: Vec<ColumnFact>, window: Option<&AggregateWindow>) -> Facts {
+    fn aggregate_facts(
+        &self,
+        keys: usize,
+        columns: Vec<ColumnFact>,
+        window: Option<&AggregateWindow>,
+    ) -> Facts {
         let closes = match window {
             Some(AggregateWindow::Keyed { time, .. }) => *time != WindowTime::Unbounded,
             Some(AggregateWindow::Fused(assign)) => assign.time != WindowTime::Unbounded,
@@ -120,14 +130,25 @@ impl Lowering<'_> {
     }
 
     /// Puts the operator's columns into the order of the logical aggregate.
-    fn arrange(&mut self, node: NodeId, group: Vec<usize>, keys: usize, calls: usize, output: &Schema) -> Result<NodeId> {
+    fn arrange(
+        &mut self,
+        node: NodeId,
+        group: Vec<usize>,
+        keys: usize,
+        calls: usize,
+        output: &Schema,
+    ) -> Result<NodeId> {
         let exprs = group.into_iter().chain(keys..keys + calls).map(expr::column).collect();
         self.map(node, None, exprs, Arc::new(output.clone()))
     }
 
     /// Finds a window bound among the group columns. A `window_start` alone gets its end as
     /// an additional key, so that the operator always knows when the window closes.
-    fn keyed_window(&mut self, map: NodeId, mut keys: Vec<usize>) -> Result<(NodeId, Vec<usize>, Option<AggregateWindow>)> {
+    fn keyed_window(
+        &mut self,
+        map: NodeId,
+        mut keys: Vec<usize>,
+    ) -> Result<(NodeId, Vec<usize>, Option<AggregateWindow>)> {
         let facts = &self.nodes[map].facts.columns;
         let end = keys.iter().position(|k| matches!(facts[*k], ColumnFact::WindowEnd { .. }));
         if let Some(end) = end {
@@ -172,7 +193,8 @@ impl Lowering<'_> {
         }
         let below = self.nodes[assign_id].children[0];
         let width = self.nodes[below].schema.fields().len();
-        let is_bound = |k: usize| matches!(expr::as_column(&exprs[k]), Some(c) if c == width || c == width + 1);
+        let is_bound =
+            |k: usize| matches!(expr::as_column(&exprs[k]), Some(c) if c == width || c == width + 1);
         let bounds: Vec<usize> = keys.iter().copied().filter(|k| is_bound(*k)).collect();
         let others: Vec<usize> = (0..exprs.len()).filter(|k| !bounds.contains(k)).collect();
         let reads_window = |e: &PExpr| expr::columns_of(e).iter().any(|c| *c >= width);
@@ -226,8 +248,12 @@ impl Lowering<'_> {
             .collect();
         let window = AggregateWindow::Fused(WindowAssign { time_column, ..assign });
         let facts = self.aggregate_facts(n + 2, columns, Some(&window));
-        let node =
-            AggregateNode { group: group_columns, calls: moved, window: Some(window), emit: self.options.emit };
+        let node = AggregateNode {
+            group: group_columns,
+            calls: moved,
+            window: Some(window),
+            emit: self.options.emit,
+        };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(out_fields)), facts);
         self.arrange(node, positions, n + 2, calls.len(), output).map(Some)
     }
@@ -268,7 +294,8 @@ impl Lowering<'_> {
         };
         let argument_type = argument.map(|a| prepared.fields[a].data_type().clone());
         let function = function_of(&name, argument_type.as_ref(), output.data_type())?;
-        let distinct = f.params.distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max);
+        let distinct =
+            f.params.distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max);
         Ok(AggregateCall { function, argument, filter, distinct, output })
     }
 }

@@ -22,7 +22,8 @@ fn node(plan: &StreamPlan, id: NodeId, depth: usize, printed: &mut [bool], lines
         return;
     }
     printed[id] = true;
-    let shared = plan.nodes.iter().map(|x| x.children.iter().filter(|c| **c == id).count()).sum::<usize>() > 1;
+    let shared =
+        plan.nodes.iter().map(|x| x.children.iter().filter(|c| **c == id).count()).sum::<usize>() > 1;
     let label = if shared { format!("node {id}: ") } else { String::new() };
     lines.push(format!("{indent}{label}{} [{}]", describe(plan, n), facts(n)));
     for child in &n.children {
@@ -58,16 +59,23 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             };
             let append = child.is_some_and(|c| c.facts.append_only);
             let strategies: Vec<&str> = a.calls.iter().map(|c| strategy(c, append)).collect();
-            let how = if strategies.is_empty() { String::new() } else { format!(" ({})", strategies.join(", ")) };
+            let how =
+                if strategies.is_empty() { String::new() } else { format!(" ({})", strategies.join(", ")) };
             format!("Aggregate {calls} by ({}){window}{emit}{how}", list(&a.group))
         }
         StreamOp::Join(j) => {
             let right = n.children.get(1).map(|c| &plan.nodes[*c]);
             let pairs: Vec<String> = (j.left_keys.iter().zip(&j.right_keys))
-                .map(|(l, r)| format!("{} = {}", name(*l), right.map_or_else(String::new, |n| column_name(n, *r))))
+                .map(|(l, r)| {
+                    format!("{} = {}", name(*l), right.map_or_else(String::new, |n| column_name(n, *r)))
+                })
                 .collect();
-            let residual = j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
-            format!("Join on {}{residual}", if pairs.is_empty() { "true".into() } else { pairs.join(" and ") })
+            let residual =
+                j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
+            format!(
+                "Join on {}{residual}",
+                if pairs.is_empty() { "true".into() } else { pairs.join(" and ") }
+            )
         }
     }
 }
@@ -113,12 +121,19 @@ fn window(w: &WindowAssign) -> String {
 }
 
 fn facts(n: &StreamNode) -> String {
-    let mut parts = vec![if n.facts.append_only { "append-only".to_string() } else { "retracting".to_string() }];
+    let mut parts =
+        vec![if n.facts.append_only { "append-only".to_string() } else { "retracting".to_string() }];
     if let Some(key) = n.facts.unique_key.as_ref().filter(|k| !k.is_empty()) {
-        parts.push(format!("key ({})", key.iter().map(|k| column_name(n, *k)).collect::<Vec<_>>().join(", ")));
+        parts
+            .push(format!("key ({})", key.iter().map(|k| column_name(n, *k)).collect::<Vec<_>>().join(", ")));
     }
     let times: Vec<String> = (n.facts.columns.iter().enumerate())
-        .filter(|(_, c)| matches!(c, ColumnFact::EventTime { .. } | ColumnFact::WindowEnd { time: WindowTime::Event { .. } }))
+        .filter(|(_, c)| {
+            matches!(
+                c,
+                ColumnFact::EventTime { .. } | ColumnFact::WindowEnd { time: WindowTime::Event { .. } }
+            )
+        })
         .map(|(i, _)| column_name(n, i))
         .collect();
     if !times.is_empty() {

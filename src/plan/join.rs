@@ -20,10 +20,14 @@ pub(super) fn refuse_join(join_type: JoinType) -> HwError {
         JoinType::Left | JoinType::Right | JoinType::Full => {
             ("an outer join", "Use an inner join, or UNION ALL with the unmatched rows.")
         }
-        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => {
-            ("IN or EXISTS with a sub-query", "Write it as an inner join with SELECT DISTINCT on the right side.")
-        }
-        _ => ("NOT IN or NOT EXISTS with a sub-query", "Keep the counter-set as a view and subtract it in the SELECT that reads it."),
+        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => (
+            "IN or EXISTS with a sub-query",
+            "Write it as an inner join with SELECT DISTINCT on the right side.",
+        ),
+        _ => (
+            "NOT IN or NOT EXISTS with a sub-query",
+            "Keep the counter-set as a view and subtract it in the SELECT that reads it.",
+        ),
     };
     refuse(what, hint)
 }
@@ -46,9 +50,14 @@ impl Lowering<'_> {
         let residual = match &join.filter {
             None => None,
             Some(condition) => {
-                let both = join.left.schema().join(join.right.schema()).map_err(|e| HwError::internal(e.to_string()))?;
+                let both = join
+                    .left
+                    .schema()
+                    .join(join.right.schema())
+                    .map_err(|e| HwError::internal(e.to_string()))?;
                 let compiled = self.compile(condition, &both)?;
-                let shift = |c: usize| expr::column(if c < left_width { c } else { c - left_width + left_total });
+                let shift =
+                    |c: usize| expr::column(if c < left_width { c } else { c - left_width + left_total });
                 Some(expr::substitute(&compiled, &shift)?)
             }
         };
@@ -61,7 +70,12 @@ impl Lowering<'_> {
 
     /// Makes sure that each key expression is a column of the node; returns the node, the
     /// key columns and the number of original columns.
-    fn with_keys(&mut self, node: NodeId, keys: &[Expr], schema: &DFSchema) -> Result<(NodeId, Vec<usize>, usize)> {
+    fn with_keys(
+        &mut self,
+        node: NodeId,
+        keys: &[Expr],
+        schema: &DFSchema,
+    ) -> Result<(NodeId, Vec<usize>, usize)> {
         let width = self.nodes[node].schema.fields().len();
         let compiled = keys.iter().map(|k| self.compile(k, schema)).collect::<Result<Vec<_>>>()?;
         if let Some(columns) = compiled.iter().map(expr::as_column).collect::<Option<Vec<_>>>() {

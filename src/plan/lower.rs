@@ -88,7 +88,9 @@ impl Lowering<'_> {
     /// Adds a node, or finds the equal one.
     pub fn add(&mut self, op: StreamOp, children: Vec<NodeId>, schema: SchemaRef, facts: Facts) -> NodeId {
         debug_assert_eq!(schema.fields().len(), facts.columns.len());
-        if let Some(same) = self.nodes.iter().position(|n| n.children == children && n.op == op && n.schema == schema) {
+        if let Some(same) =
+            self.nodes.iter().position(|n| n.children == children && n.op == op && n.schema == schema)
+        {
             return same;
         }
         self.nodes.push(StreamNode { op, children, schema, facts });
@@ -160,7 +162,13 @@ impl Lowering<'_> {
         self.add(StreamOp::Input { input }, vec![], relation.schema(), facts)
     }
 
-    fn projection(&mut self, child: NodeId, input: &DFSchema, exprs: &[Expr], output: &DFSchema) -> Result<NodeId> {
+    fn projection(
+        &mut self,
+        child: NodeId,
+        input: &DFSchema,
+        exprs: &[Expr],
+        output: &DFSchema,
+    ) -> Result<NodeId> {
         let mut compiled = Vec::with_capacity(exprs.len());
         let mut proctime = Vec::new();
         for (i, e) in exprs.iter().enumerate() {
@@ -196,7 +204,9 @@ impl Lowering<'_> {
             let cheap = |i: &usize| {
                 expr::as_column(&below[*i]).is_some()
                     || expr::is_literal(&below[*i])
-                    || (used.iter().filter(|u| *u == i).count() == 1 && below_filter.is_none() && filter.is_none())
+                    || (used.iter().filter(|u| *u == i).count() == 1
+                        && below_filter.is_none()
+                        && filter.is_none())
             };
             if used.iter().all(cheap) && (below_filter.is_none() || filter.is_none()) {
                 let replace = |i: usize| Arc::clone(&below[i]);
@@ -205,7 +215,8 @@ impl Lowering<'_> {
                     (None, Some(f)) => Some(Arc::clone(f)),
                     _ => None,
                 };
-                let merged = exprs.iter().map(|e| expr::substitute(e, &replace)).collect::<Result<Vec<_>>>()?;
+                let merged =
+                    exprs.iter().map(|e| expr::substitute(e, &replace)).collect::<Result<Vec<_>>>()?;
                 let grandchild = self.nodes[child].children[0];
                 let op = StreamOp::Map { filter: merged_filter, exprs: merged };
                 return Ok(self.add(op, vec![grandchild], schema, facts));
@@ -360,7 +371,9 @@ fn map_facts(below: &Facts, exprs: &[PExpr]) -> Facts {
         .map(|e| expr::as_column(e).map_or(ColumnFact::Plain, |i| below.columns[i].clone()))
         .collect();
     let unique_key = below.unique_key.as_ref().and_then(|key| {
-        key.iter().map(|k| exprs.iter().position(|e| expr::as_column(e) == Some(*k))).collect::<Option<Vec<_>>>()
+        key.iter()
+            .map(|k| exprs.iter().position(|e| expr::as_column(e) == Some(*k)))
+            .collect::<Option<Vec<_>>>()
     });
     Facts { append_only: below.append_only, unique_key, columns, state: StateBound::None }
 }
@@ -438,15 +451,21 @@ pub(super) fn refuse(what: &str, hint: &str) -> HwError {
 
 fn refuse_plan(plan: &LogicalPlan) -> HwError {
     match plan {
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-            refuse("ORDER BY … LIMIT in a materialized view", "Leave it out of the view and use it in the SELECT that reads the view.")
-        }
-        LogicalPlan::Window(_) => refuse("a window function (OVER)", "Use GROUP BY with TUMBLE or HOP, or apply OVER in the SELECT that reads the view."),
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => refuse(
+            "ORDER BY … LIMIT in a materialized view",
+            "Leave it out of the view and use it in the SELECT that reads the view.",
+        ),
+        LogicalPlan::Window(_) => refuse(
+            "a window function (OVER)",
+            "Use GROUP BY with TUMBLE or HOP, or apply OVER in the SELECT that reads the view.",
+        ),
         LogicalPlan::Distinct(_) => refuse("DISTINCT ON", "Use GROUP BY with min or max."),
         LogicalPlan::Join(j) if j.join_type != JoinType::Inner => super::join::refuse_join(j.join_type),
         LogicalPlan::Subquery(_) => refuse("a sub-query in an expression", "Write it as a join."),
         LogicalPlan::Unnest(_) => refuse("unnest", "Apply unnest in the SELECT that reads the view."),
-        LogicalPlan::RecursiveQuery(_) => refuse("WITH RECURSIVE", "Materialize the base relation and run the recursion ad hoc."),
+        LogicalPlan::RecursiveQuery(_) => {
+            refuse("WITH RECURSIVE", "Materialize the base relation and run the recursion ad hoc.")
+        }
         LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
             refuse("a query without FROM", "Put the rows into a table and read the table.")
         }

@@ -58,9 +58,14 @@ pub struct StreamNode {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamOp {
     /// Rows of `StreamPlan::inputs[input]`.
-    Input { input: usize },
+    Input {
+        input: usize,
+    },
     /// Filter, then projection; both see the child's columns.
-    Map { filter: Option<Arc<dyn PhysicalExpr>>, exprs: Vec<Arc<dyn PhysicalExpr>> },
+    Map {
+        filter: Option<Arc<dyn PhysicalExpr>>,
+        exprs: Vec<Arc<dyn PhysicalExpr>>,
+    },
     /// Appends `window_start`, `window_end`, `window_time`; one row per window.
     WindowAssign(WindowAssign),
     Aggregate(AggregateNode),
@@ -84,7 +89,9 @@ pub struct WindowAssign {
 #[derive(Clone, Debug, PartialEq)]
 pub enum WindowTime {
     /// The minimum of the watermarks of these plan inputs.
-    Event { inputs: Vec<usize> },
+    Event {
+        inputs: Vec<usize>,
+    },
     Processing,
     /// A timestamp without a watermark: windows never close.
     Unbounded,
@@ -170,11 +177,18 @@ pub struct Facts {
 pub enum ColumnFact {
     Plain,
     /// Event time with a watermark: the minimum over these plan inputs.
-    EventTime { inputs: Vec<usize> },
+    EventTime {
+        inputs: Vec<usize>,
+    },
     /// The marker made by `proctime()`; never materialized.
     ProcTime,
-    WindowStart { time: WindowTime, size_us: i64 },
-    WindowEnd { time: WindowTime },
+    WindowStart {
+        time: WindowTime,
+        size_us: i64,
+    },
+    WindowEnd {
+        time: WindowTime,
+    },
 }
 
 /// How a node's own state is bounded.

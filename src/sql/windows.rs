@@ -59,7 +59,9 @@ fn plan_call(
         Some(e) => interval_us(e, context).map(Some),
         None => Ok(None),
     };
-    let missing = |name: &str| HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing"));
+    let missing = |name: &str| {
+        HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing"))
+    };
     let size_us = argument("size")?.ok_or_else(|| missing("size"))?;
     let slide_us = match kind {
         WindowKind::Tumble => size_us,
@@ -93,17 +95,20 @@ fn not_yet(name: &str) -> HwError {
 fn interval_us(e: &SqlExpr, context: &mut dyn RelationPlannerContext) -> datafusion::error::Result<i64> {
     let planned = context.sql_to_expr(e.clone(), &DFSchema::empty())?;
     let wrong = |m: String| -> DataFusionError {
-        HwError::new(sqlstate::INVALID_PARAMETER_VALUE, m).with_hint("Write for example INTERVAL '10 seconds'.").into()
+        HwError::new(sqlstate::INVALID_PARAMETER_VALUE, m)
+            .with_hint("Write for example INTERVAL '10 seconds'.")
+            .into()
     };
     let value = match constant(&planned) {
         Some(ScalarValue::IntervalMonthDayNano(Some(v))) => *v,
-        Some(ScalarValue::Utf8(Some(text))) => {
-            crate::types::text::parse_interval(text.as_bytes()).map_err(|_| wrong(format!("{e} is not an interval")))?
-        }
+        Some(ScalarValue::Utf8(Some(text))) => crate::types::text::parse_interval(text.as_bytes())
+            .map_err(|_| wrong(format!("{e} is not an interval")))?,
         _ => return Err(wrong(format!("{e} is not an interval literal"))),
     };
     if value.months != 0 {
-        return Err(wrong(format!("{e}: a window cannot be sized in months or years, which differ in length")));
+        return Err(wrong(format!(
+            "{e}: a window cannot be sized in months or years, which differ in length"
+        )));
     }
     Ok(value.days as i64 * 86_400_000_000 + value.nanoseconds / 1000)
 }
