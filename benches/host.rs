@@ -50,7 +50,7 @@ fn three_stages(id: u64) -> Arc<DataflowSpec> {
     let stage = |from, exchange| StageSpec {
         inputs: vec![StageInput { from, exchange }],
         output_schema: schema(),
-        build: Arc::new(|| {
+        build: Arc::new(|_| {
             let node = Node { operator: Box::new(Pass), consumers: vec![] };
             Ok(Stage { nodes: vec![node], ports: vec![vec![(0, 0)]], output: 0 })
         }),

@@ -293,7 +293,9 @@ impl Coordinator {
                 gate.cancel();
             }
             self.host.drop_dataflow(id);
-            self.in_flight.iter_mut().for_each(|f| drop(f.waiting.remove(&id)));
+            self.in_flight.iter_mut().for_each(|f| {
+                f.waiting.remove(&id);
+            });
             if let Some(reply) = self.replies.remove(&id) {
                 let _ = reply.send(Err(HwError::new(
                     sqlstate::QUERY_CANCELED,
@@ -390,7 +392,9 @@ impl Coordinator {
         view.phase = Phase::Failed;
         let name = view.name.clone();
         self.host.drop_dataflow(id);
-        self.in_flight.iter_mut().for_each(|f| drop(f.waiting.remove(&id)));
+        self.in_flight.iter_mut().for_each(|f| {
+            f.waiting.remove(&id);
+        });
         self.shared.status.set_view(id, ViewState::Failed(error.clone()));
         if let Some(reply) = self.replies.remove(&id) {
             let _ = reply.send(Err(error.clone()));

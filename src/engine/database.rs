@@ -31,6 +31,7 @@ use crate::plan::{
 };
 use crate::sql::ast::{EmitClause, EmitPolicy};
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
+use crate::sql::windows::WindowInputs;
 use crate::views::{Pin, ViewScan, ViewStore};
 
 /// What the planner knows of a materialized view.
@@ -156,7 +157,7 @@ impl Database {
         match &definition.details {
             Details::Source(_) => {
                 let scope = Scope::new(Arc::clone(self), Leaves::Streaming, self.system_context(&[]));
-                let state = scope.session_state()?;
+                let state = scope.session_state(WindowInputs::new())?;
                 let catalog = self.catalog();
                 let spec =
                     definitions::source_spec(definition, &catalog, &state, self.config.max_record_bytes)?;

@@ -22,6 +22,8 @@ pub mod source;
 pub mod source_scan;
 pub mod status;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::Path;

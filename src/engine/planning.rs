@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
-use datafusion::datasource::ViewTable;
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ use crate::error::{HwError, Result, sqlstate};
 use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
 use crate::sql::errors::to_hw_error;
 use crate::sql::window_exec::WindowQueryPlanner;
-use crate::sql::windows::WindowPlanner;
+use crate::sql::windows::{WindowInputs, WindowPlanner, is_window_function, window_input_names};
 use crate::views::Pin;
 
 /// Name of the one database, for three-part names.
@@ -80,14 +80,27 @@ impl Scope {
         ids
     }
 
+    /// The relations that window functions name as arguments; DataFusion looks up only those
+    /// that stand in FROM themselves. Names that are not found may be of WITH queries.
+    async fn window_inputs(self: &Arc<Self>, query: &Query) -> WindowInputs {
+        let mut inputs = WindowInputs::new();
+        for name in window_input_names(query) {
+            let found = self.relation(name.schema.as_deref(), &name.name).await;
+            if let Ok(Some(provider)) = found {
+                inputs.insert((name.schema, name.name), provider_as_source(provider));
+            }
+        }
+        inputs
+    }
+
     /// A DataFusion session in which this scope resolves names.
-    pub fn session_state(self: &Arc<Self>) -> Result<SessionState> {
+    pub fn session_state(self: &Arc<Self>, inputs: WindowInputs) -> Result<SessionState> {
         let catalogs = Arc::new(MemoryCatalogProviderList::new());
         catalogs.register_catalog(DATABASE.to_string(), Arc::new(ScopeCatalog { scope: Arc::clone(self) }));
         let mut builder = session_state_builder(&self.cx.options)
             .map_err(|e| to_hw_error(e, None))?
             .with_catalog_list(catalogs)
-            .with_relation_planners(vec![Arc::new(WindowPlanner)])
+            .with_relation_planners(vec![Arc::new(WindowPlanner::new(inputs))])
             .with_query_planner(Arc::new(WindowQueryPlanner));
         if let Some(config) = builder.config() {
             let catalog = &mut config.options_mut().catalog;
@@ -101,7 +114,8 @@ impl Scope {
     /// Plans a query: neither analyzed nor optimized; its output names are beside it, because
     /// PostgreSQL lets them repeat.
     pub async fn plan(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
-        let state = self.session_state()?;
+        let inputs = self.window_inputs(query).await;
+        let state = self.session_state(inputs)?;
         let (plan, names) = plan_query(&state, query, sql).await?;
         Ok(Planned { state, plan, names })
     }
@@ -127,6 +141,9 @@ impl Scope {
             && let Some(table) = system.table(name).await.map_err(|e| to_hw_error(e, None))?
         {
             return Ok(Some(table));
+        }
+        if schema.is_none() && is_window_function(name) {
+            return Ok(None);
         }
         // The error with its suggestion.
         catalog.resolve(&qualified, &self.cx.search_path).map(|_| None)

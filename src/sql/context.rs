@@ -8,6 +8,10 @@
 
 use std::sync::{Arc, LazyLock};
 
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider,
+};
 use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::memory_pool::MemoryPool;
@@ -70,7 +74,7 @@ fn template() -> SessionState {
         .with_expr_planners(planners)
         .with_type_planner(Arc::new(PgTypePlanner))
         .with_analyzer_rules(analyzer_rules())
-        .with_optimizer_rule(Arc::new(GuardFilters))
+        .with_optimizer_rules(optimizer_rules())
         .with_config(config())
         .build();
     functions::register(&mut state);
@@ -85,6 +89,15 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(casts::PgCasts),
         Arc::new(PgGuards),
     ]
+}
+
+/// DataFusion's rules, except the one that loses our result types: our aggregates handle
+/// DISTINCT themselves.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    rules.retain(|r| r.name() != "single_distinct_aggregation_to_group_by");
+    rules.push(Arc::new(GuardFilters));
+    rules
 }
 
 fn config() -> SessionConfig {
@@ -118,12 +131,21 @@ pub fn session_state_builder(options: &SessionOptions) -> DfResult<SessionStateB
     props.query_execution_start_time = start;
     let snapshot = Arc::clone(state.config_options());
     state.execution_props_mut().config_options = Some(snapshot);
-    let mut builder = SessionStateBuilder::new_from_existing(state);
+    let mut builder = SessionStateBuilder::new_from_existing(state).with_catalog_list(empty_catalog()?);
     if let Some(pool) = &options.memory_pool {
         let env = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(pool)).build_arc()?;
         builder = builder.with_runtime_env(env);
     }
     Ok(builder)
+}
+
+/// A catalog of its own for every session, with an empty default schema.
+fn empty_catalog() -> DfResult<Arc<dyn CatalogProviderList>> {
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
+    let list = MemoryCatalogProviderList::new();
+    list.register_catalog("datafusion".into(), Arc::new(catalog));
+    Ok(Arc::new(list))
 }
 
 /// A state for one statement or view.

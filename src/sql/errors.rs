@@ -207,6 +207,9 @@ fn quoted(text: &str) -> Option<&str> {
 
 /// Errors that DataFusion tells only by their text.
 fn by_text(text: &str) -> HwError {
+    if let Some(error) = embedded(text) {
+        return error;
+    }
     let m = clean(text);
     let has = |s: &str| m.contains(s);
     let table = |name: &str| name.rsplit('.').next().unwrap_or(name).to_string();
@@ -270,6 +273,21 @@ fn by_text(text: &str) -> HwError {
         return not_supported(&m);
     }
     HwError::internal(lower_first(&m))
+}
+
+/// One of our undefined-function errors that DataFusion has copied into a text of its own.
+fn embedded(text: &str) -> Option<HwError> {
+    let (before, after) = text.split_once(" (SQLSTATE 42883)")?;
+    let starts = ["function ", "operator does not exist"];
+    let at = starts.iter().filter_map(|s| before.rfind(s)).min()?;
+    let error = HwError::new(sqlstate::UNDEFINED_FUNCTION, &before[at..]);
+    match after.strip_prefix(" HINT: ") {
+        Some(hint) => {
+            let end = hint.find("type casts.").map_or(hint.len(), |e| e + "type casts.".len());
+            Some(error.with_hint(&hint[..end]))
+        }
+        None => Some(error),
+    }
 }
 
 /// Without DataFusion's prefixes and its plea to report a bug.

@@ -67,7 +67,7 @@ pub fn scalar(name: &str) -> Result<Arc<ScalarUDF>> {
 /// exists replaces it and cannot fail.
 pub fn register(state: &mut SessionState) {
     for function in SCALARS.iter() {
-        let _ = state.register_udf(Arc::clone(function));
+        replace(state, Arc::clone(function));
     }
     let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::sum())));
     let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::avg()).with_aliases(["mean"])));
@@ -76,9 +76,22 @@ pub fn register(state: &mut SessionState) {
     }
 }
 
+/// Registers a function in place of whatever had one of its names. The old function goes
+/// with all of its aliases: a state that is rebuilt registers every function again, and a
+/// leftover alias would bring the old function back.
+fn replace(state: &mut SessionState, function: Arc<ScalarUDF>) {
+    let names = std::iter::once(function.name().to_string()).chain(function.aliases().iter().cloned());
+    for name in names {
+        if let Some(old) = state.scalar_functions().get(&name).cloned() {
+            let _ = state.deregister_udf(old.name());
+        }
+    }
+    let _ = state.register_udf(function);
+}
+
 /// Registers the functions of one session at one time.
 pub fn register_session(state: &mut SessionState, now_micros: i64, vars: &Arc<SessionVars>) {
     for function in system::session_functions(now_micros, vars) {
-        let _ = state.register_udf(function);
+        replace(state, function);
     }
 }

@@ -79,7 +79,7 @@ fn stage<O: Operator + 'static>(
         .map(|(from, exchange)| StageInput { from: *from, exchange: exchange.clone() })
         .collect();
     let ports: Vec<_> = (0..inputs.len()).map(|i| vec![(0, i)]).collect();
-    let build = Arc::new(move || {
+    let build = Arc::new(move |_: usize| {
         let node = Node { operator: Box::new(operator()), consumers: vec![] };
         Ok(Stage { nodes: vec![node], ports: ports.clone(), output: 0 })
     });
@@ -376,7 +376,7 @@ fn an_error_or_panic_stops_only_its_dataflow() {
 fn a_stage_that_cannot_be_built_is_reported() {
     let rig = Rig::new(2);
     let mut broken = stage(&[(StageOrigin::Input(0), None)], || Add(0));
-    broken.build = Arc::new(|| Err(HwError::unsupported("this", "Write that.")));
+    broken.build = Arc::new(|_| Err(HwError::unsupported("this", "Write that.")));
     rig.build(spec(1, &[7], vec![broken]), false);
     assert_eq!(rig.failure().1.sqlstate(), "0A000");
     rig.build(chain(2, 7), false);

@@ -207,6 +207,8 @@ impl Kind {
             (Int2 | Int4 | Int8, Float8) => 4,
             (Int2 | Int4 | Int8, Num) => 5,
             (Int2 | Int4 | Int8, Float4) => 7,
+            // Whole literals are bigint until the analyzer narrows them; the cast is range-checked.
+            (Int8, Int4) | (Int4, Int2) | (Int8, Int2) => 9,
             (Num, Float8) => 5,
             (Num, Float4) => 8,
             (Date, Tstz) => 2,
@@ -404,7 +406,18 @@ impl ScalarUDFImpl for RowFunction {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
         let types: Vec<_> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let data_type = self.return_type(&types)?;
-        Ok(Arc::new(numeric_like(self.name(), data_type, args.arg_fields)))
+        let literal = |i: usize| args.scalar_arguments.get(i).copied().flatten();
+        Ok(Arc::new(match (self.name(), literal(0), literal(1)) {
+            // Seconds have a fraction; the other fields are shown as whole numbers.
+            ("extract", Some(ScalarValue::Utf8(Some(unit))), _) if !fractional_field(unit) => {
+                with_type(Field::new("extract", data_type, true), "numeric")
+            }
+            ("round" | "trunc", _, Some(digits)) => {
+                let data_type = rounded_type(data_type, digits);
+                Field::new(self.name(), data_type, true)
+            }
+            _ => numeric_like(self.name(), data_type, args.arg_fields),
+        }))
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let types: Vec<_> = args.args.iter().map(|a| a.data_type()).collect();
@@ -417,6 +430,25 @@ impl ScalarUDFImpl for RowFunction {
             }
             eval(&cx, row)
         })
+    }
+}
+
+fn fractional_field(unit: &str) -> bool {
+    let unit = unit.to_ascii_lowercase();
+    unit == "epoch" || unit.starts_with("sec") || unit.starts_with("millisec") || unit.starts_with("msec")
+}
+
+/// The scale that a constant number of digits rounds a numeric to.
+fn rounded_type(data_type: DataType, digits: &ScalarValue) -> DataType {
+    let digits = match digits {
+        ScalarValue::Int16(Some(n)) => i64::from(*n),
+        ScalarValue::Int32(Some(n)) => i64::from(*n),
+        ScalarValue::Int64(Some(n)) => *n,
+        _ => return data_type,
+    };
+    match data_type {
+        DataType::Decimal128(_, _) => DataType::Decimal128(38, digits.clamp(0, 20) as i8),
+        other => other,
     }
 }
 

@@ -256,6 +256,10 @@ fn keys(value: &Value) -> ArrayRef {
 
 /// Every jsonb function; operators are planned as calls of the `jsonb_…` names.
 pub fn functions() -> Vec<Function> {
+    [accessors(), predicates(), builders()].into_iter().flatten().collect()
+}
+
+fn accessors() -> Vec<Function> {
     use Kind::*;
     vec![
         Function::new("jsonb_object_field")
@@ -308,6 +312,12 @@ pub fn functions() -> Vec<Function> {
                 Ok(path(&parse(a[0].as_str())?, &steps).map_or(Datum::Null, as_text))
             },
         ),
+    ]
+}
+
+fn predicates() -> Vec<Function> {
+    use Kind::*;
+    vec![
         Function::new("jsonb_contains").on(&[Jsonb, Jsonb], Bool, |_, a| {
             Ok(Datum::Bool(contains(&parse(a[0].as_str())?, &parse(a[1].as_str())?)))
         }),
@@ -324,6 +334,12 @@ pub fn functions() -> Vec<Function> {
         Function::new("jsonb_concat").on(&[Jsonb, Jsonb], Jsonb, |_, a| {
             Ok(json(&concat(parse(a[0].as_str())?, parse(a[1].as_str())?)))
         }),
+    ]
+}
+
+fn builders() -> Vec<Function> {
+    use Kind::*;
+    vec![
         Function::new("jsonb_build_object").alias("json_build_object").called_on_null().variadic(
             &[Any],
             Ret::Is(Jsonb),

@@ -13,6 +13,10 @@ fn like_first(types: &[DataType]) -> DataType {
     types.first().cloned().unwrap_or(DataType::Float64)
 }
 
+fn whole(_: &[DataType]) -> DataType {
+    DataType::Decimal128(38, 0)
+}
+
 fn quotient(_: &[DataType]) -> DataType {
     DataType::Decimal128(38, QUOTIENT_SCALE)
 }
@@ -110,13 +114,13 @@ fn rounding() -> Vec<Function> {
     vec![
         Function::new("round")
             .on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().round_ties_even())))
-            .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().round(0)?)))
+            .ret(&[Num], Ret::Of(whole), |_, a| Ok(Datum::Num(a[0].as_num().round(0)?)))
             .ret(&[Num, Int4], Ret::Of(like_first), |_, a| {
                 Ok(Datum::Num(a[0].as_num().round(a[1].as_i64().clamp(-1000, 1000) as i32)?))
             }),
         Function::new("trunc")
             .on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().trunc())))
-            .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().trunc(0))))
+            .ret(&[Num], Ret::Of(whole), |_, a| Ok(Datum::Num(a[0].as_num().trunc(0))))
             .ret(&[Num, Int4], Ret::Of(like_first), |_, a| {
                 let n = a[0].as_num();
                 let digits = a[1].as_i64().clamp(-38, 38) as i8;
@@ -128,10 +132,10 @@ fn rounding() -> Vec<Function> {
         Function::new("ceil")
             .alias("ceiling")
             .on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().ceil())))
-            .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().ceil()?))),
+            .ret(&[Num], Ret::Of(whole), |_, a| Ok(Datum::Num(a[0].as_num().ceil()?))),
         Function::new("floor").on(&[Float8], Float8, |_, a| Ok(Datum::Float(a[0].as_f64().floor()))).ret(
             &[Num],
-            Ret::Of(like_first),
+            Ret::Of(whole),
             |_, a| Ok(Datum::Num(a[0].as_num().floor()?)),
         ),
     ]

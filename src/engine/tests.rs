@@ -1,0 +1,179 @@
+//! The engine without a session: objects are made from definitions, rows written to the log,
+//! epochs cut by `step`, and views read back as text.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::Schema;
+
+use super::database::{Database, emit_mode};
+use super::planning::{Leaves, Scope};
+use crate::catalog::*;
+use crate::config::Config;
+use crate::sql::StatementKind;
+use crate::types::{ChangeBatch, PgType};
+
+const SECOND: i64 = 1_000_000;
+
+async fn open(dir: &Path, workers: usize) -> Arc<Database> {
+    let config = Config { data_dir: dir.to_path_buf(), manual_clock: true, workers, ..Config::default() };
+    Database::open(config).await.expect("database opens")
+}
+
+async fn feed(db: &Arc<Database>, name: &str) -> u64 {
+    let columns = vec![
+        PgType::Int8.field("k", true),
+        PgType::Int8.field("v", true),
+        PgType::Timestamptz.field("ts", true),
+    ];
+    let watermark = Some(WatermarkDefinition {
+        column: "ts".into(),
+        expression: Some("ts - INTERVAL '1 second'".into()),
+    });
+    let details = SourceDetails { connector: "feed".into(), watermark, ..SourceDetails::default() };
+    let new = NewDefinition {
+        schema: "public".into(),
+        name: name.into(),
+        columns,
+        depends_on: vec![],
+        primary_key: vec![],
+        created_at: 0,
+        details: Details::Source(details),
+    };
+    db.create(new, None).await.expect("source").id
+}
+
+async fn view(db: &Arc<Database>, name: &str, sql: &str) -> crate::error::Result<u64> {
+    let text = format!("CREATE MATERIALIZED VIEW {name} AS {sql}");
+    let statement = crate::sql::parse_sql(&text)?.remove(0);
+    let StatementKind::CreateMaterializedView(create) = statement.kind else { panic!("not a view") };
+    let emit = emit_mode(create.emit.as_ref())?;
+    let path = vec!["public".to_string()];
+    let planned =
+        db.plan_view(&db.system_context(&path), &create.query.query, emit, None, Some(&text)).await?;
+    println!("{}", planned.plan.explain().join("\n"));
+    let details = MaterializedViewDetails {
+        query: create.query.text.clone(),
+        search_path: path,
+        emit: create.emit.map(|e| e.text),
+        ..MaterializedViewDetails::default()
+    };
+    let new = NewDefinition {
+        schema: "public".into(),
+        name: name.into(),
+        columns: planned.columns,
+        depends_on: planned.depends_on,
+        primary_key: vec![],
+        created_at: 0,
+        details: Details::MaterializedView(details),
+    };
+    Ok(db.create(new, None).await?.id)
+}
+
+fn write(db: &Database, source: u64, rows: &[(i64, i64, i64)]) {
+    let schema: Arc<Schema> = Arc::clone(&db.engine.source(source).expect("source").schema);
+    let times =
+        TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.2 * SECOND)).with_timezone("UTC");
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.0))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.1))),
+        Arc::new(times),
+    ];
+    let batch = RecordBatch::try_new(schema, columns).expect("batch");
+    db.engine.write(vec![(source, ChangeBatch::inserts(batch))]).expect("write");
+}
+
+async fn rows(db: &Arc<Database>, sql: &str) -> Vec<String> {
+    let pin = Arc::new(db.engine.pin());
+    let scope = Scope::new(Arc::clone(db), Leaves::Snapshot(pin), db.system_context(&["public".to_string()]));
+    let statement = crate::sql::parse_sql(sql).expect("parses").remove(0);
+    let StatementKind::Query(query) = statement.kind else { panic!("not a query") };
+    let planned = scope.plan(&query, Some(sql)).await.expect("plans");
+    let plan = planned.state.create_physical_plan(&planned.plan).await.expect("physical");
+    let batches = datafusion::physical_plan::collect(plan, planned.state.task_ctx()).await.expect("runs");
+    let mut lines = Vec::new();
+    for batch in batches {
+        let options = arrow::util::display::FormatOptions::default().with_null("NULL");
+        let columns: Vec<_> = (batch.columns().iter())
+            .map(|c| arrow::util::display::ArrayFormatter::try_new(c.as_ref(), &options).expect("formats"))
+            .collect();
+        for row in 0..batch.num_rows() {
+            lines.push(columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|"));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+const WINDOWED: &str = "SELECT k, window_start, count(*) AS n, sum(v) AS s FROM TUMBLE(f, ts, INTERVAL '10 seconds') \
+                        GROUP BY k, window_start, window_end";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_windowed_view_follows_its_source_and_survives_a_restart() {
+    for workers in [1, 2] {
+        let dir = tempfile::tempdir().expect("dir");
+        let expect =
+            ["1|1970-01-01T00:00:00Z|2|30", "1|1970-01-01T00:00:10Z|1|5", "2|1970-01-01T00:00:00Z|1|7"];
+        {
+            let db = open(dir.path(), workers).await;
+            let f = feed(&db, "f").await;
+            view(&db, "w", WINDOWED).await.expect("view");
+            view(&db, "final", &format!("{WINDOWED} EMIT ON WINDOW CLOSE")).await.expect("final view");
+            view(&db, "total", "SELECT sum(n) AS n, count(*) AS groups FROM w").await.expect("view on view");
+            assert_eq!(rows(&db, "SELECT * FROM total").await, ["NULL|0"]);
+            write(&db, f, &[(1, 10, 1), (1, 20, 9), (2, 7, 3)]);
+            db.engine.step().await.expect("step");
+            assert_eq!(rows(&db, "SELECT * FROM w").await, [expect[0], expect[2]]);
+            assert_eq!(rows(&db, "SELECT * FROM total").await, ["3|2"]);
+            assert!(rows(&db, "SELECT * FROM final").await.is_empty());
+            write(&db, f, &[(1, 5, 11)]);
+            db.engine.step().await.expect("step");
+            assert_eq!(rows(&db, "SELECT * FROM final").await, [expect[0], expect[2]]);
+            // Too late: the watermark stands at 10 s, the end of its window.
+            write(&db, f, &[(2, 1000, 4)]);
+            db.engine.step().await.expect("step");
+            assert_eq!(rows(&db, "SELECT * FROM w").await, expect);
+            view(
+                &db,
+                "later",
+                "SELECT k, max(v) AS m, min(v) AS i, count(DISTINCT v) AS d, avg(v) AS a FROM f GROUP BY k",
+            )
+            .await
+            .expect("hydrates");
+            assert_eq!(rows(&db, "SELECT k, m, i, d FROM later").await, ["1|20|5|3", "2|1000|7|2"]);
+            db.engine.shutdown();
+        }
+        let db = open(dir.path(), 3 - workers).await;
+        assert_eq!(rows(&db, "SELECT * FROM w").await, expect);
+        assert_eq!(rows(&db, "SELECT * FROM final").await, [expect[0], expect[2]]);
+        assert_eq!(rows(&db, "SELECT k, m, i, d FROM later").await, ["1|20|5|3", "2|1000|7|2"]);
+        assert_eq!(rows(&db, "SELECT * FROM total").await, ["4|3"]);
+        db.engine.shutdown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hop_view_equals_the_same_query_ad_hoc() {
+    let dir = tempfile::tempdir().expect("dir");
+    let db = open(dir.path(), 2).await;
+    let f = feed(&db, "f").await;
+    let hop = "SELECT k, window_end, count(*) AS n FROM HOP(f, ts, INTERVAL '2 seconds', INTERVAL '10 seconds') \
+               GROUP BY k, window_start, window_end";
+    view(&db, "h", hop).await.expect("view");
+    let hot = "SELECT a.k, a.n FROM h a JOIN (SELECT window_end, max(n) AS m FROM h GROUP BY window_end) b \
+               ON a.window_end = b.window_end AND a.n >= b.m";
+    view(&db, "hot", hot).await.expect("self join");
+    for step in 0..5i64 {
+        let batch: Vec<_> = (0..50).map(|i| ((i * 7 + step) % 11, i, step * 3 + i % 3)).collect();
+        write(&db, f, &batch);
+        db.engine.step().await.expect("step");
+        assert_eq!(rows(&db, "SELECT * FROM h").await, rows(&db, hop).await);
+        assert_eq!(rows(&db, "SELECT * FROM hot").await, rows(&db, hot).await);
+    }
+    let refused = view(&db, "x", "SELECT k FROM f ORDER BY v LIMIT 3").await.expect_err("refused");
+    assert_eq!(refused.sqlstate(), "0A000", "{refused}");
+    let refused = view(&db, "x", "SELECT f.k FROM f LEFT JOIN h ON f.k = h.k").await.expect_err("refused");
+    assert!(refused.message().contains("outer join"), "{refused}");
+    db.engine.shutdown();
+}
