@@ -146,46 +146,6 @@ impl RelationPlanner for WindowPlanner {
     }
 }
 
-<<<<<<< HEAD
-fn plan_call(
-    call: WindowCall,
-    context: &mut dyn RelationPlannerContext,
-) -> datafusion::error::Result<LogicalPlan> {
-    let kind = match call.kind {
-        Called::Tumble => WindowKind::Tumble,
-        Called::Hop => WindowKind::Hop,
-        other => return Err(not_yet(other.name()).into()),
-    };
-    if let Some(name) = call.named.keys().find(|n| *n == "time_zone") {
-        return Err(HwError::unsupported(
-            format!("{name} of a window"),
-            "Windows are aligned to UTC; use offset => INTERVAL '…' for a fixed offset.",
-        )
-        .into());
-    }
-    let input = context.plan(call.input.clone())?;
-    let schema = Arc::clone(input.schema());
-    let time = context.sql_to_expr(call.time_column.clone(), &schema)?;
-    let mut argument = |name: &str| match call.argument(name) {
-        Some(e) => interval_us(e, context).map(Some),
-        None => Ok(None),
-    };
-    let missing = |name: &str| {
-        HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing"))
-    };
-    let size_us = argument("size")?.ok_or_else(|| missing("size"))?;
-    let slide_us = match kind {
-        WindowKind::Tumble => size_us,
-        WindowKind::Hop => argument("slide")?.ok_or_else(|| missing("slide"))?,
-    };
-    let offset_us = argument("offset")?.unwrap_or(0);
-    check_sizes(kind, slide_us, size_us)?;
-    let node = WindowNode::try_new(kind, input, time, slide_us, size_us, offset_us)?;
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
-}
-
-=======
->>>>>>> main
 fn check_sizes(kind: WindowKind, slide_us: i64, size_us: i64) -> Result<()> {
     let wrong = |m: &str, hint: &str| Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, m).with_hint(hint));
     if size_us <= 0 || slide_us <= 0 {
