@@ -68,6 +68,9 @@ impl Refusal {
                     text.push_str(" | ");
                     text.push_str(more);
                 }
+                if let Some(tokio_postgres::error::ErrorPosition::Original(at)) = db.position() {
+                    text.push_str(&format!(" | position {at}"));
+                }
                 Refusal { code: db.code().code().to_string(), text }
             }
             None => Refusal { code: "-----".into(), text: format!("connection failed: {e:?}") },
