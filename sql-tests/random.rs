@@ -60,7 +60,7 @@ const VIEWS: [(&str, &str); 26] = [
     ("floats", "SELECT g, sum(f) AS s, min(f) AS lo, max(f) AS hi FROM a GROUP BY g"),
     (
         "bools",
-        "SELECT k, bool_and(o) AS every, bool_or(o) AS some, count(*) FILTER (WHERE o) AS n FROM a GROUP BY k",
+        "SELECT k, bool_and(o) AS all_o, bool_or(o) AS any_o, count(*) FILTER (WHERE o) AS n FROM a GROUP BY k",
     ),
     ("two_keys", "SELECT g, k, count(*) AS n, sum(v) AS s FROM a GROUP BY g, k"),
     (
