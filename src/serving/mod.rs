@@ -5,4 +5,5 @@ pub mod demo;
 pub mod http;
 pub mod pg;
 pub mod server;
+pub mod session;
 pub mod shell;

@@ -1,0 +1,195 @@
+//! Parameters of statements: finding `$n`, giving them types, putting values in their place.
+//!
+//! Values go into the syntax tree as typed literals, so a statement with parameters means
+//! exactly what it would mean with the values written out.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use arrow::datatypes::Field;
+use datafusion::common::ScalarValue;
+use sqlparser::ast::{Expr, Value, VisitMut, VisitorMut, visit_expressions_mut};
+
+use crate::catalog::quote_literal;
+use crate::error::{HwError, Result, sqlstate};
+use crate::sql::ast::{CursorBody, ExplainTarget, SubscribeTarget};
+use crate::sql::parser::parse_expression;
+use crate::sql::types::pg_type;
+use crate::sql::{Statement, StatementKind};
+use crate::types::PgType;
+use crate::types::text::{ColumnWriter, TextOptions};
+
+/// Most parameters of a statement, as the protocol has it.
+const PARAMETERS_MAX: usize = 65_535;
+
+/// The number of a placeholder.
+pub(super) fn placeholder(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(text) => text.strip_prefix('$')?.parse().ok(),
+            _ => None,
+        },
+        Expr::Nested(inner) => placeholder(inner),
+        _ => None,
+    }
+}
+
+/// The parameters of a statement: their number, and types that casts give them.
+pub(super) fn parameters(statement: &Statement) -> Result<(usize, BTreeMap<usize, PgType>)> {
+    let mut most = 0;
+    let mut types = BTreeMap::new();
+    let mut statement = statement.clone();
+    let _ = visit(&mut statement, |expr| {
+        if let Some(n) = placeholder(expr) {
+            most = most.max(n);
+        }
+        if let Expr::Cast { expr: inner, data_type, .. } = &*expr
+            && let (Some(n), Ok(ty)) = (placeholder(inner), pg_type(data_type))
+        {
+            types.entry(n).or_insert(ty);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if most > PARAMETERS_MAX {
+        return Err(HwError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${most}")));
+    }
+    Ok((most, types))
+}
+
+/// The statement with values for its parameters.
+pub(super) fn substitute(statement: &Statement, values: &[ScalarValue], types: &[PgType]) -> Result<Statement> {
+    let literal = |(i, value): (usize, &ScalarValue)| {
+        let ty = types.get(i).cloned().unwrap_or_else(|| PgType::of_carrier(&value.data_type()));
+        literal(value, &ty)
+    };
+    let literals = values.iter().enumerate().map(literal).collect::<Result<Vec<_>>>()?;
+    replace(statement, &|n| literals.get(n - 1).cloned())
+}
+
+/// The statement with a typed NULL for each parameter whose type is known.
+pub(super) fn typed_nulls(statement: &Statement, types: &[Option<PgType>]) -> Result<Statement> {
+    let nulls = types.iter().map(|t| t.as_ref().map(null_of).transpose()).collect::<Result<Vec<_>>>()?;
+    replace(statement, &|n| nulls.get(n - 1).cloned().flatten())
+}
+
+fn replace(statement: &Statement, with: &dyn Fn(usize) -> Option<Expr>) -> Result<Statement> {
+    let mut bound = statement.clone();
+    let flow = visit(&mut bound, |expr| {
+        if let Some(n) = placeholder(expr) {
+            if n == 0 {
+                return ControlFlow::Break(n);
+            }
+            if let Some(value) = with(n) {
+                *expr = value;
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    match flow {
+        ControlFlow::Continue(()) => Ok(bound),
+        ControlFlow::Break(n) => {
+            Err(HwError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${n}")))
+        }
+    }
+}
+
+fn null_of(ty: &PgType) -> Result<Expr> {
+    parse_expression(&format!("(NULL::{})", cast_name(ty)))
+}
+
+/// Types as a cast names them; those without a cast of their own are text.
+fn cast_name(ty: &PgType) -> String {
+    match ty {
+        PgType::Unknown | PgType::Void | PgType::Record => "text".to_string(),
+        other => other.sql_name(),
+    }
+}
+
+/// A value as a typed literal.
+pub(super) fn literal(value: &ScalarValue, ty: &PgType) -> Result<Expr> {
+    if value.is_null() {
+        return null_of(ty);
+    }
+    let text = value_text(value, ty)?;
+    parse_expression(&format!("({}::{})", quote_literal(&text), cast_name(ty)))
+}
+
+/// A value in PostgreSQL's text form.
+pub(super) fn value_text(value: &ScalarValue, ty: &PgType) -> Result<String> {
+    let array = value.to_array()?;
+    let field = match ty.carrier() == value.data_type() {
+        true => ty.field("", true),
+        false => Field::new("", value.data_type(), true),
+    };
+    let writer = ColumnWriter::new(&array, &field, &TextOptions::default())?;
+    let mut out = Vec::new();
+    writer.write_text(0, &mut out);
+    String::from_utf8(out).map_err(|e| HwError::internal(e.to_string()))
+}
+
+/// Visits the expressions of a statement that can have parameters.
+fn visit<B>(statement: &mut Statement, f: impl FnMut(&mut Expr) -> ControlFlow<B>) -> ControlFlow<B> {
+    struct Each<F>(F);
+    impl<B, F: FnMut(&mut Expr) -> ControlFlow<B>> VisitorMut for Each<F> {
+        type Break = B;
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<B> {
+            (self.0)(expr)
+        }
+    }
+    let mut each = Each(f);
+    use StatementKind as K;
+    match &mut statement.kind {
+        K::Query(query) => query.visit(&mut each),
+        K::Insert(insert) => insert.visit(&mut each),
+        K::Update(update) => update.visit(&mut each),
+        K::Delete(delete) => delete.visit(&mut each),
+        K::Execute { arguments, .. } => arguments.visit(&mut each),
+        K::AdvanceClock(crate::sql::ast::AdvanceClock::To(e) | crate::sql::ast::AdvanceClock::By(e)) => {
+            e.visit(&mut each)
+        }
+        K::AdvanceWatermark { to, .. } => to.visit(&mut each),
+        K::Explain(explain) => match &mut explain.what {
+            ExplainTarget::Statement(inner) => visit(inner, each.0),
+            _ => ControlFlow::Continue(()),
+        },
+        K::DeclareCursor(declare) => match &mut declare.body {
+            CursorBody::Query(query) => query.query.visit(&mut each),
+            CursorBody::Subscribe(subscribe) => match &mut subscribe.to {
+                SubscribeTarget::Query(query) => query.query.visit(&mut each),
+                SubscribeTarget::Object(_) => ControlFlow::Continue(()),
+            },
+        },
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+/// Casts literals of an expression list; see [`super::dml`].
+pub(super) fn each_expression(expr: &mut Expr, f: impl FnMut(&mut Expr) -> ControlFlow<()>) {
+    let _ = visit_expressions_mut(expr, f);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(sql: &str) -> Statement {
+        crate::sql::parse_sql(sql).unwrap().remove(0)
+    }
+
+    #[test]
+    fn parameters_are_found_with_the_types_of_their_casts() {
+        let (n, types) = parameters(&statement("SELECT $2::int, a FROM t WHERE b = $3")).unwrap();
+        assert_eq!((n, types), (3, BTreeMap::from([(2, PgType::Int4)])));
+    }
+
+    #[test]
+    fn values_become_typed_literals() {
+        let bound = substitute(
+            &statement("SELECT $1, $2"),
+            &[ScalarValue::Utf8(Some("it's".into())), ScalarValue::Int32(None)],
+            &[PgType::Text, PgType::Int4],
+        );
+        let StatementKind::Query(query) = bound.unwrap().kind else { panic!() };
+        assert_eq!(query.to_string(), "SELECT ('it''s'::TEXT), (NULL::INTEGER)");
+    }
+}

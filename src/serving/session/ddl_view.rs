@@ -1,0 +1,262 @@
+//! CREATE VIEW, CREATE MATERIALIZED VIEW and CREATE SINK.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field};
+
+use super::ddl_source::check_columns;
+use super::options::{check_known, with_options};
+use super::query::Text;
+use super::results::command;
+use super::Session;
+use crate::catalog::{Definition, Details, Kind, MaterializedViewDetails, NewDefinition, SinkDetails, ViewDetails};
+use crate::clock;
+use crate::engine::database::emit_mode;
+use crate::engine::planning::{Leaves, Scope};
+use crate::error::{HwError, Result, sqlstate};
+use crate::plan::{StateBound, StreamNode, StreamOp, StreamPlan};
+use crate::serving::pg::api::{CancelFlag, Notice, Outcome};
+use crate::sql::ast::{CreateMaterializedView, CreateSink, CreateView, SinkInput};
+use crate::types::PgType;
+
+/// Least time between two progress notices.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Progress reports that may wait.
+const PROGRESS_WAITING_MAX: usize = 16;
+
+impl Session {
+    pub(super) async fn create_view(&mut self, create: &CreateView, text: Text<'_>) -> Result<Outcome> {
+        if create.temporary {
+            let hint = "Create a plain view and drop it when it is no longer needed.";
+            return Err(HwError::unsupported("CREATE TEMPORARY VIEW", hint));
+        }
+        let replaced = match create.or_replace {
+            true => self.replaceable_view(create)?,
+            false if self.exists(Kind::View, &create.name, create.if_not_exists)? => {
+                return Ok(command("CREATE VIEW"));
+            }
+            false => None,
+        };
+        let cx = self.context();
+        let pin = Arc::new(self.database.engine.pin());
+        let scope = Scope::new(Arc::clone(&self.database), Leaves::Snapshot(pin), cx);
+        let planned = self.limited(scope.plan(&create.query.query, Some(text.submitted))).await?;
+        let ready = super::query::Ready { state: planned.state, plan: planned.plan, names: planned.names };
+        let (_, schema) = ready.optimize()?;
+        if create.columns.len() > schema.fields().len() {
+            let text = "CREATE VIEW specifies more column names than columns";
+            return Err(HwError::new(sqlstate::SYNTAX_ERROR, text));
+        }
+        let column = |(i, field): (usize, &Arc<Field>)| {
+            let name = create.columns.get(i).unwrap_or(field.name());
+            match field.data_type() {
+                DataType::Null => PgType::Text.field(name, true),
+                _ => field.as_ref().clone().with_name(name).with_nullable(true),
+            }
+        };
+        let columns: Vec<Field> = schema.fields().iter().enumerate().map(column).collect();
+        check_columns(&columns)?;
+        let details = Details::View(ViewDetails {
+            query: create.query.text.clone(),
+            column_names: create.columns.clone(),
+            search_path: self.search_path(),
+        });
+        let mut new = self.definition(&create.name, details)?;
+        new.columns = columns;
+        new.depends_on = scope.named_objects();
+        if let Some(old) = replaced {
+            self.database.drop_objects(&[old], false).await?;
+        }
+        self.create(new).await?;
+        Ok(command("CREATE VIEW"))
+    }
+
+    /// The view that OR REPLACE takes the place of.
+    fn replaceable_view(&self, create: &CreateView) -> Result<Option<u64>> {
+        let schema = self.creation_schema(&create.name)?;
+        let name = crate::catalog::QualifiedName::new(Some(&schema), &create.name.name);
+        let catalog = self.database.catalog();
+        if catalog.lookup(&name, &[]).is_none() {
+            return Ok(None);
+        }
+        let old = catalog.resolve_kind(Kind::View, &name, &[])?;
+        if let Some(dependent) = catalog.dependents(old.id).next() {
+            let text = format!("cannot replace view {} because other objects depend on it", old.name);
+            return Err(HwError::new(sqlstate::DEPENDENT_OBJECTS, text)
+                .with_detail(format!("{} depends on {}", dependent.describe(), old.describe()))
+                .with_hint("Drop the dependent objects first."));
+        }
+        Ok(Some(old.id))
+    }
+
+    pub(super) async fn create_materialized_view(
+        &mut self,
+        create: &CreateMaterializedView,
+        text: Text<'_>,
+    ) -> Result<Outcome> {
+        if create.or_replace {
+            let hint = "Drop the view first, or create one of another name and rename it.";
+            return Err(HwError::unsupported("CREATE OR REPLACE MATERIALIZED VIEW", hint));
+        }
+        if self.exists(Kind::MaterializedView, &create.name, create.if_not_exists)? {
+            return Ok(command("CREATE MATERIALIZED VIEW"));
+        }
+        check_known(&create.with, &[], "CREATE MATERIALIZED VIEW")?;
+        let (plan, mut new) = self.plan_materialized(create, text).await?;
+        // What was written before, in this message, has to be in the log when the view reads it.
+        self.outside_block_writes().await?;
+        new.primary_key = plan.root_node().facts.unique_key.clone().unwrap_or_default();
+        for notice in unbounded_state(&plan) {
+            self.notice(notice);
+        }
+        self.create_filled(new).await?;
+        Ok(command("CREATE MATERIALIZED VIEW"))
+    }
+
+    /// Plans a materialized view without creating it.
+    pub(super) async fn plan_materialized(
+        &mut self,
+        create: &CreateMaterializedView,
+        text: Text<'_>,
+    ) -> Result<(StreamPlan, NewDefinition)> {
+        let mode = emit_mode(create.emit.as_ref())?;
+        let cx = self.database.system_context(&self.search_path());
+        let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
+        let planned = self.database.plan_view(&cx, &create.query.query, mode, names, Some(text.submitted));
+        let planned = self.limited(planned).await?;
+        let details = Details::MaterializedView(MaterializedViewDetails {
+            query: create.query.text.clone(),
+            column_names: create.columns.clone(),
+            search_path: self.search_path(),
+            emit: create.emit.as_ref().map(|e| e.text.clone()),
+            with: with_options(&create.with),
+        });
+        let mut new = self.definition(&create.name, details)?;
+        new.columns = planned.columns;
+        new.depends_on = planned.depends_on;
+        Ok((planned.plan, new))
+    }
+
+    /// Writes of this message so far are committed before a view is filled.
+    async fn outside_block_writes(&mut self) -> Result<()> {
+        if self.transaction.kind() == super::BlockKind::Implicit {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn create_sink(&mut self, create: &CreateSink, text: Text<'_>) -> Result<Outcome> {
+        if self.exists(Kind::Sink, &create.name, create.if_not_exists)? {
+            return Ok(command("CREATE SINK"));
+        }
+        let connector = create.with.get("connector").map(|o| o.value.as_text().to_lowercase());
+        match connector.as_deref() {
+            Some("blackhole") => {}
+            Some(other) => {
+                let hint = "Use connector = 'blackhole', or SUBSCRIBE to read changes.";
+                return Err(HwError::unsupported(format!("a sink with connector '{other}'"), hint));
+            }
+            None => {
+                let text = "option \"connector\" is missing";
+                return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, text)
+                    .with_hint("Valid connectors are: blackhole."));
+            }
+        }
+        check_known(&create.with, &["connector"], "a blackhole sink")?;
+        let mut details = SinkDetails {
+            search_path: self.search_path(),
+            connector: "blackhole".into(),
+            with: with_options(&create.with),
+            ..SinkDetails::default()
+        };
+        let cx = self.database.system_context(&self.search_path());
+        let mut depends_on = Vec::new();
+        match &create.input {
+            SinkInput::Object(name) => {
+                let from = self.resolve(name)?;
+                if !from.kind.is_readable() {
+                    let text = format!("\"{}\" cannot be read", from.name);
+                    return Err(HwError::new(sqlstate::WRONG_OBJECT_TYPE, text).at(name.position));
+                }
+                details.from = Some(from.id);
+                details.from_name = Some(name.to_string());
+                depends_on.push(from.id);
+            }
+            SinkInput::Query(query, emit) => {
+                let mode = emit_mode(emit.as_deref())?;
+                let planned = self.database.plan_view(&cx, &query.query, mode, None, Some(text.submitted));
+                depends_on = self.limited(planned).await?.depends_on;
+                details.query = Some(query.text.clone());
+                details.emit = emit.as_ref().map(|e| e.text.clone());
+            }
+        }
+        let mut new = self.definition(&create.name, Details::Sink(details))?;
+        new.depends_on = depends_on;
+        self.outside_block_writes().await?;
+        self.create_filled(new).await?;
+        Ok(command("CREATE SINK"))
+    }
+
+    /// Creates an object that is filled first, telling how far it is. A cancelled one is
+    /// taken back.
+    async fn create_filled(&mut self, new: NewDefinition) -> Result<()> {
+        let (shown, schema, name) = (new.name.clone(), new.schema.clone(), new.name.clone());
+        let kind = new.details.kind();
+        let (sender, mut reports) = tokio::sync::mpsc::channel(PROGRESS_WAITING_MAX);
+        let database = Arc::clone(&self.database);
+        let mut creation = tokio::spawn(async move { database.create(new, Some(sender)).await });
+        let mut told = clock::monotonic();
+        let error = loop {
+            tokio::select! {
+                biased;
+                done = &mut creation => {
+                    return done.map_err(|e| HwError::internal(e.to_string()))?.map(drop);
+                }
+                () = self.cancel.cancelled() => break CancelFlag::error(),
+                () = super::dispatch::until(self.deadline) => break super::dispatch::timed_out(),
+                Some((rows, total)) = reports.recv() => {
+                    if told.elapsed() >= PROGRESS_INTERVAL {
+                        told = clock::monotonic();
+                        // A client that does not read its notices misses some.
+                        let _ = self.progress.try_send(Notice::new(progress(kind, &shown, rows, total)));
+                    }
+                }
+            }
+        };
+        let catalog = self.database.catalog();
+        let qualified = crate::catalog::QualifiedName::new(Some(&schema), &name);
+        if let Some(created) = catalog.lookup_kind(kind, &qualified, &[]).map(|d: &Arc<Definition>| d.id) {
+            self.database.drop_objects(&[created], true).await?;
+        }
+        Err(error)
+    }
+}
+
+fn progress(kind: Kind, name: &str, rows: u64, total: Option<u64>) -> String {
+    let noun = kind.noun();
+    match total.filter(|t| *t > 0) {
+        Some(total) => {
+            let percent = (rows.min(total) * 100) / total;
+            format!("{noun} \"{name}\": {rows} of {total} rows ({percent} %)")
+        }
+        None => format!("{noun} \"{name}\": {rows} rows"),
+    }
+}
+
+/// One notice per operator that remembers rows without end.
+fn unbounded_state(plan: &StreamPlan) -> Vec<Notice> {
+    let notice = |node: &StreamNode| {
+        let StateBound::Unbounded(reason) = &node.facts.state else { return None };
+        let what = match &node.op {
+            StreamOp::Join(_) => "join",
+            StreamOp::Aggregate(_) => "aggregation",
+            _ => "operator",
+        };
+        let mut notice = Notice::new(format!("the state of the {what} is not bounded: {reason}"));
+        let hint = "EXPLAIN MATERIALIZED VIEW shows how the state of each operator is bounded.";
+        notice.report = notice.report.with_hint(hint);
+        Some(notice)
+    };
+    plan.nodes.iter().filter_map(notice).collect()
+}

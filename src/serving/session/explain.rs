@@ -1,0 +1,100 @@
+//! EXPLAIN: physical plans of queries, streaming plans of materialized views.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::displayable;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+
+use super::query::Text;
+use super::results::{rows, schema_of, text, batch_of};
+use super::Session;
+use crate::catalog::{Definition, Details, Kind};
+use crate::engine::database::emit_mode;
+use crate::engine::definitions::parse_query;
+use crate::error::{HwError, Result};
+use crate::serving::pg::api::{Outcome, RowsTag};
+use crate::sql::ast::{Explain, ExplainTarget, Query};
+use crate::sql::errors::to_hw_error;
+use crate::sql::{StatementKind, parse_sql};
+use crate::types::PgType;
+
+pub(super) fn schema() -> SchemaRef {
+    schema_of(&[("QUERY PLAN", PgType::Text)])
+}
+
+impl Session {
+    pub(super) async fn explain(&mut self, explain: &Explain, submitted: &Arc<str>) -> Result<Outcome> {
+        let lines = match &explain.what {
+            ExplainTarget::Statement(statement) => {
+                let text = Text { submitted, statement: &statement.text };
+                match &statement.kind {
+                    StatementKind::Query(query) => self.explain_query(query, text, explain.analyze).await?,
+                    StatementKind::CreateMaterializedView(create) if !explain.analyze => {
+                        self.plan_materialized(create, text).await?.0.explain()
+                    }
+                    _ => {
+                        let what = if explain.analyze { "EXPLAIN ANALYZE of this statement" } else { "EXPLAIN of this statement" };
+                        return Err(HwError::unsupported(what, "Queries and CREATE MATERIALIZED VIEW can be explained."));
+                    }
+                }
+            }
+            ExplainTarget::MaterializedView(name) if !explain.analyze => {
+                let definition = self.resolve_kind(Kind::MaterializedView, name)?;
+                self.explain_view(&definition).await?
+            }
+            ExplainTarget::MaterializedView(_) => {
+                let hint = "Leave ANALYZE out; headwater.views has the number of rows and bytes.";
+                return Err(HwError::unsupported("EXPLAIN ANALYZE MATERIALIZED VIEW", hint));
+            }
+            ExplainTarget::Sink(_) => {
+                return Err(HwError::unsupported("EXPLAIN SINK", "Explain the materialized view that it reads."));
+            }
+            ExplainTarget::Watermark(_) => {
+                return Err(HwError::unsupported("EXPLAIN WATERMARK", "Use SHOW WATERMARKS FOR the view and its sources."));
+            }
+            ExplainTarget::State(_) => {
+                return Err(HwError::unsupported("EXPLAIN STATE", "headwater.views has the number of rows and bytes."));
+            }
+        };
+        let schema = schema();
+        let batch = batch_of(&schema, lines.into_iter().map(|line| vec![text(line)]).collect())?;
+        Ok(rows(schema, vec![batch], RowsTag::Plain("EXPLAIN".into())))
+    }
+
+    async fn explain_query(&mut self, query: &Query, text: Text<'_>, analyze: bool) -> Result<Vec<String>> {
+        let ready = self.plan(query, text.submitted).await?;
+        let (plan, _) = ready.optimize()?;
+        let planner = Arc::clone(ready.state.query_planner());
+        let physical = planner.create_physical_plan(&plan, &ready.state).await;
+        let physical = physical.map_err(|e| to_hw_error(e, Some(text.submitted)))?;
+        if analyze {
+            let run = datafusion::physical_plan::collect(Arc::clone(&physical), ready.state.task_ctx());
+            let run = async { run.await.map_err(|e| to_hw_error(e, Some(text.submitted))) };
+            self.limited(run).await?;
+            return Ok(lines(&DisplayableExecutionPlan::with_metrics(physical.as_ref())));
+        }
+        Ok(lines(&displayable(physical.as_ref())))
+    }
+
+    /// Plans the stored query again, which gives the plan that runs.
+    async fn explain_view(&mut self, definition: &Definition) -> Result<Vec<String>> {
+        let Details::MaterializedView(view) = &definition.details else {
+            return Err(HwError::internal("a materialized view without a query"));
+        };
+        let emit = view.emit.as_deref().unwrap_or_default();
+        let stored = parse_sql(&format!("CREATE MATERIALIZED VIEW v AS SELECT 1 {emit}"))?;
+        let mode = match stored.first().map(|s| &s.kind) {
+            Some(StatementKind::CreateMaterializedView(create)) => emit_mode(create.emit.as_ref())?,
+            _ => return Err(HwError::internal("a stored EMIT clause cannot be read")),
+        };
+        let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
+        let cx = self.database.system_context(&view.search_path);
+        let planned = self.database.plan_view(&cx, &parse_query(&view.query)?, mode, Some(&names), None);
+        Ok(self.limited(planned).await?.plan.explain())
+    }
+}
+
+fn lines(plan: &DisplayableExecutionPlan<'_>) -> Vec<String> {
+    plan.indent(false).to_string().lines().map(str::to_string).collect()
+}

@@ -1,0 +1,345 @@
+//! Relations of the schema `headwater`: what the engine tells about itself, now.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
+
+use super::results::{batch_of, int8, schema_of, text, timestamptz};
+use crate::catalog::Kind;
+use crate::catalog::system::LiveTable;
+use crate::connectors::ReaderState;
+use crate::dataflow::operators::LateReason;
+use crate::engine::ViewState;
+use crate::engine::database::Database;
+use crate::error::Result;
+use crate::types::PgType as P;
+use crate::types::text::{ColumnWriter, TextOptions};
+
+type Row = Vec<ScalarValue>;
+type Rows = fn(&Database) -> Result<Vec<Row>>;
+
+/// All live tables of a database.
+pub(super) fn tables(database: &Arc<Database>) -> Vec<LiveTable> {
+    let table = |name: &str, columns: &[(&str, P)], rows: Rows| {
+        let schema = schema_of(columns);
+        let (database, out) = (Arc::clone(database), Arc::clone(&schema));
+        let rows = move || Ok(vec![batch_of(&out, rows(&database)?)?]);
+        LiveTable { name: name.to_string(), schema, rows: Arc::new(rows) }
+    };
+    let (text, int8, time) = (P::Text, P::Int8, P::Timestamptz);
+    let t = || text.clone();
+    let n = || int8.clone();
+    let at = || time.clone();
+    vec![
+        table("epochs", &[("epoch", n()), ("time", at()), ("rows", n()), ("latency_us", n())], epochs),
+        table("watermarks", &watermark_columns(), watermarks),
+        table("sources", &source_columns(), sources),
+        table(
+            "dead_letters",
+            &[
+                ("source", t()),
+                ("split", n()),
+                ("offset", n()),
+                ("timestamp", at()),
+                ("key", P::Bytea),
+                ("value", P::Bytea),
+                ("value_length", n()),
+                ("sqlstate", t()),
+                ("message", t()),
+            ],
+            dead_letters,
+        ),
+        table("jobs", &job_columns(), jobs),
+        table(
+            "views",
+            &[("name", t()), ("state", t()), ("rows", n()), ("bytes", n()), ("detail", t())],
+            views,
+        ),
+        table("sinks", &[("name", t()), ("rows", n())], sinks),
+        table(
+            "late_rows",
+            &[
+                ("view", t()),
+                ("window_start", at()),
+                ("window_end", at()),
+                ("watermark", at()),
+                ("reason", t()),
+                ("row", t()),
+            ],
+            late_rows,
+        ),
+        table(
+            "errors",
+            &[("view", t()), ("row", t()), ("weight", n()), ("sqlstate", t()), ("message", t())],
+            errors,
+        ),
+    ]
+}
+
+pub(super) fn watermark_columns() -> Vec<(&'static str, P)> {
+    vec![
+        ("object", P::Text),
+        ("kind", P::Text),
+        ("split", P::Int8),
+        ("watermark", P::Timestamptz),
+        ("lag", P::Interval),
+        ("idle", P::Bool),
+        ("holds_back", P::Bool),
+    ]
+}
+
+fn source_columns() -> Vec<(&'static str, P)> {
+    vec![
+        ("name", P::Text),
+        ("split", P::Int8),
+        ("offset", P::Int8),
+        ("end_offset", P::Int8),
+        ("lag_rows", P::Int8),
+        ("state", P::Text),
+        ("rows", P::Int8),
+        ("dead_letters", P::Int8),
+        ("tombstones", P::Int8),
+        ("skewed_rows", P::Int8),
+        ("detail", P::Text),
+    ]
+}
+
+pub(super) fn job_columns() -> Vec<(&'static str, P)> {
+    vec![("name", P::Text), ("kind", P::Text), ("state", P::Text), ("rows", P::Int8), ("total", P::Int8)]
+}
+
+fn name_of(database: &Database, id: u64) -> Option<String> {
+    database.catalog().get(id).map(|d| d.display_name())
+}
+
+fn epochs(database: &Database) -> Result<Vec<Row>> {
+    let epochs = database.engine.shared.status.epochs.read();
+    let row = |e: &crate::engine::status::EpochRecord| {
+        vec![int8(e.epoch as i64), timestamptz(Some(e.now)), int8(e.rows as i64), int8(e.latency_us as i64)]
+    };
+    Ok(epochs.iter().map(row).collect())
+}
+
+/// Watermarks of sources, their splits, and views.
+pub(super) fn watermarks(database: &Database) -> Result<Vec<Row>> {
+    let shared = &database.engine.shared;
+    let now = shared.clock.now().0;
+    let row = |object: &str, kind: &str, split: Option<u32>, watermark: i64, idle: bool, holds: bool| {
+        // No watermark yet is NULL; the end of the input is infinity.
+        let known = (watermark != i64::MIN).then_some(watermark);
+        let lag = known.filter(|w| *w != i64::MAX).map(|w| now.saturating_sub(w));
+        vec![
+            text(object),
+            text(kind),
+            ScalarValue::Int64(split.map(i64::from)),
+            timestamptz(known),
+            lag.map_or(ScalarValue::Null, interval),
+            ScalarValue::Boolean(Some(idle)),
+            ScalarValue::Boolean(Some(holds)),
+        ]
+    };
+    let mut rows = Vec::new();
+    for (id, state) in shared.status.sources.read().iter() {
+        let declared = shared.sources.read().get(id).is_some_and(|s| s.watermark.is_some());
+        let (Some(name), true) = (name_of(database, *id), declared) else { continue };
+        let splits = &state.progress.splits;
+        let all_idle = !splits.is_empty() && splits.values().all(|s| s.idle);
+        rows.push(row(&name, "source", None, state.progress.watermark, all_idle, false));
+        let least = splits.values().filter(|s| !s.idle).map(|s| s.watermark).min();
+        for (split, progress) in splits {
+            let holds = splits.len() > 1 && !progress.idle && Some(progress.watermark) == least;
+            rows.push(row(&name, "split", Some(*split), progress.watermark, progress.idle, holds));
+        }
+    }
+    for (id, watermark) in shared.status.view_watermarks.read().iter() {
+        if let Some(d) = database.catalog().get(*id) {
+            rows.push(row(&d.display_name(), d.kind.noun(), None, *watermark, false, false));
+        }
+    }
+    Ok(rows)
+}
+
+fn interval(micros: i64) -> ScalarValue {
+    let nanoseconds = micros.saturating_mul(1000);
+    let value = arrow::datatypes::IntervalMonthDayNano { months: 0, days: 0, nanoseconds };
+    ScalarValue::IntervalMonthDayNano(Some(value))
+}
+
+fn sources(database: &Database) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (id, state) in database.engine.shared.status.sources.read().iter() {
+        let Some(name) = name_of(database, *id) else { continue };
+        let (shown, detail) = match &state.reader {
+            None => ("idle", None),
+            Some(ReaderState::Running) => ("running", None),
+            Some(ReaderState::Reconnecting(why)) => ("reconnecting", Some(why.clone())),
+            Some(ReaderState::Failed(e)) => ("failed", Some(e.to_string())),
+        };
+        let mut splits: Vec<Option<u32>> = state.progress.splits.keys().copied().map(Some).collect();
+        if splits.is_empty() {
+            splits.push(None);
+        }
+        for split in splits {
+            let offset = split.and_then(|s| state.progress.splits.get(&s)).map(|p| p.offset);
+            let status = state.splits.iter().find(|s| Some(s.split) == split);
+            let end = status.and_then(|s| s.end_offset);
+            let lag = offset.zip(end).map(|(offset, end)| (end - offset).max(0));
+            rows.push(vec![
+                text(&name),
+                ScalarValue::Int64(split.map(i64::from)),
+                ScalarValue::Int64(offset),
+                ScalarValue::Int64(end),
+                ScalarValue::Int64(lag),
+                text(shown),
+                int8(state.rows as i64),
+                int8(state.dead_letters as i64),
+                int8(state.tombstones as i64),
+                int8(state.skewed_rows as i64),
+                ScalarValue::Utf8(detail.clone()),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+fn dead_letters(database: &Database) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (id, letters) in database.engine.shared.status.dead_letters.read().iter() {
+        let Some(name) = name_of(database, *id) else { continue };
+        rows.extend(letters.iter().map(|letter| {
+            vec![
+                text(&name),
+                int8(letter.split.into()),
+                int8(letter.offset),
+                timestamptz(letter.timestamp),
+                ScalarValue::Binary(letter.key.clone()),
+                ScalarValue::Binary(letter.value.clone()),
+                int8(letter.value_length as i64),
+                text(letter.error.sqlstate()),
+                text(letter.error.message()),
+            ]
+        }));
+    }
+    Ok(rows)
+}
+
+/// Views and sinks that are not live yet, and those that have failed.
+pub(super) fn jobs(database: &Database) -> Result<Vec<Row>> {
+    let catalog = database.catalog();
+    let mut rows = Vec::new();
+    for (id, state) in database.engine.shared.status.views.read().iter() {
+        let Some(d) = catalog.get(*id) else { continue };
+        let (shown, done, total) = match state {
+            ViewState::Recovering => ("recovering", None, None),
+            ViewState::Hydrating { rows, total } => ("hydrating", Some(*rows), *total),
+            ViewState::Live => continue,
+            ViewState::Failed(_) => ("failed", None, None),
+        };
+        let count = |n: Option<u64>| ScalarValue::Int64(n.map(|n| n as i64));
+        rows.push(vec![text(d.display_name()), text(d.kind.noun()), text(shown), count(done), count(total)]);
+    }
+    Ok(rows)
+}
+
+fn views(database: &Database) -> Result<Vec<Row>> {
+    let (catalog, engine) = (database.catalog(), &database.engine);
+    let states = engine.shared.status.views.read();
+    let row = |d: &Arc<crate::catalog::Definition>| {
+        let (state, detail) = match states.get(&d.id) {
+            None | Some(ViewState::Live) => ("live", None),
+            Some(ViewState::Recovering) => ("recovering", None),
+            Some(ViewState::Hydrating { rows, total }) => {
+                let of = total.map_or(String::new(), |t| format!(" of {t}"));
+                ("hydrating", Some(format!("{rows}{of} rows")))
+            }
+            Some(ViewState::Failed(e)) => ("failed", Some(e.to_string())),
+        };
+        let store = engine.shared.stores.read().get(&d.id).cloned();
+        let epoch = engine.published().epoch;
+        vec![
+            text(d.display_name()),
+            text(state),
+            ScalarValue::Int64(store.as_ref().map(|s| s.len_at(epoch) as i64)),
+            ScalarValue::Int64(store.map(|s| s.bytes() as i64)),
+            ScalarValue::Utf8(detail),
+        ]
+    };
+    Ok(catalog.of_kind(Kind::MaterializedView).map(row).collect())
+}
+
+fn sinks(database: &Database) -> Result<Vec<Row>> {
+    let blackholes = database.engine.shared.status.blackholes.read();
+    let rows = blackholes.iter().filter_map(|(id, output)| {
+        Some(vec![text(name_of(database, *id)?), int8(output.rows.load(Ordering::Relaxed) as i64)])
+    });
+    Ok(rows.collect())
+}
+
+fn late_rows(database: &Database) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (id, sides) in database.engine.shared.status.sides.read().iter() {
+        let Some(name) = name_of(database, *id) else { continue };
+        for late in sides.late.iter().flat_map(|l| l.rows()) {
+            let reason = match late.reason {
+                LateReason::WindowClosed => "window closed",
+                LateReason::NullTime => "event time is null",
+            };
+            rows.push(vec![
+                text(&name),
+                timestamptz(late.window_start),
+                timestamptz(late.window_end),
+                timestamptz(Some(late.watermark.0).filter(|w| *w != i64::MIN)),
+                text(reason),
+                text(row_text(&late.row)?),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+fn errors(database: &Database) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (id, sides) in database.engine.shared.status.sides.read().iter() {
+        let Some(name) = name_of(database, *id) else { continue };
+        for bad in sides.errors.iter().flat_map(|e| e.rows()) {
+            rows.push(vec![
+                text(&name),
+                text(row_text(&bad.row)?),
+                int8(bad.weight),
+                text(bad.error.sqlstate()),
+                text(bad.error.message()),
+            ]);
+        }
+    }
+    Ok(rows)
+}
+
+/// The first row of a batch in PostgreSQL's row notation, `(1,"a b",)`.
+fn row_text(row: &RecordBatch) -> Result<String> {
+    let options = TextOptions::default();
+    let mut out = String::from("(");
+    for (i, (column, field)) in row.columns().iter().zip(row.schema().fields()).enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        let writer = ColumnWriter::new(column, field, &options)?;
+        if writer.is_empty() || writer.is_null(0) {
+            continue;
+        }
+        let mut value = Vec::new();
+        writer.write_text(0, &mut value);
+        let value = String::from_utf8_lossy(&value);
+        let plain = !value.is_empty() && !value.contains([',', '(', ')', '"', '\\', ' ', '\n', '\t']);
+        match plain {
+            true => out.push_str(&value),
+            false => {
+                let quoted = value.replace('\\', "\\\\").replace('"', "\"\"");
+                out.push_str(&format!("\"{quoted}\""));
+            }
+        }
+    }
+    out.push(')');
+    Ok(out)
+}
