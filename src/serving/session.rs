@@ -55,6 +55,7 @@ use super::pg::api::{
 };
 use crate::engine::database::Database;
 use crate::error::{HwError, Result};
+use crate::sql::send::assert_send;
 use crate::sql::{Statement, StatementKind, parse_sql};
 use crate::types::PgType;
 use crate::types::text::TextOptions;
@@ -102,6 +103,7 @@ impl SessionFactory for Sessions {
             deadline: None,
         };
         self.activity.begin(pid, &startup.user, session.settings.get("application_name"));
+        self.database.engine.shared.metrics.connections.inc();
         Ok(Box::new(session))
     }
 
@@ -169,13 +171,17 @@ impl Session {
     }
 
     fn body(statement: &ParsedStatement) -> Result<&Body> {
-        statement.body.downcast_ref::<Body>().ok_or_else(|| HwError::internal("a statement of another session"))
+        statement
+            .body
+            .downcast_ref::<Body>()
+            .ok_or_else(|| HwError::internal("a statement of another session"))
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.activity.end(self.pid);
+        self.database.engine.shared.metrics.connections.dec();
     }
 }
 
@@ -214,12 +220,17 @@ impl SessionHandle for Session {
     ) -> Result<Description> {
         self.apply_setting_changes();
         let body = Self::body(statement)?;
-        let description = self.describe_statement(body, parameters).await?;
+        // SAFETY: a session, a statement and what they await are `Send`.
+        let description = unsafe { assert_send(self.describe_statement(body, parameters)) }.await?;
         body.parameters.lock().clone_from(&description.parameters);
         Ok(description)
     }
 
-    async fn execute(&mut self, statement: &ParsedStatement, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+    async fn execute(
+        &mut self,
+        statement: &ParsedStatement,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
         self.apply_setting_changes();
         let body = Self::body(statement)?;
         let lookup = body.lookup.lock().clone();
@@ -229,12 +240,16 @@ impl SessionHandle for Session {
             return Ok(outcome);
         }
         self.activity.start(self.pid, &statement.sql);
-        let outcome = self.execute_limited(body, parameters).await;
+        // SAFETY: as above.
+        let outcome = unsafe { assert_send(self.execute_limited(body, parameters)) }.await;
         let state = match self.transaction.kind() {
             BlockKind::Explicit => "idle in transaction",
             _ => "idle",
         };
         self.activity.finish(self.pid, state);
+        if outcome.is_err() {
+            self.database.engine.shared.metrics.statement_errors.inc();
+        }
         outcome
     }
 
@@ -249,7 +264,8 @@ impl SessionHandle for Session {
             return Ok(());
         }
         if commit && !self.transaction.is_failed() {
-            self.commit().await
+            // SAFETY: as above.
+            unsafe { assert_send(self.commit()) }.await
         } else {
             self.roll_back();
             Ok(())

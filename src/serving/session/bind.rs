@@ -57,7 +57,11 @@ pub(super) fn parameters(statement: &Statement) -> Result<(usize, BTreeMap<usize
 }
 
 /// The statement with values for its parameters.
-pub(super) fn substitute(statement: &Statement, values: &[ScalarValue], types: &[PgType]) -> Result<Statement> {
+pub(super) fn substitute(
+    statement: &Statement,
+    values: &[ScalarValue],
+    types: &[PgType],
+) -> Result<Statement> {
     let literal = |(i, value): (usize, &ScalarValue)| {
         let ty = types.get(i).cloned().unwrap_or_else(|| PgType::of_carrier(&value.data_type()));
         literal(value, &ty)

@@ -5,8 +5,8 @@
 use datafusion::common::ScalarValue;
 use sqlparser::ast::Expr;
 
-use super::results::command;
 use super::Session;
+use super::results::command;
 use crate::catalog::{Details, Kind};
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;

@@ -11,12 +11,12 @@ use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use super::Session;
 use super::options::check_known;
 use super::query::Text;
 use super::results::{command, counted, rows};
 use super::subscribe::Feed;
 use super::transaction::BlockKind;
-use super::Session;
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
 use crate::sql::ast::{CursorBody, DeclareCursor, Fetch, FetchDirection};
@@ -32,14 +32,24 @@ pub(super) struct Cursor {
 }
 
 enum Body {
-    Forward { stream: BoxStream<'static, Result<RecordBatch>>, rest: Option<RecordBatch> },
+    Forward {
+        stream: BoxStream<'static, Result<RecordBatch>>,
+        rest: Option<RecordBatch>,
+    },
     /// All rows, and the 1-based position; 0 is before the first row.
-    Scroll { rows: RecordBatch, position: i64 },
+    Scroll {
+        rows: RecordBatch,
+        position: i64,
+    },
     Subscription(Box<Feed>),
 }
 
 impl Session {
-    pub(super) async fn declare_cursor(&mut self, declare: &DeclareCursor, text: Text<'_>) -> Result<Outcome> {
+    pub(super) async fn declare_cursor(
+        &mut self,
+        declare: &DeclareCursor,
+        text: Text<'_>,
+    ) -> Result<Outcome> {
         let in_block = self.transaction.kind() == BlockKind::Explicit;
         let subscription = matches!(declare.body, CursorBody::Subscribe(_));
         if !in_block && !declare.hold && !subscription {
@@ -48,7 +58,10 @@ impl Session {
                 .with_hint("Write BEGIN first, or declare the cursor WITH HOLD."));
         }
         if declare.binary {
-            return Err(HwError::unsupported("DECLARE BINARY CURSOR", "Ask for the binary format in the protocol."));
+            return Err(HwError::unsupported(
+                "DECLARE BINARY CURSOR",
+                "Ask for the binary format in the protocol.",
+            ));
         }
         if self.cursors.contains_key(&declare.name) {
             let text = format!("cursor \"{}\" already exists", declare.name);
@@ -121,7 +134,11 @@ impl Session {
 }
 
 impl Cursor {
-    async fn fetch(&mut self, direction: FetchDirection, timeout: Option<Duration>) -> Result<Vec<RecordBatch>> {
+    async fn fetch(
+        &mut self,
+        direction: FetchDirection,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<RecordBatch>> {
         use FetchDirection as D;
         if let Body::Scroll { rows, position } = &mut self.body {
             let (start, length) = scroll(rows.num_rows() as i64, position, direction);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::Session;
 use super::evaluate::qualified;
 use super::options::with_options;
 use super::results::command;
-use super::Session;
 use crate::catalog::{
     ConnectionDetails, Definition, Details, Kind, NewDefinition, SecretDetails, SecretValue,
 };
@@ -22,7 +22,10 @@ impl Session {
             return Err(HwError::new(sqlstate::FEATURE_NOT_SUPPORTED, text).at(name.position));
         }
         let path = self.search_path();
-        self.database.catalog().creation_schema(name.schema.as_deref(), &path).map_err(|e| e.at(name.position))
+        self.database
+            .catalog()
+            .creation_schema(name.schema.as_deref(), &path)
+            .map_err(|e| e.at(name.position))
     }
 
     /// Looks for an object in the way. With IF NOT EXISTS there is a notice, and true.
@@ -119,7 +122,9 @@ impl Session {
         for (key, option) in with {
             match &option.value {
                 L::Secret(name) => ids.push(self.resolve_kind(Kind::Secret, name)?.id),
-                L::Name(name) if key == "connection" => ids.push(self.resolve_kind(Kind::Connection, name)?.id),
+                L::Name(name) if key == "connection" => {
+                    ids.push(self.resolve_kind(Kind::Connection, name)?.id)
+                }
                 L::String(name) if key == "connection" => {
                     let name = ObjectName { position: option.position, ..ObjectName::bare(name) };
                     ids.push(self.resolve_kind(Kind::Connection, &name)?.id);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema};
 
+use super::Session;
 use super::options::with_options;
 use super::results::command;
-use super::Session;
 use crate::catalog::{
     Details, FormatDefinition, IncludeDefinition, Kind, OptionText, SourceDetails, WatermarkDefinition,
 };
@@ -188,7 +188,11 @@ fn format_definition(spec: &FormatSpec) -> Result<FormatDefinition> {
         Encode::Bytes => return refused("ENCODE BYTES"),
     }
     super::options::check_known(&spec.options, &[], "ENCODE JSON")?;
-    Ok(FormatDefinition { format: "plain".into(), encode: "json".into(), options: with_options(&spec.options) })
+    Ok(FormatDefinition {
+        format: "plain".into(),
+        encode: "json".into(),
+        options: with_options(&spec.options),
+    })
 }
 
 fn watermark(declared: &Columns, columns: &[Field]) -> Result<Option<WatermarkDefinition>> {

@@ -3,11 +3,11 @@
 use arrow::datatypes::{DataType, Field};
 use sqlparser::ast::TableConstraint;
 
+use super::Session;
 use super::ddl_source::{check_columns, fields, generated};
 use super::evaluate::query_of;
 use super::query::Text;
 use super::results::command;
-use super::Session;
 use crate::catalog::{Details, Kind, TableDetails};
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
@@ -67,7 +67,12 @@ impl Session {
         Ok(command("CREATE TABLE"))
     }
 
-    async fn create_table_as(&mut self, create: &CreateTable, query: &QueryText, text: Text<'_>) -> Result<Outcome> {
+    async fn create_table_as(
+        &mut self,
+        create: &CreateTable,
+        query: &QueryText,
+        text: Text<'_>,
+    ) -> Result<Outcome> {
         let ready = self.plan(&query.query, text.submitted).await?;
         let (schema, batches) = self.collect(&ready, text.submitted).await?;
         let names: Vec<String> = create.columns.columns.iter().map(|c| c.name.clone()).collect();
@@ -127,12 +132,14 @@ fn check_constraints(columns: &Columns) -> Result<()> {
         Some(TableConstraint::Unique(_)) => {
             refused("UNIQUE", "Make it the PRIMARY KEY, which is the one unique constraint of a table.")
         }
-        Some(TableConstraint::ForeignKey(_)) => {
-            refused("FOREIGN KEY", "Leave it out; a materialized view with NOT EXISTS finds rows without a partner.")
-        }
-        Some(TableConstraint::Check(_)) => {
-            refused("CHECK", "Leave it out; a materialized view with the opposite condition finds rows that break it.")
-        }
+        Some(TableConstraint::ForeignKey(_)) => refused(
+            "FOREIGN KEY",
+            "Leave it out; a materialized view with NOT EXISTS finds rows without a partner.",
+        ),
+        Some(TableConstraint::Check(_)) => refused(
+            "CHECK",
+            "Leave it out; a materialized view with the opposite condition finds rows that break it.",
+        ),
         Some(_) => refused("this table constraint", "Only PRIMARY KEY and NOT NULL are available."),
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field};
 
+use super::Session;
 use super::ddl_source::check_columns;
 use super::options::{check_known, with_options};
 use super::query::Text;
 use super::results::command;
-use super::Session;
-use crate::catalog::{Definition, Details, Kind, MaterializedViewDetails, NewDefinition, SinkDetails, ViewDetails};
+use crate::catalog::{
+    Definition, Details, Kind, MaterializedViewDetails, NewDefinition, SinkDetails, ViewDetails,
+};
 use crate::clock;
 use crate::engine::database::emit_mode;
 use crate::engine::planning::{Leaves, Scope};

@@ -16,7 +16,11 @@ use crate::{clock, error};
 impl Session {
     /// Runs a statement under `statement_timeout`; outside of a transaction its writes are
     /// committed, or forgotten after an error.
-    pub(super) async fn execute_limited(&mut self, body: &Body, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+    pub(super) async fn execute_limited(
+        &mut self,
+        body: &Body,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
         self.check_not_failed(&body.statement.kind)?;
         self.deadline = self.settings.timeout("statement_timeout").map(|limit| clock::monotonic() + limit);
         let bound;
@@ -101,7 +105,9 @@ impl Session {
                 let what = if matches!(statement.kind, K::Grant) { "GRANT" } else { "REVOKE" };
                 Err(HwError::unsupported(what, "Headwater has no roles: whoever connects may do everything."))
             }
-            K::Unsupported { name } => Err(HwError::unsupported(name, "The manual lists the statements there are.")),
+            K::Unsupported { name } => {
+                Err(HwError::unsupported(name, "The manual lists the statements there are."))
+            }
             _ => self.define(statement, text).await,
         }
     }
@@ -114,7 +120,9 @@ impl Session {
         self.transaction.pin = None;
         let outcome = match &statement.kind {
             K::CreateSchema { if_not_exists, name } => self.create_schema(*if_not_exists, name).await,
-            K::CreateSecret { if_not_exists, name, value } => self.create_secret(*if_not_exists, name, value).await,
+            K::CreateSecret { if_not_exists, name, value } => {
+                self.create_secret(*if_not_exists, name, value).await
+            }
             K::CreateConnection { if_not_exists, name, with } => {
                 self.create_connection(*if_not_exists, name, with).await
             }
@@ -127,10 +135,13 @@ impl Session {
                 "CREATE INDEX",
                 "Tables are indexed by their primary key, and materialized views by their GROUP BY columns.",
             )),
-            K::CreateFunction(_) => {
-                Err(HwError::unsupported("CREATE FUNCTION", "Write the expression where it is used, or in a view."))
+            K::CreateFunction(_) => Err(HwError::unsupported(
+                "CREATE FUNCTION",
+                "Write the expression where it is used, or in a view.",
+            )),
+            K::Drop { kind, if_exists, names, cascade } => {
+                self.drop_objects(*kind, *if_exists, names, *cascade).await
             }
-            K::Drop { kind, if_exists, names, cascade } => self.drop_objects(*kind, *if_exists, names, *cascade).await,
             K::AlterRename { kind, if_exists, name, to } => self.rename(*kind, *if_exists, name, to).await,
             K::Comment { target, name, comment } => self.comment(*target, name, comment.clone()).await,
             K::RefreshMaterializedView { name } => {

@@ -46,7 +46,10 @@ pub(super) struct Target {
 impl Target {
     pub fn of_insert(insert: &Insert) -> Result<Target> {
         let TableObject::TableName(name) = &insert.table else {
-            return Err(HwError::unsupported("INSERT INTO this target", "Insert into a table or a feed source."));
+            return Err(HwError::unsupported(
+                "INSERT INTO this target",
+                "Insert into a table or a feed source.",
+            ));
         };
         let name = table_name(name)?;
         let alias = insert.table_alias.as_ref().map(|a| fold_identifier(&a.alias));
@@ -200,7 +203,11 @@ pub(super) fn default_of(definition: &Definition, column: usize) -> Result<Expr>
 
 impl Session {
     /// The table to change; 42809 for what is no table.
-    pub(super) fn table_target(&self, target: &Target, what: &str) -> Result<(Arc<Definition>, Arc<TableHandle>)> {
+    pub(super) fn table_target(
+        &self,
+        target: &Target,
+        what: &str,
+    ) -> Result<(Arc<Definition>, Arc<TableHandle>)> {
         let definition = self.resolve(&target.name)?;
         let table = self.database.engine.table(definition.id);
         match (definition.kind, table) {
@@ -231,7 +238,8 @@ impl Session {
             select.projection.push(SelectItem::ExprWithAlias { expr, alias });
             columns.push(column);
         }
-        if let Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) = &update.from {
+        if let Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) = &update.from
+        {
             select.from.extend(from.iter().cloned());
         }
         select.selection.clone_from(&update.selection);
@@ -305,7 +313,8 @@ impl Session {
         let first = 1 + table.schema.fields().len();
         for (i, column) in assigned.iter().enumerate() {
             let field = table.schema.field(*column);
-            columns[*column] = self.assign_array(found.column(first + i), found.schema().field(first + i), field).await?;
+            columns[*column] =
+                self.assign_array(found.column(first + i), found.schema().field(first + i), field).await?;
         }
         let new = RecordBatch::try_new(Arc::clone(&table.schema), columns)?;
         let new = self.complete_table_row(&definition, &table.schema, new)?;
@@ -374,7 +383,11 @@ impl Session {
     }
 
     /// 42xxx if an expression of a generated column cannot be compiled.
-    pub(super) fn check_generated(&self, details: &crate::catalog::TableDetails, columns: &[Field]) -> Result<()> {
+    pub(super) fn check_generated(
+        &self,
+        details: &crate::catalog::TableDetails,
+        columns: &[Field],
+    ) -> Result<()> {
         let schema = Arc::new(Schema::new(columns.to_vec()));
         let state = self.plain_state()?;
         for (name, text) in &details.generated {

@@ -1,8 +1,8 @@
 //! DROP, ALTER … RENAME and COMMENT.
 
+use super::Session;
 use super::evaluate::qualified;
 use super::results::command;
-use super::Session;
 use crate::catalog::Kind;
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::{Notice, Outcome};
@@ -67,7 +67,8 @@ impl Session {
             [] => {}
             [one] => self.notice(Notice::new(format!("drop cascades to {}", one.describe()))),
             many => {
-                let lines: Vec<String> = many.iter().map(|d| format!("drop cascades to {}", d.describe())).collect();
+                let lines: Vec<String> =
+                    many.iter().map(|d| format!("drop cascades to {}", d.describe())).collect();
                 let mut notice = Notice::new(format!("drop cascades to {} other objects", many.len()));
                 notice.report = notice.report.with_detail(lines.join("\n"));
                 self.notice(notice);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::physical_plan::displayable;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::displayable;
 
-use super::query::Text;
-use super::results::{rows, schema_of, text, batch_of};
 use super::Session;
+use super::query::Text;
+use super::results::{batch_of, rows, schema_of, text};
 use crate::catalog::{Definition, Details, Kind};
 use crate::engine::database::emit_mode;
 use crate::engine::definitions::parse_query;
@@ -34,8 +34,15 @@ impl Session {
                         self.plan_materialized(create, text).await?.0.explain()
                     }
                     _ => {
-                        let what = if explain.analyze { "EXPLAIN ANALYZE of this statement" } else { "EXPLAIN of this statement" };
-                        return Err(HwError::unsupported(what, "Queries and CREATE MATERIALIZED VIEW can be explained."));
+                        let what = if explain.analyze {
+                            "EXPLAIN ANALYZE of this statement"
+                        } else {
+                            "EXPLAIN of this statement"
+                        };
+                        return Err(HwError::unsupported(
+                            what,
+                            "Queries and CREATE MATERIALIZED VIEW can be explained.",
+                        ));
                     }
                 }
             }
@@ -48,13 +55,22 @@ impl Session {
                 return Err(HwError::unsupported("EXPLAIN ANALYZE MATERIALIZED VIEW", hint));
             }
             ExplainTarget::Sink(_) => {
-                return Err(HwError::unsupported("EXPLAIN SINK", "Explain the materialized view that it reads."));
+                return Err(HwError::unsupported(
+                    "EXPLAIN SINK",
+                    "Explain the materialized view that it reads.",
+                ));
             }
             ExplainTarget::Watermark(_) => {
-                return Err(HwError::unsupported("EXPLAIN WATERMARK", "Use SHOW WATERMARKS FOR the view and its sources."));
+                return Err(HwError::unsupported(
+                    "EXPLAIN WATERMARK",
+                    "Use SHOW WATERMARKS FOR the view and its sources.",
+                ));
             }
             ExplainTarget::State(_) => {
-                return Err(HwError::unsupported("EXPLAIN STATE", "headwater.views has the number of rows and bytes."));
+                return Err(HwError::unsupported(
+                    "EXPLAIN STATE",
+                    "headwater.views has the number of rows and bytes.",
+                ));
             }
         };
         let schema = schema();

@@ -64,7 +64,8 @@ fn shape(query: &Query) -> Option<Shape<'_>> {
         return None;
     }
     let [from] = select.from.as_slice() else { return None };
-    let TableFactor::Table { name, alias, args: None, version: None, sample: None, with_hints, .. } = &from.relation
+    let TableFactor::Table { name, alias, args: None, version: None, sample: None, with_hints, .. } =
+        &from.relation
     else {
         return None;
     };
@@ -87,7 +88,8 @@ fn shape(query: &Query) -> Option<Shape<'_>> {
 }
 
 fn is_plain(select: &Select) -> bool {
-    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty());
+    let ungrouped =
+        matches!(&select.group_by, GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty());
     ungrouped
         && select.distinct.is_none()
         && select.top.is_none()
@@ -143,7 +145,16 @@ fn is_exact(ty: &PgType) -> bool {
     use PgType as P;
     matches!(
         ty,
-        P::Bool | P::Int2 | P::Int4 | P::Int8 | P::Text | P::Varchar(_) | P::Uuid | P::Date | P::Timestamp | P::Timestamptz
+        P::Bool
+            | P::Int2
+            | P::Int4
+            | P::Int8
+            | P::Text
+            | P::Varchar(_)
+            | P::Uuid
+            | P::Date
+            | P::Timestamp
+            | P::Timestamptz
     )
 }
 
@@ -160,7 +171,11 @@ impl Lookup {
 
 impl Session {
     /// Recognises a look-up; `declared` are the parameter types that the client gave.
-    pub(super) fn recognise_lookup(&self, query: &Query, declared: &[Option<PgType>]) -> Result<Option<Lookup>> {
+    pub(super) fn recognise_lookup(
+        &self,
+        query: &Query,
+        declared: &[Option<PgType>],
+    ) -> Result<Option<Lookup>> {
         let Some(shape) = shape(query) else { return Ok(None) };
         let name = QualifiedName::new(shape.relation.schema.as_deref(), &shape.relation.name);
         let search_path = self.search_path();
@@ -200,7 +215,9 @@ impl Session {
         let position = |c: &str| definition.columns.iter().position(|f| f.name() == c);
         let columns: Vec<(usize, String)> = match shape.columns {
             None => definition.columns.iter().enumerate().map(|(i, f)| (i, f.name().clone())).collect(),
-            Some(columns) => columns.into_iter().map(|(c, n)| Some((position(&c)?, n))).collect::<Option<_>>()?,
+            Some(columns) => {
+                columns.into_iter().map(|(c, n)| Some((position(&c)?, n))).collect::<Option<_>>()?
+            }
         };
         let field = |(i, name): &(usize, String)| -> Field {
             definition.columns[*i].clone().with_name(name).with_nullable(true)
@@ -255,7 +272,11 @@ impl Session {
     }
 
     /// Runs a look-up; `None` if it has to be planned after all.
-    pub(super) async fn run_lookup(&mut self, lookup: &Lookup, parameters: &[ScalarValue]) -> Result<Option<Outcome>> {
+    pub(super) async fn run_lookup(
+        &mut self,
+        lookup: &Lookup,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<Outcome>> {
         let catalog = self.database.catalog();
         let found = catalog.lookup(&lookup.name, &lookup.search_path);
         let same = found.is_some_and(|d| Arc::ptr_eq(d, &lookup.definition));
@@ -272,7 +293,8 @@ impl Session {
         };
         let batches = match row {
             Some(row) => {
-                let columns: Vec<ArrayRef> = lookup.projection.iter().map(|c| Arc::clone(row.column(*c))).collect();
+                let columns: Vec<ArrayRef> =
+                    lookup.projection.iter().map(|c| Arc::clone(row.column(*c))).collect();
                 vec![RecordBatch::try_new(Arc::clone(&lookup.schema), columns)?]
             }
             None => Vec::new(),

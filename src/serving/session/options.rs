@@ -15,7 +15,9 @@ pub(super) fn with_options(options: &Options) -> WithOptions {
 
 /// 22023 for an option that a statement does not have.
 pub(super) fn check_known(options: &Options, valid: &[&str], what: &str) -> Result<()> {
-    let Some((key, option)) = options.iter().find(|(key, _)| !valid.contains(&key.as_str())) else { return Ok(()) };
+    let Some((key, option)) = options.iter().find(|(key, _)| !valid.contains(&key.as_str())) else {
+        return Ok(());
+    };
     let text = format!("unrecognized option \"{key}\" of {what}");
     let hint = match valid {
         [] => "There are no options for it.".to_string(),

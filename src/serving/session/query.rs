@@ -150,8 +150,10 @@ impl Session {
                 None => published.await.map(drop),
                 Some(patience) => match tokio::time::timeout(patience, published).await {
                     Ok(done) => done.map(drop),
-                    Err(_) => Err(HwError::new(sqlstate::QUERY_CANCELED, "canceling statement due to read timeout")
-                        .with_detail("The session's last write is not yet in any published epoch.")),
+                    Err(_) => {
+                        Err(HwError::new(sqlstate::QUERY_CANCELED, "canceling statement due to read timeout")
+                            .with_detail("The session's last write is not yet in any published epoch."))
+                    }
                 },
             }
         };
@@ -203,7 +205,10 @@ impl Session {
                 self.check_not_written(&definition.depends_on, catalog)?;
             }
             if self.transaction.has_written(*id) {
-                let what = format!("reading \"{}\", which was written earlier in this transaction,", definition.name);
+                let what = format!(
+                    "reading \"{}\", which was written earlier in this transaction,",
+                    definition.name
+                );
                 let hint = "Read it before writing to it, or after COMMIT; several statements in one message are one transaction.";
                 return Err(HwError::unsupported(what, hint));
             }
@@ -247,7 +252,11 @@ impl Session {
     }
 
     /// Runs a planned query to its end.
-    pub(super) async fn collect(&self, ready: &Ready, text: &Arc<str>) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    pub(super) async fn collect(
+        &self,
+        ready: &Ready,
+        text: &Arc<str>,
+    ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let (schema, stream) = self.start(ready, text).await?;
         let batches = self.limited(stream.try_collect::<Vec<_>>()).await?;
         Ok((schema, batches))
@@ -269,8 +278,9 @@ impl Session {
         }
         let (count, casts) = bind::parameters(statement)?;
         let count = count.max(declared.len());
-        let mut types: Vec<Option<PgType>> =
-            (0..count).map(|i| declared.get(i).cloned().flatten().or_else(|| casts.get(&(i + 1)).cloned())).collect();
+        let mut types: Vec<Option<PgType>> = (0..count)
+            .map(|i| declared.get(i).cloned().flatten().or_else(|| casts.get(&(i + 1)).cloned()))
+            .collect();
         if types.iter().any(Option::is_none) {
             let partly = bind::typed_nulls(statement, &types)?;
             self.infer(&partly, &mut types, &body.submitted).await?;
@@ -324,9 +334,15 @@ impl Session {
                 let ready = self.plan(query, text).await?;
                 Ok(Some(ready.optimize()?.1))
             }
-            K::Insert(insert) => self.returning_schema(&Target::of_insert(insert)?, insert.returning.as_deref()).await,
-            K::Update(update) => self.returning_schema(&Target::of_update(update)?, update.returning.as_deref()).await,
-            K::Delete(delete) => self.returning_schema(&Target::of_delete(delete)?, delete.returning.as_deref()).await,
+            K::Insert(insert) => {
+                self.returning_schema(&Target::of_insert(insert)?, insert.returning.as_deref()).await
+            }
+            K::Update(update) => {
+                self.returning_schema(&Target::of_update(update)?, update.returning.as_deref()).await
+            }
+            K::Delete(delete) => {
+                self.returning_schema(&Target::of_delete(delete)?, delete.returning.as_deref()).await
+            }
             K::Show(show) => self.show_schema(show).await.map(Some),
             K::Explain(_) => Ok(Some(super::explain::schema())),
             K::Fetch(fetch) if !fetch.is_move => self.cursor_schema(&fetch.cursor).map(Some),

@@ -14,7 +14,8 @@ use crate::error::{HwError, Result};
 use crate::serving::pg::api::Outcome;
 
 fn query(target: &Target, items: &[SelectItem]) -> Result<Query> {
-    let mut query = query_of(&format!("SELECT 1 FROM {} AS {}", at_hand("t"), quote_identifier(&target.shown)))?;
+    let mut query =
+        query_of(&format!("SELECT 1 FROM {} AS {}", at_hand("t"), quote_identifier(&target.shown)))?;
     match query.body.as_mut() {
         SetExpr::Select(select) => select.projection = items.to_vec(),
         _ => return Err(HwError::internal("a query of one's own is not a SELECT")),

@@ -61,10 +61,8 @@ fn find(name: &str) -> Option<&'static Parameter> {
 }
 
 fn unknown(name: &str) -> HwError {
-    let error = HwError::new(
-        sqlstate::UNDEFINED_OBJECT,
-        format!("unrecognized configuration parameter \"{name}\""),
-    );
+    let error =
+        HwError::new(sqlstate::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""));
     match did_you_mean(name, PARAMETERS.iter().map(|p| p.name)) {
         Some(meant) => error.with_hint(format!("Perhaps you meant \"{meant}\".")),
         None => error,
@@ -143,7 +141,8 @@ impl Settings {
 
     /// Name, value and description of every parameter.
     pub fn all(&self) -> Vec<(String, String, String)> {
-        let row = |p: &Parameter| (p.name.to_string(), self.get(p.name).to_string(), p.description.to_string());
+        let row =
+            |p: &Parameter| (p.name.to_string(), self.get(p.name).to_string(), p.description.to_string());
         PARAMETERS.iter().map(row).collect()
     }
 
@@ -267,7 +266,8 @@ mod tests {
         assert_eq!(s.set("default_transaction_read_only", "TRUE", false).unwrap(), "on");
         assert_eq!(s.set("client_encoding", "utf-8", false).unwrap(), "UTF8");
         assert_eq!(s.set("datestyle", "iso, dmy", false).unwrap(), "ISO, DMY");
-        let refused = |name: &str, value: &str| Settings::default().set(name, value, false).unwrap_err().sqlstate();
+        let refused =
+            |name: &str, value: &str| Settings::default().set(name, value, false).unwrap_err().sqlstate();
         assert_eq!(refused("TimeZone", "Mars/Olympus"), "22023");
         assert_eq!(refused("statement_timeout", "soon"), "22023");
         assert_eq!(refused("server_version", "16"), "55P02");

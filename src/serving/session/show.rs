@@ -21,7 +21,9 @@ impl Session {
     pub(super) async fn show(&mut self, show: &Show) -> Result<Outcome> {
         let schema = self.show_schema(show).await?;
         let found = match show {
-            Show::Objects { list, schema, like } => self.show_objects(*list, schema.as_deref(), like.as_deref())?,
+            Show::Objects { list, schema, like } => {
+                self.show_objects(*list, schema.as_deref(), like.as_deref())?
+            }
             Show::Watermarks(of) => self.show_watermarks(of.as_ref())?,
             Show::Create(kind, name) => self.show_create(*kind, name)?,
             Show::Columns(name) => self.show_columns(name)?,
@@ -39,12 +41,16 @@ impl Session {
             Show::Objects { list: ShowList::Sources, .. } => {
                 vec![("name", P::Text), ("connector", P::Text), ("columns", P::Int8)]
             }
-            Show::Objects { list: ShowList::Sinks, .. } => vec![("name", P::Text), ("connector", P::Text), ("from", P::Text)],
+            Show::Objects { list: ShowList::Sinks, .. } => {
+                vec![("name", P::Text), ("connector", P::Text), ("from", P::Text)]
+            }
             Show::Objects { list: ShowList::Jobs, .. } => live::job_columns(),
             Show::Objects { .. } => vec![("name", P::Text)],
             Show::Watermarks(_) => live::watermark_columns(),
             Show::Create(..) => vec![("name", P::Text), ("create_sql", P::Text)],
-            Show::Columns(_) => vec![("name", P::Text), ("type", P::Text), ("nullable", P::Bool), ("key", P::Bool)],
+            Show::Columns(_) => {
+                vec![("name", P::Text), ("type", P::Text), ("nullable", P::Bool), ("key", P::Bool)]
+            }
             Show::Parameter(name) => {
                 let (shown, _) = self.settings.show(name)?;
                 return Ok(schema_of(&[(shown.as_str(), P::Text)]));
@@ -69,9 +75,10 @@ impl Session {
             ShowList::Indexes => Kind::Index,
             ShowList::Jobs => return live::jobs(&self.database),
             ShowList::Schemas => {
-                let names = catalog.schemas().map(|s| s.name.clone()).chain(
-                    ["headwater", "information_schema", "pg_catalog"].map(String::from),
-                );
+                let names = catalog
+                    .schemas()
+                    .map(|s| s.name.clone())
+                    .chain(["headwater", "information_schema", "pg_catalog"].map(String::from));
                 let mut names: Vec<String> = names.filter(|n| fits(n)).collect();
                 names.sort();
                 return Ok(names.into_iter().map(|n| vec![text(n)]).collect());

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
+};
 use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
@@ -16,16 +18,16 @@ use futures::StreamExt;
 use sqlparser::ast::{Ident, Query, SelectItem, SetExpr, TableFactor};
 use tokio::sync::watch;
 
+use super::Session;
 use super::dml::at_hand;
 use super::evaluate::{RowsAtHand, query_of};
 use super::options::{check_known, flag};
 use super::query::Text;
 use super::results::{batch, counted};
-use super::Session;
 use crate::catalog::{Definition, Kind};
+use crate::engine::Published;
 use crate::engine::database::Database;
 use crate::engine::planning::{Leaves, Scope, SqlContext};
-use crate::engine::Published;
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
 use crate::sql::ast::{Subscribe, SubscribeTarget};
@@ -57,7 +59,11 @@ pub(super) struct Feed {
 }
 
 impl Session {
-    pub(super) async fn subscribe_statement(&mut self, subscribe: &Subscribe, text: Text<'_>) -> Result<Outcome> {
+    pub(super) async fn subscribe_statement(
+        &mut self,
+        subscribe: &Subscribe,
+        text: Text<'_>,
+    ) -> Result<Outcome> {
         let feed = self.feed(subscribe, text).await?;
         let schema = feed.schema();
         let stream = futures::stream::unfold(Some(feed), |feed| async move {
@@ -70,7 +76,11 @@ impl Session {
         Ok(Outcome::Rows { schema, stream: stream.boxed(), tag: counted("SUBSCRIBE") })
     }
 
-    pub(super) async fn subscribe_schema(&mut self, subscribe: &Subscribe, submitted: &Arc<str>) -> Result<SchemaRef> {
+    pub(super) async fn subscribe_schema(
+        &mut self,
+        subscribe: &Subscribe,
+        submitted: &Arc<str>,
+    ) -> Result<SchemaRef> {
         let text = Text { submitted, statement: submitted };
         Ok(self.feed(subscribe, text).await?.schema())
     }
@@ -120,7 +130,10 @@ impl Session {
     /// The one relation of a subscribed query, and the query over changes at hand.
     fn subscribed_query(&self, query: &Query) -> Result<(Arc<Definition>, Option<Query>)> {
         let mut query = query.clone();
-        let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+        let plain = query.with.is_none()
+            && query.order_by.is_none()
+            && query.limit_clause.is_none()
+            && query.fetch.is_none();
         let SetExpr::Select(select) = query.body.as_mut() else { return Err(not_maintainable()) };
         let [from] = select.from.as_mut_slice() else { return Err(not_maintainable()) };
         let TableFactor::Table { name, alias, args: None, .. } = &mut from.relation else {
@@ -132,7 +145,8 @@ impl Session {
         let relation = relation_name(name).ok_or_else(not_maintainable)?;
         let definition = self.resolve(&relation)?;
         let shown = alias.as_ref().map_or_else(|| relation.name.clone(), |a| fold_identifier(&a.name));
-        let skeleton = format!("SELECT 1 FROM {} AS {}", at_hand("t"), crate::catalog::quote_identifier(&shown));
+        let skeleton =
+            format!("SELECT 1 FROM {} AS {}", at_hand("t"), crate::catalog::quote_identifier(&shown));
         if let SetExpr::Select(replaced) = *query_of(&skeleton)?.body {
             select.from = replaced.from;
         }
@@ -159,7 +173,12 @@ impl Session {
     }
 
     /// 0A000 unless the query keeps or drops rows one by one; its columns otherwise.
-    async fn check_projection(&self, projection: &Projection, schema: &SchemaRef, text: Text<'_>) -> Result<SchemaRef> {
+    async fn check_projection(
+        &self,
+        projection: &Projection,
+        schema: &SchemaRef,
+        text: Text<'_>,
+    ) -> Result<SchemaRef> {
         let pin = Arc::new(self.database.engine.pin());
         let rows = RowsAtHand::default().with("t", with_weight(schema), Vec::new())?;
         let mut cx = projection.cx.clone();
@@ -171,11 +190,15 @@ impl Session {
         ready.plan.apply_with_subqueries(|node| {
             simple &= matches!(
                 node,
-                LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::TableScan(_) | LogicalPlan::SubqueryAlias(_)
+                LogicalPlan::Projection(_)
+                    | LogicalPlan::Filter(_)
+                    | LogicalPlan::TableScan(_)
+                    | LogicalPlan::SubqueryAlias(_)
             );
             let subquery = |e: &datafusion::logical_expr::Expr| {
                 use datafusion::logical_expr::Expr as E;
-                e.exists(|e| Ok(matches!(e, E::Exists(_) | E::InSubquery(_) | E::ScalarSubquery(_)))).unwrap_or(true)
+                e.exists(|e| Ok(matches!(e, E::Exists(_) | E::InSubquery(_) | E::ScalarSubquery(_))))
+                    .unwrap_or(true)
             };
             simple &= !node.expressions().iter().any(subquery);
             Ok(TreeNodeRecursion::Continue)

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 
-use super::settings::{Settings, SettingChange, canonical};
+use super::settings::{SettingChange, Settings, canonical};
 use super::{DATABASE_NAME, Session};
 use crate::catalog::system::{
     ColumnDefault, RelationInfo, RelationKind, SetParameter, SystemState, system_schemas,
@@ -125,7 +125,9 @@ fn relation(database: &Database, d: &Definition) -> Option<RelationInfo> {
         (Kind::Source, _) => (RelationKind::Source, &d.definition_sql),
         (Kind::Table, _) => (RelationKind::Table, &d.definition_sql),
         (Kind::View, Details::View(view)) => (RelationKind::View, &view.query),
-        (Kind::MaterializedView, Details::MaterializedView(view)) => (RelationKind::MaterializedView, &view.query),
+        (Kind::MaterializedView, Details::MaterializedView(view)) => {
+            (RelationKind::MaterializedView, &view.query)
+        }
         (Kind::Sink, _) => (RelationKind::Sink, &d.definition_sql),
         _ => return None,
     };

@@ -82,16 +82,18 @@ impl Transaction {
     }
 
     fn savepoint(&self, name: &str) -> Result<usize> {
-        self.savepoints.iter().rposition(|(n, _)| n == name).ok_or_else(|| {
-            HwError::new("3B001", format!("savepoint \"{name}\" does not exist"))
-        })
+        self.savepoints
+            .iter()
+            .rposition(|(n, _)| n == name)
+            .ok_or_else(|| HwError::new("3B001", format!("savepoint \"{name}\" does not exist")))
     }
 }
 
 impl Session {
     pub(super) fn begin(&mut self, kind: BlockKind, modes: TransactionModes) {
         self.settings.begin();
-        let read_only = modes.read_only.unwrap_or_else(|| self.settings.is_on("default_transaction_read_only"));
+        let read_only =
+            modes.read_only.unwrap_or_else(|| self.settings.is_on("default_transaction_read_only"));
         let started = Some(self.database.engine.shared.clock.now().0);
         if self.transaction.kind == BlockKind::None {
             self.transaction = Transaction { started, ..Transaction::default() };
@@ -234,9 +236,11 @@ impl Session {
             let guard = self.limited(async {
                 match patience {
                     None => table.lock().await,
-                    Some(patience) => tokio::time::timeout(patience, table.lock()).await.unwrap_or_else(|_| {
-                        Err(HwError::new("55P03", "canceling statement due to lock timeout"))
-                    }),
+                    Some(patience) => {
+                        tokio::time::timeout(patience, table.lock()).await.unwrap_or_else(|_| {
+                            Err(HwError::new("55P03", "canceling statement due to lock timeout"))
+                        })
+                    }
                 }
             });
             let guard = guard.await?;

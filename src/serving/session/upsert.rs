@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use sqlparser::ast::{ConflictTarget, DoUpdate, Ident, Insert, OnConflict as OnConflictClause, OnConflictAction, SelectItem, SetExpr};
+use sqlparser::ast::{
+    ConflictTarget, DoUpdate, Ident, Insert, OnConflict as OnConflictClause, OnConflictAction, SelectItem,
+    SetExpr,
+};
 
 use super::Session;
-use super::dml::{Target, assignments, at_hand, columns_of, numbered, replacement, rows_query, ROW_NUMBER};
+use super::dml::{ROW_NUMBER, Target, assignments, at_hand, columns_of, numbered, replacement, rows_query};
 use super::evaluate::RowsAtHand;
 use super::lookup::folded;
 use super::query::Text;
@@ -43,7 +46,8 @@ impl Session {
         let mut done = inserted.rows;
         self.push_inserts(table, &done);
         if let Some((proposed, present)) = inserted.conflicts {
-            let (old, new) = self.resolve_conflicts(update, target, definition, table, proposed, present, text).await?;
+            let (old, new) =
+                self.resolve_conflicts(update, target, definition, table, proposed, present, text).await?;
             table.check_not_null(&new)?;
             if new.num_rows() > 0 {
                 let changes = replacement(&table.schema, &old, &new)?;
@@ -104,7 +108,9 @@ impl Session {
         select.selection.clone_from(&update.selection);
         let (schema, present) = numbered(&table.schema, &[present])?;
         let (_, proposed) = numbered(&table.schema, &[proposed])?;
-        let rows = RowsAtHand::default().with("t", Arc::clone(&schema), present)?.with("excluded", schema, proposed)?;
+        let rows = RowsAtHand::default()
+            .with("t", Arc::clone(&schema), present)?
+            .with("excluded", schema, proposed)?;
         let ready = self.plan_with(&query, text.submitted, rows).await?;
         let (found_schema, found) = self.collect(&ready, text.submitted).await?;
         let found = arrow::compute::concat_batches(&found_schema, &found)?;
@@ -113,7 +119,8 @@ impl Session {
         let first = 1 + table.schema.fields().len();
         for (i, column) in assigned.iter().enumerate() {
             let field = table.schema.field(*column);
-            columns[*column] = self.assign_array(found.column(first + i), found_schema.field(first + i), field).await?;
+            columns[*column] =
+                self.assign_array(found.column(first + i), found_schema.field(first + i), field).await?;
         }
         let new = RecordBatch::try_new(Arc::clone(&table.schema), columns)?;
         Ok((old, self.complete_table_row(definition, &table.schema, new)?))
@@ -122,7 +129,8 @@ impl Session {
 
 /// 42P10 unless the conflict target is the primary key.
 fn check_target(on: &OnConflictClause, definition: &Definition) -> Result<()> {
-    let mut key: Vec<&str> = definition.primary_key.iter().map(|c| definition.columns[*c].name().as_str()).collect();
+    let mut key: Vec<&str> =
+        definition.primary_key.iter().map(|c| definition.columns[*c].name().as_str()).collect();
     let matches = match &on.conflict_target {
         None => match on.action {
             OnConflictAction::DoNothing => true,
@@ -139,7 +147,8 @@ fn check_target(on: &OnConflictClause, definition: &Definition) -> Result<()> {
             !key.is_empty() && named == key
         }
         Some(ConflictTarget::OnConstraint(name)) => {
-            let wanted = name.0.last().and_then(|part| part.as_ident()).map(crate::sql::parser::fold_identifier);
+            let wanted =
+                name.0.last().and_then(|part| part.as_ident()).map(crate::sql::parser::fold_identifier);
             !key.is_empty() && wanted.as_deref() == Some(&format!("{}_pkey", definition.name))
         }
     };

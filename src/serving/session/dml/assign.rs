@@ -64,8 +64,12 @@ pub(in crate::serving::session) fn assignable(from: &Field, to: &Field) -> Resul
 
 fn fits(from: &PgType, to: &PgType) -> bool {
     use PgType as P;
-    let number =
-        |t: &P| matches!(t, P::Int2 | P::Int4 | P::Int8 | P::Float4 | P::Float8 | P::Numeric(_) | P::Oid | P::Regclass);
+    let number = |t: &P| {
+        matches!(
+            t,
+            P::Int2 | P::Int4 | P::Int8 | P::Float4 | P::Float8 | P::Numeric(_) | P::Oid | P::Regclass
+        )
+    };
     match (from, to) {
         (a, b) if number(a) && number(b) => true,
         (_, P::Text | P::Varchar(_) | P::Name) => true,

@@ -7,7 +7,8 @@ use arrow::datatypes::{Field, Schema};
 use sqlparser::ast::{Expr, Insert, OnInsert, Query, SelectItem, SetExpr};
 
 use super::{
-    Target, assign, column_index, default_of, generated_column, infer_value, is_default, is_generated, not_a_table,
+    Target, assign, column_index, default_of, generated_column, infer_value, is_default, is_generated,
+    not_a_table,
 };
 use crate::catalog::{Definition, Details, Kind};
 use crate::engine::table::OnConflict;
@@ -22,7 +23,11 @@ use crate::sql::parser::fold_identifier;
 use crate::types::{ChangeBatch, PgType};
 
 impl Session {
-    pub(in crate::serving::session) async fn insert(&mut self, insert: &Insert, text: Text<'_>) -> Result<Outcome> {
+    pub(in crate::serving::session) async fn insert(
+        &mut self,
+        insert: &Insert,
+        text: Text<'_>,
+    ) -> Result<Outcome> {
         self.refuse_in_read_only("INSERT")?;
         let target = Target::of_insert(insert)?;
         let definition = self.resolve(&target.name)?;
@@ -110,7 +115,12 @@ impl Session {
     }
 
     /// The rows that INSERT's source gives, as rows of all columns; generated ones are null.
-    async fn source_rows(&mut self, insert: &Insert, definition: &Definition, text: Text<'_>) -> Result<RecordBatch> {
+    async fn source_rows(
+        &mut self,
+        insert: &Insert,
+        definition: &Definition,
+        text: Text<'_>,
+    ) -> Result<RecordBatch> {
         let (query, targets) = source_query(insert, definition)?;
         let ready = self.plan(&query, text.submitted).await?;
         let (found, batches) = self.collect(&ready, text.submitted).await?;
@@ -152,7 +162,8 @@ impl Session {
     /// A column's DEFAULT for so many rows.
     async fn default_array(&mut self, definition: &Definition, column: usize, n: usize) -> Result<ArrayRef> {
         let field = &definition.columns[column];
-        let has_default = matches!(&definition.details, Details::Table(t) if t.defaults.contains_key(field.name()));
+        let has_default =
+            matches!(&definition.details, Details::Table(t) if t.defaults.contains_key(field.name()));
         if !has_default || n == 0 {
             return Ok(new_null_array(field.data_type(), n));
         }
@@ -171,7 +182,11 @@ impl Session {
     }
 
     /// `$n` alone in VALUES has the column's type.
-    pub(in crate::serving::session) fn infer_insert(&self, insert: &Insert, types: &mut [Option<PgType>]) -> Result<()> {
+    pub(in crate::serving::session) fn infer_insert(
+        &self,
+        insert: &Insert,
+        types: &mut [Option<PgType>],
+    ) -> Result<()> {
         let definition = self.resolve(&Target::of_insert(insert)?.name)?;
         let targets = target_columns(insert, &definition)?;
         let Some(source) = &insert.source else { return Ok(()) };
@@ -185,7 +200,9 @@ impl Session {
             }
             SetExpr::Select(select) => {
                 for (item, column) in select.projection.iter().zip(&targets) {
-                    if let SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } = item {
+                    if let SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } =
+                        item
+                    {
                         infer_value(value, &definition.columns[*column], types);
                     }
                 }
@@ -242,7 +259,9 @@ fn source_query(insert: &Insert, definition: &Definition) -> Result<(Query, Opti
             for (item, column) in select.projection.iter_mut().zip(&targets) {
                 match item {
                     SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } => {
-                        if let Some(typed) = assign::typed_literal(value, &PgType::of(&definition.columns[*column])) {
+                        if let Some(typed) =
+                            assign::typed_literal(value, &PgType::of(&definition.columns[*column]))
+                        {
                             *value = typed;
                         }
                     }

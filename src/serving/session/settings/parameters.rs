@@ -31,7 +31,12 @@ pub(super) struct Parameter {
     pub description: &'static str,
 }
 
-const fn p(name: &'static str, default: &'static str, values: Values, description: &'static str) -> Parameter {
+const fn p(
+    name: &'static str,
+    default: &'static str,
+    values: Values,
+    description: &'static str,
+) -> Parameter {
     Parameter { name, default, values, reported: false, description }
 }
 
@@ -45,36 +50,92 @@ const fn reported(
 }
 
 const ISOLATIONS: &[&str] = &["read uncommitted", "read committed", "repeatable read", "serializable"];
-const MESSAGES: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error"];
+const MESSAGES: &[&str] =
+    &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error"];
 
 /// All parameters, by name.
 pub(super) static PARAMETERS: &[Parameter] = &[
     reported("application_name", "", Values::Text, "Name of the application, for statistics and logs."),
-    p("backslash_quote", "safe_encoding", Values::Words(&["safe_encoding", "on", "off"]), "Whether \\' is allowed in string literals."),
+    p(
+        "backslash_quote",
+        "safe_encoding",
+        Values::Words(&["safe_encoding", "on", "off"]),
+        "Whether \\' is allowed in string literals.",
+    ),
     p("bytea_output", "hex", Values::OnlyDefault(&["hex", "escape"]), "Output format of bytea."),
-    p("check_function_bodies", "on", Values::Bool, "Whether bodies of functions are checked when they are created."),
+    p(
+        "check_function_bodies",
+        "on",
+        Values::Bool,
+        "Whether bodies of functions are checked when they are created.",
+    ),
     reported("client_encoding", "UTF8", Values::Encoding, "Character set of the client."),
-    p("client_min_messages", "notice", Values::Words(MESSAGES), "Least severe messages that are sent to the client."),
-    p("cursor_tuple_fraction", "0.1", Values::Real(0.0, 1.0), "Accepted for PostgreSQL clients; has no effect."),
-    reported("DateStyle", "ISO, MDY", Values::DateStyle, "Output format of dates, and order of day and month in input."),
+    p(
+        "client_min_messages",
+        "notice",
+        Values::Words(MESSAGES),
+        "Least severe messages that are sent to the client.",
+    ),
+    p(
+        "cursor_tuple_fraction",
+        "0.1",
+        Values::Real(0.0, 1.0),
+        "Accepted for PostgreSQL clients; has no effect.",
+    ),
+    reported(
+        "DateStyle",
+        "ISO, MDY",
+        Values::DateStyle,
+        "Output format of dates, and order of day and month in input.",
+    ),
     p("default_tablespace", "", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("default_table_access_method", "heap", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
-    p("default_text_search_config", "pg_catalog.simple", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
-    p("default_transaction_deferrable", "off", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
-    p("default_transaction_isolation", "repeatable read", Values::Words(ISOLATIONS), "Isolation of new transactions; all of them read one epoch."),
+    p(
+        "default_text_search_config",
+        "pg_catalog.simple",
+        Values::Text,
+        "Accepted for PostgreSQL clients; has no effect.",
+    ),
+    p(
+        "default_transaction_deferrable",
+        "off",
+        Values::Bool,
+        "Accepted for PostgreSQL clients; has no effect.",
+    ),
+    p(
+        "default_transaction_isolation",
+        "repeatable read",
+        Values::Words(ISOLATIONS),
+        "Isolation of new transactions; all of them read one epoch.",
+    ),
     reported("default_transaction_read_only", "off", Values::Bool, "Whether new transactions may not write."),
     p("enable_hashjoin", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p("enable_mergejoin", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p("enable_nestloop", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p("enable_seqscan", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p("escape_string_warning", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
-    p("extra_float_digits", "1", Values::Integer(-15, 3), "Digits of floating-point output; the shortest exact form is used always."),
+    p(
+        "extra_float_digits",
+        "1",
+        Values::Integer(-15, 3),
+        "Digits of floating-point output; the shortest exact form is used always.",
+    ),
     p("geqo", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
-    p("idle_in_transaction_session_timeout", "0", Values::Duration, "Accepted for PostgreSQL clients; has no effect."),
+    p(
+        "idle_in_transaction_session_timeout",
+        "0",
+        Values::Duration,
+        "Accepted for PostgreSQL clients; has no effect.",
+    ),
     p("idle_session_timeout", "0", Values::Duration, "Accepted for PostgreSQL clients; has no effect."),
     reported("in_hot_standby", "off", Values::Fixed, "Whether this is a standby."),
     reported("integer_datetimes", "on", Values::Fixed, "Whether times are integers of microseconds."),
-    reported("IntervalStyle", "postgres", Values::OnlyDefault(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]), "Output format of intervals."),
+    reported(
+        "IntervalStyle",
+        "postgres",
+        Values::OnlyDefault(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
+        "Output format of intervals.",
+    ),
     reported("is_superuser", "on", Values::Fixed, "Whether the user may do everything."),
     p("jit", "off", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p("lc_collate", "C", Values::Fixed, "Order of text."),
@@ -88,12 +149,27 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     p("maintenance_work_mem", "64MB", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("max_identifier_length", "63", Values::Fixed, "Longest name in bytes."),
     p("max_index_keys", "32", Values::Fixed, "Most columns of a key."),
-    p("max_parallel_workers_per_gather", "0", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
-    p("password_encryption", "scram-sha-256", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
+    p(
+        "max_parallel_workers_per_gather",
+        "0",
+        Values::Text,
+        "Accepted for PostgreSQL clients; has no effect.",
+    ),
+    p(
+        "password_encryption",
+        "scram-sha-256",
+        Values::Text,
+        "Accepted for PostgreSQL clients; has no effect.",
+    ),
     p("plan_cache_mode", "auto", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("quote_all_identifiers", "off", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p("random_page_cost", "4", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
-    p("read_level", "latest", Values::OnlyDefault(&["latest", "after", "strict", "complete", "final"]), "Which state of the database queries read."),
+    p(
+        "read_level",
+        "latest",
+        Values::OnlyDefault(&["latest", "after", "strict", "complete", "final"]),
+        "Which state of the database queries read.",
+    ),
     p("read_timeout", "0", Values::Duration, "Longest wait of a read for the session's own writes."),
     p("role", "none", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("row_security", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
@@ -104,18 +180,38 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     reported("session_authorization", "headwater", Values::Text, "The session's user."),
     p("session_replication_role", "origin", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("ssl", "off", Values::Fixed, "Whether connections are encrypted."),
-    reported("standard_conforming_strings", "on", Values::OnlyDefault(&["on", "off"]), "Whether backslashes in '…' are plain characters."),
+    reported(
+        "standard_conforming_strings",
+        "on",
+        Values::OnlyDefault(&["on", "off"]),
+        "Whether backslashes in '…' are plain characters.",
+    ),
     p("statement_timeout", "0", Values::Duration, "Longest run of a statement."),
     p("synchronize_seqscans", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
-    p("synchronous_commit", "on", Values::Words(&["on", "off", "local", "remote_write", "remote_apply"]), "Accepted for PostgreSQL clients; commits are always durable."),
+    p(
+        "synchronous_commit",
+        "on",
+        Values::Words(&["on", "off", "local", "remote_write", "remote_apply"]),
+        "Accepted for PostgreSQL clients; commits are always durable.",
+    ),
     p("tcp_keepalives_idle", "0", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("tcp_keepalives_interval", "0", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("temp_buffers", "8MB", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     reported("TimeZone", "UTC", Values::Zone, "Time zone in which timestamps are printed and read."),
     p("transaction_deferrable", "off", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
-    p("transaction_isolation", "repeatable read", Values::Words(ISOLATIONS), "Isolation of the transaction; it reads one epoch."),
+    p(
+        "transaction_isolation",
+        "repeatable read",
+        Values::Words(ISOLATIONS),
+        "Isolation of the transaction; it reads one epoch.",
+    ),
     p("transaction_read_only", "off", Values::Bool, "Whether the transaction may not write."),
-    p("transform_null_equals", "off", Values::OnlyDefault(&["off", "on"]), "Whether x = NULL means x IS NULL."),
+    p(
+        "transform_null_equals",
+        "off",
+        Values::OnlyDefault(&["off", "on"]),
+        "Whether x = NULL means x IS NULL.",
+    ),
     p("wal_level", "logical", Values::Fixed, "Accepted for PostgreSQL clients; has no effect."),
     p("work_mem", "4MB", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("xmlbinary", "base64", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
@@ -160,7 +256,10 @@ impl Parameter {
             Values::Integer(least, most) => {
                 let n: i64 = lower.parse().map_err(|_| self.invalid_value(value))?;
                 if !(*least..=*most).contains(&n) {
-                    let text = format!("{n} is outside the valid range for parameter \"{}\" ({least} .. {most})", self.name);
+                    let text = format!(
+                        "{n} is outside the valid range for parameter \"{}\" ({least} .. {most})",
+                        self.name
+                    );
                     return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, text));
                 }
                 n.to_string()
@@ -173,7 +272,8 @@ impl Parameter {
                 n.to_string()
             }
             Values::Duration => {
-                let hint = "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".";
+                let hint =
+                    "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".";
                 duration(milliseconds(value).ok_or_else(|| self.invalid_value(value).with_hint(hint))?)
             }
             Values::Words(words) => self.word(words, &lower, value)?,
@@ -224,7 +324,10 @@ impl Parameter {
                 "dmy" | "euro" | "european" => order = "DMY",
                 "ymd" => order = "YMD",
                 "sql" | "postgres" | "german" => {
-                    return Err(HwError::unsupported(format!("DateStyle {word}"), "Only the output style ISO is available."));
+                    return Err(HwError::unsupported(
+                        format!("DateStyle {word}"),
+                        "Only the output style ISO is available.",
+                    ));
                 }
                 _ => return Err(self.invalid_value(value)),
             }
