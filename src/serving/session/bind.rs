@@ -104,7 +104,8 @@ fn null_of(ty: &PgType) -> Result<Expr> {
 /// Types as a cast names them; those without a cast of their own are text.
 fn cast_name(ty: &PgType) -> String {
     match ty {
-        PgType::Unknown | PgType::Void | PgType::Record => "text".to_string(),
+        // A cast would cut a text that is too long; whoever stores it has to refuse it.
+        PgType::Unknown | PgType::Void | PgType::Record | PgType::Varchar(_) => "text".to_string(),
         other => other.sql_name(),
     }
 }

@@ -123,7 +123,8 @@ async fn tables_views_and_steps() {
             c.tag("CREATE TABLE t (k BIGINT PRIMARY KEY, v TEXT NOT NULL, n INT DEFAULT 7)").await,
             "CREATE TABLE"
         );
-        assert_eq!(c.tag("INSERT INTO t VALUES (1, 'a'), (2, 'b', 3)").await, "INSERT 0 2");
+        assert_eq!(c.tag("INSERT INTO t VALUES (1, 'a', DEFAULT), (2, 'b', 3)").await, "INSERT 0 2");
+        assert_eq!(c.code("INSERT INTO t VALUES (4, 'a'), (5, 'b', 3)").await, "42601");
         assert_eq!(
             c.tag("CREATE MATERIALIZED VIEW m AS SELECT v, count(*) AS c, sum(n) AS s FROM t GROUP BY v")
                 .await,

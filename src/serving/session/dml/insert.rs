@@ -249,6 +249,10 @@ fn source_query(insert: &Insert, definition: &Definition) -> Result<(Query, Opti
     };
     match query.body.as_mut() {
         SetExpr::Values(values) => {
+            if values.rows.windows(2).any(|pair| pair[0].content.len() != pair[1].content.len()) {
+                let text = "VALUES lists must all be the same length";
+                return Err(HwError::new(sqlstate::SYNTAX_ERROR, text));
+            }
             for row in &mut values.rows {
                 for (value, column) in row.content.iter_mut().zip(&targets) {
                     complete(value, *column)?;
