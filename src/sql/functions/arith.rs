@@ -347,10 +347,10 @@ fn decimals(op: ArithOp, l: &dyn ArrowDatum, r: &dyn ArrowDatum, p: u8, s: i8) -
             let (x, y) = (Numeric::new(x, sa), Numeric::new(y, sb));
             let v = match op {
                 ArithOp::Add => x.checked_add(y)?,
-                ArithOp::Sub => x.checked_add(y.neg())?,
+                ArithOp::Sub => x.checked_add(y.negated())?,
                 ArithOp::Mul => x.mul(y, s)?,
-                ArithOp::Div => x.div(y)?,
-                ArithOp::Rem => x.rem(y)?,
+                ArithOp::Div => x.quotient(y)?,
+                ArithOp::Rem => x.remainder(y)?,
                 ArithOp::Pow => numeric_pow(x, y)?,
             };
             Ok(v.rescale(s)?.v)
