@@ -83,7 +83,7 @@ impl Scope {
 
     /// The relations that window functions name as arguments; DataFusion looks up only those
     /// that stand in FROM themselves. Names that are not found may be of WITH queries.
-    async fn window_inputs(self: &Arc<Self>, query: &Query) -> WindowInputs {
+    pub async fn window_inputs(self: &Arc<Self>, query: &Query) -> WindowInputs {
         let mut inputs = WindowInputs::new();
         for name in window_input_names(query) {
             let found = self.relation(name.schema.as_deref(), &name.name).await;

@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 
 use super::Session;
 use super::options::check_known;
@@ -32,8 +33,9 @@ pub(super) struct Cursor {
 }
 
 enum Body {
+    /// The lock is never waited for: it makes the stream, which one task uses, shareable.
     Forward {
-        stream: BoxStream<'static, Result<RecordBatch>>,
+        stream: Mutex<BoxStream<'static, Result<RecordBatch>>>,
         rest: Option<RecordBatch>,
     },
     /// All rows, and the 1-based position; 0 is before the first row.
@@ -82,7 +84,7 @@ impl Session {
                     // The cursor outlives the statement and its time limit.
                     self.deadline = None;
                     let (schema, stream) = self.start(&ready, text.submitted).await?;
-                    (schema, Body::Forward { stream, rest: None })
+                    (schema, Body::Forward { stream: Mutex::new(stream), rest: None })
                 }
             }
             CursorBody::Subscribe(subscribe) => {
@@ -163,7 +165,7 @@ impl Cursor {
         };
         match &mut self.body {
             Body::Subscription(feed) => feed.fetch(limit, timeout).await,
-            Body::Forward { stream, rest } => forward(stream, rest, limit).await,
+            Body::Forward { stream, rest } => forward(stream.get_mut(), rest, limit).await,
             Body::Scroll { .. } => Ok(Vec::new()),
         }
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
-use datafusion::physical_plan::displayable;
 
 use super::Session;
 use super::query::Text;
@@ -31,7 +30,8 @@ impl Session {
                 match &statement.kind {
                     StatementKind::Query(query) => self.explain_query(query, text, explain.analyze).await?,
                     StatementKind::CreateMaterializedView(create) if !explain.analyze => {
-                        self.plan_materialized(create, text).await?.0.explain()
+                        let (plan, _) = self.plan_materialized(create, text).await?;
+                        plan.explain()
                     }
                     _ => {
                         let what = if explain.analyze {
@@ -85,12 +85,15 @@ impl Session {
         let physical = planner.create_physical_plan(&plan, &ready.state).await;
         let physical = physical.map_err(|e| to_hw_error(e, Some(text.submitted)))?;
         if analyze {
-            let run = datafusion::physical_plan::collect(Arc::clone(&physical), ready.state.task_ctx());
+            let task = ready.state.task_ctx();
+            let run = datafusion::physical_plan::collect(Arc::clone(&physical), task);
             let run = async { run.await.map_err(|e| to_hw_error(e, Some(text.submitted))) };
             self.limited(run).await?;
-            return Ok(lines(&DisplayableExecutionPlan::with_metrics(physical.as_ref())));
+            let plan = DisplayableExecutionPlan::with_metrics(physical.as_ref());
+            return Ok(lines(plan.indent(false)));
         }
-        Ok(lines(&displayable(physical.as_ref())))
+        let plan = DisplayableExecutionPlan::new(physical.as_ref());
+        Ok(lines(plan.indent(false)))
     }
 
     /// Plans the stored query again, which gives the plan that runs.
@@ -106,11 +109,12 @@ impl Session {
         };
         let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
         let cx = self.database.system_context(&view.search_path);
-        let planned = self.database.plan_view(&cx, &parse_query(&view.query)?, mode, Some(&names), None);
+        let query = parse_query(&view.query)?;
+        let planned = self.database.plan_view(&cx, &query, mode, Some(&names), None);
         Ok(self.limited(planned).await?.plan.explain())
     }
 }
 
-fn lines(plan: &DisplayableExecutionPlan<'_>) -> Vec<String> {
-    plan.indent(false).to_string().lines().map(str::to_string).collect()
+fn lines(plan: impl std::fmt::Display) -> Vec<String> {
+    plan.to_string().lines().map(str::to_string).collect()
 }

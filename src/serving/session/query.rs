@@ -175,7 +175,8 @@ impl Session {
         cx: SqlContext,
     ) -> Result<Ready> {
         let scope = Scope::new(Arc::clone(&self.database), Leaves::Snapshot(pin), cx);
-        let mut state = scope.session_state()?;
+        let inputs = self.limited(async { Ok(scope.window_inputs(query).await) }).await?;
+        let mut state = scope.session_state(inputs)?;
         let catalog = mentions_catalog(text) || mentions_catalog(&query.to_string());
         let (plan, names) = if catalog {
             for function in system_functions(self.system_state()) {

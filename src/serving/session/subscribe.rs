@@ -265,7 +265,7 @@ impl Feed {
                     self.wait().await?;
                     self.pull_all().await?;
                 }
-                Ok(())
+                Ok::<(), HwError>(())
             };
             if let Ok(done) = tokio::time::timeout(timeout, first).await {
                 done?;
@@ -342,7 +342,7 @@ impl Feed {
         cx.system = Arc::new(system);
         let pin = Arc::new(self.database.engine.pin());
         let scope = Scope::new(Arc::clone(&self.database), Leaves::Snapshot(pin), cx);
-        let state = scope.session_state()?;
+        let state = scope.session_state(scope.window_inputs(&projection.query).await)?;
         let (plan, _) = plan_query(&state, &projection.query, None).await?;
         let physical = state.create_physical_plan(&plan).await?;
         let batches = datafusion::physical_plan::collect(Arc::clone(&physical), state.task_ctx()).await;
