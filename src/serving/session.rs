@@ -55,7 +55,6 @@ use super::pg::api::{
 };
 use crate::engine::database::Database;
 use crate::error::{HwError, Result};
-use crate::sql::send::assert_send;
 use crate::sql::{Statement, StatementKind, parse_sql};
 use crate::types::PgType;
 use crate::types::text::TextOptions;
@@ -103,7 +102,6 @@ impl SessionFactory for Sessions {
             deadline: None,
         };
         self.activity.begin(pid, &startup.user, session.settings.get("application_name"));
-        self.database.engine.shared.metrics.connections.inc();
         Ok(Box::new(session))
     }
 
@@ -181,7 +179,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.activity.end(self.pid);
-        self.database.engine.shared.metrics.connections.dec();
     }
 }
 
@@ -220,8 +217,7 @@ impl SessionHandle for Session {
     ) -> Result<Description> {
         self.apply_setting_changes();
         let body = Self::body(statement)?;
-        // SAFETY: a session, a statement and what they await are `Send`.
-        let description = unsafe { assert_send(self.describe_statement(body, parameters)) }.await?;
+        let description = self.describe_statement(body, parameters).await?;
         body.parameters.lock().clone_from(&description.parameters);
         Ok(description)
     }
@@ -240,16 +236,12 @@ impl SessionHandle for Session {
             return Ok(outcome);
         }
         self.activity.start(self.pid, &statement.sql);
-        // SAFETY: as above.
-        let outcome = unsafe { assert_send(self.execute_limited(body, parameters)) }.await;
+        let outcome = self.execute_limited(body, parameters).await;
         let state = match self.transaction.kind() {
             BlockKind::Explicit => "idle in transaction",
             _ => "idle",
         };
         self.activity.finish(self.pid, state);
-        if outcome.is_err() {
-            self.database.engine.shared.metrics.statement_errors.inc();
-        }
         outcome
     }
 
@@ -264,8 +256,7 @@ impl SessionHandle for Session {
             return Ok(());
         }
         if commit && !self.transaction.is_failed() {
-            // SAFETY: as above.
-            unsafe { assert_send(self.commit()) }.await
+            self.commit().await
         } else {
             self.roll_back();
             Ok(())
