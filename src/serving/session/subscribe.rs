@@ -81,7 +81,7 @@ impl Session {
         subscribe: &Subscribe,
         submitted: &Arc<str>,
     ) -> Result<SchemaRef> {
-        let text = Text { submitted, statement: submitted };
+        let text = Text { submitted };
         Ok(self.feed(subscribe, text).await?.schema())
     }
 

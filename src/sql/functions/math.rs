@@ -157,7 +157,9 @@ fn division() -> Vec<Function> {
             .kernel(remainder)
             .on(&[Int8, Int8], Int8, int_mod)
             .kernel(remainder)
-            .ret(&[Num, Num], Ret::Of(quotient), |_, a| Ok(Datum::Num(a[0].as_num().remainder(a[1].as_num())?))),
+            .ret(&[Num, Num], Ret::Of(quotient), |_, a| {
+                Ok(Datum::Num(a[0].as_num().remainder(a[1].as_num())?))
+            }),
         Function::new("div").ret(&[Num, Num], Ret::Of(like_first), |_, a| {
             let (x, y) = (a[0].as_num(), a[1].as_num());
             if y.v == 0 {
