@@ -272,7 +272,8 @@ impl SchemaProvider for ScopeSchema {
     }
 
     async fn table(&self, name: &str) -> datafusion::error::Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.scope.relation(self.schema.as_deref(), name).await?)
+        // SAFETY: it holds syntax trees, definitions and futures that are `Send`.
+        Ok(unsafe { assert_send(self.scope.relation(self.schema.as_deref(), name)) }.await?)
     }
 
     fn table_exist(&self, _name: &str) -> bool {
