@@ -229,6 +229,7 @@ fn join_case(runtime: &tokio::runtime::Runtime, bids: &[RecordBatch]) -> Result<
         left_keys: vec![0],
         right_keys: vec![0],
         residual: None,
+        window: None,
         output: vec![0, 2, 5],
         output_schema: Arc::new(Schema::new(output)),
         left_append_only: true,

@@ -13,7 +13,7 @@ use arrow::datatypes::SchemaRef;
 use super::graph::{DataflowSpec, InputSpec, Node, ObjectId, Stage, StageInput, StageOrigin, StageSpec};
 use super::operator::Operator;
 use super::operators::aggregate::{self, AggregateOperator, AggregateSpec};
-use super::operators::join::{JoinOperator, JoinSpec};
+use super::operators::join::{JoinOperator, JoinSpec, JoinWindow};
 use super::operators::map::{MapOperator, PassOperator};
 use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
@@ -225,6 +225,10 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
                 right_keys: j.right_keys.clone(),
                 residual: j.residual.clone(),
                 output: j.output.clone(),
+                window: j
+                    .window
+                    .as_ref()
+                    .map(|(key, time)| JoinWindow { key: *key, time: window_time(time) }),
                 output_schema: schema,
                 left_append_only: left.facts.append_only,
                 right_append_only: right.facts.append_only,
@@ -234,23 +238,26 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
     })
 }
 
-fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::WindowSpec>> {
-    let time = |t: &WindowTime| match t {
+fn window_time(time: &WindowTime) -> aggregate::WindowTime {
+    match time {
         WindowTime::Event { inputs } => aggregate::WindowTime::Event { inputs: inputs.clone() },
         WindowTime::Processing => aggregate::WindowTime::Processing,
         // Planned as plain groups, never as windows.
         WindowTime::Unbounded => aggregate::WindowTime::Event { inputs: Vec::new() },
-    };
+    }
+}
+
+fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::WindowSpec>> {
     Ok(match window {
         None => None,
         Some(AggregateWindow::Keyed { time: WindowTime::Unbounded, .. }) => None,
         Some(AggregateWindow::Keyed { end, time: t }) => Some(aggregate::WindowSpec {
-            time: time(t),
+            time: window_time(t),
             bounds: aggregate::WindowBounds::Grouped { end_group: *end },
             lateness_us: 0,
         }),
         Some(AggregateWindow::Fused(w)) => Some(aggregate::WindowSpec {
-            time: time(&w.time),
+            time: window_time(&w.time),
             bounds: aggregate::WindowBounds::Sliced(sliced(w)?),
             lateness_us: 0,
         }),

@@ -87,6 +87,8 @@ pub struct Coordinator {
     pub(super) recovered: bool,
     pub(super) last_cut: Instant,
     pub(super) next_worker: usize,
+    /// Late rows of each view that the metrics have counted.
+    late_counts: BTreeMap<u64, u64>,
     commands: Receiver<Command>,
     pub(super) to_self: Sender<Command>,
     reports: Receiver<Report>,
@@ -123,6 +125,7 @@ impl Coordinator {
             recovered: false,
             last_cut: clock::monotonic(),
             next_worker: 0,
+            late_counts: BTreeMap::new(),
             commands,
             to_self,
             reports,
@@ -154,6 +157,12 @@ impl Coordinator {
             }
         }
         self.finish();
+    }
+
+    /// Nothing is cut any more; reads go on.
+    pub(super) fn break_down(&mut self, error: HwError) {
+        *self.shared.broken.write() = Some(error.clone());
+        self.broken = Some(error);
     }
 
     fn finish(&mut self) {
@@ -202,7 +211,7 @@ impl Coordinator {
             Command::Recover(reply) => {
                 let result = self.recover();
                 if let Err(e) = &result {
-                    self.broken = Some(e.clone());
+                    self.break_down(e.clone());
                 }
                 let _ = reply.send(result);
             }
@@ -373,7 +382,7 @@ impl Coordinator {
             Report::Failed { dataflow, error, .. } => self.fail_view(dataflow, error),
             Report::WorkerFailed { error, .. } => {
                 tracing::error!(%error, "a worker thread has ended");
-                self.broken = Some(error);
+                self.break_down(error);
             }
             Report::Built { .. } | Report::State { .. } => {}
         }
@@ -430,7 +439,7 @@ impl Coordinator {
         }
         let attach = Attach { view: id, epoch: hydrated.epoch.0, activated };
         if let Err(e) = self.journal.append(&JournalRecord::Attach(attach)) {
-            self.broken = Some(e.clone());
+            self.break_down(e.clone());
             return self.fail_view(id, e);
         }
         let relations: Vec<u64> = view.plan.inputs.iter().map(|i| i.relation).collect();
@@ -479,11 +488,25 @@ impl Coordinator {
                 rows: flight.rows,
                 latency_us: flight.cut_at.elapsed().as_micros() as u64,
             };
+            self.shared.metrics.epochs_published.inc();
+            self.shared.metrics.epoch_latency_seconds.observe(record.latency_us as f64 / 1e6);
             self.shared.status.add_epoch(record);
+            self.count_late_rows();
             if let Some(reply) = flight.reply {
                 let _ = reply.send(Ok(flight.epoch));
             }
             self.collect_garbage();
+        }
+    }
+
+    /// Late rows since the last epoch, by view.
+    fn count_late_rows(&mut self) {
+        for (id, sides) in self.shared.status.sides.read().iter() {
+            let count: u64 = sides.late.iter().map(|l| l.count() + l.null_time_count()).sum();
+            let before = self.late_counts.insert(*id, count).unwrap_or(0);
+            if let (Some(view), true) = (self.views.get(id), count > before) {
+                self.shared.metrics.late_rows.with_label_values(&[&view.name]).inc_by(count - before);
+            }
         }
     }
 

@@ -131,6 +131,9 @@ impl Coordinator {
                 state.tombstones += chunk.tombstones;
                 state.skewed_rows += chunk.time.skewed_rows;
             }
+            let name = [source.spec.name.as_str()];
+            self.shared.metrics.rows_in.with_label_values(&name).inc_by(rows);
+            self.shared.metrics.dead_letters.with_label_values(&name).inc_by(chunk.dead_letters.len() as u64);
             self.shared.status.add_dead_letters(id, chunk.dead_letters, limit);
             if rows > 0 {
                 gathered.rows.entry(id).or_default().push(ChangeBatch::inserts(chunk.rows));
@@ -203,7 +206,7 @@ impl Coordinator {
         if let Err(e) = written.and(applied) {
             tracing::error!(error = %e, "no more epochs are cut");
             let _ = reply.map(|r| r.send(Err(e.clone())));
-            self.broken = Some(e);
+            self.break_down(e);
             return;
         }
         self.finish_cut(epoch, now, fed, gathered.row_count, reply);

@@ -31,6 +31,7 @@ use crate::plan::{
 };
 use crate::sql::ast::{EmitClause, EmitPolicy};
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
+use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::windows::WindowInputs;
 use crate::views::{Pin, ViewScan, ViewStore};
 
@@ -153,7 +154,20 @@ impl Database {
     }
 
     /// Makes an object run, at CREATE and at every start.
-    async fn start_object(self: &Arc<Self>, definition: &Arc<Definition>, progress: Progress) -> Result<()> {
+    fn start_object<'a>(
+        self: &'a Arc<Self>,
+        definition: &'a Arc<Definition>,
+        progress: Progress,
+    ) -> SendFuture<'a, Result<()>> {
+        // SAFETY: it holds definitions, syntax trees, plans and futures that are `Send`.
+        unsafe { assert_send(self.start_object_inner(definition, progress)) }
+    }
+
+    async fn start_object_inner(
+        self: &Arc<Self>,
+        definition: &Arc<Definition>,
+        progress: Progress,
+    ) -> Result<()> {
         match &definition.details {
             Details::Source(_) => {
                 let scope = Scope::new(Arc::clone(self), Leaves::Streaming, self.system_context(&[]));
@@ -228,7 +242,19 @@ impl Database {
 
     /// Plans the query of a view for maintenance. `names`: output names given or stored;
     /// `sql`: the statement's text, for positions in errors.
-    pub async fn plan_view(
+    pub fn plan_view<'a>(
+        self: &'a Arc<Self>,
+        cx: &'a SqlContext,
+        query: &'a sqlparser::ast::Query,
+        emit: EmitMode,
+        names: Option<&'a [String]>,
+        sql: Option<&'a str>,
+    ) -> SendFuture<'a, Result<PlannedView>> {
+        // SAFETY: it holds the tree, plans, the session and futures that are `Send`.
+        unsafe { assert_send(self.plan_view_inner(cx, query, emit, names, sql)) }
+    }
+
+    async fn plan_view_inner(
         self: &Arc<Self>,
         cx: &SqlContext,
         query: &sqlparser::ast::Query,

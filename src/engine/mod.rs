@@ -36,6 +36,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::error::{HwError, Result, sqlstate};
+use crate::metrics::Metrics;
 use crate::types::{ChangeBatch, Epoch};
 use crate::views::{Pin, Pins, ViewStore};
 
@@ -79,6 +80,9 @@ pub struct Shared {
     pub tables: RwLock<HashMap<u64, Arc<TableHandle>>>,
     pub sources: RwLock<HashMap<u64, Arc<SourceSpec>>>,
     pub status: EngineStatus,
+    pub metrics: Arc<Metrics>,
+    /// Set when the disk or a worker failed: nothing is cut any more, reads go on.
+    pub broken: RwLock<Option<HwError>>,
 }
 
 /// Handle to the running engine.
@@ -105,6 +109,8 @@ impl Engine {
             tables: RwLock::new(HashMap::new()),
             sources: RwLock::new(HashMap::new()),
             status: EngineStatus::default(),
+            metrics: Arc::new(Metrics::new()),
+            broken: RwLock::new(None),
         });
         let (commands, receiver) = bounded(COMMANDS_MAX);
         let coordinator =
@@ -206,6 +212,11 @@ impl Engine {
 
     pub fn source(&self, id: u64) -> Option<Arc<SourceSpec>> {
         self.shared.sources.read().get(&id).cloned()
+    }
+
+    /// Why the engine takes no more work, if so.
+    pub fn health(&self) -> std::result::Result<(), String> {
+        self.shared.broken.read().as_ref().map_or(Ok(()), |e| Err(e.to_string()))
     }
 
     /// Stops intake, lets epochs in flight finish, and ends the threads.

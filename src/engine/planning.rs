@@ -23,6 +23,7 @@ use crate::catalog::{Definition, Details, Kind, QualifiedName};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
 use crate::sql::errors::to_hw_error;
+use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::window_exec::WindowQueryPlanner;
 use crate::sql::windows::{WindowInputs, WindowPlanner, is_window_function, window_input_names};
 use crate::views::Pin;
@@ -113,7 +114,16 @@ impl Scope {
 
     /// Plans a query: neither analyzed nor optimized; its output names are beside it, because
     /// PostgreSQL lets them repeat.
-    pub async fn plan(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
+    pub fn plan<'a>(
+        self: &'a Arc<Self>,
+        query: &'a Query,
+        sql: Option<&'a str>,
+    ) -> SendFuture<'a, Result<Planned>> {
+        // SAFETY: it holds the tree, names, providers and futures that are `Send`.
+        unsafe { assert_send(self.plan_inner(query, sql)) }
+    }
+
+    async fn plan_inner(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
         let inputs = self.window_inputs(query).await;
         let state = self.session_state(inputs)?;
         let (plan, names) = plan_query(&state, query, sql).await?;
@@ -184,7 +194,7 @@ impl Scope {
             named: Mutex::new(Vec::new()),
         });
         let query = super::definitions::parse_query(query)?;
-        let plan = Box::pin(inner.plan(&query, None)).await?.plan;
+        let plan = inner.plan(&query, None).await?.plan;
         let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
         let plan = rename(plan, &names)?;
         Ok(Arc::new(ViewTable::new(plan, Some(definition.definition_sql.clone()))))
@@ -262,7 +272,8 @@ impl SchemaProvider for ScopeSchema {
     }
 
     async fn table(&self, name: &str) -> datafusion::error::Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.scope.relation(self.schema.as_deref(), name).await?)
+        // SAFETY: it holds syntax trees, definitions and futures that are `Send`.
+        Ok(unsafe { assert_send(self.scope.relation(self.schema.as_deref(), name)) }.await?)
     }
 
     fn table_exist(&self, _name: &str) -> bool {

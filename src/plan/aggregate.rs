@@ -219,7 +219,14 @@ impl Lowering<'_> {
         let map = self.map(below, filter, inner, Arc::new(Schema::new(fields)))?;
 
         let keep: Vec<usize> = keys.iter().copied().filter(|k| !bounds.contains(k)).collect();
-        let group_columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
+        let positions: Vec<usize> = group
+            .iter()
+            .map(|g| match expr::as_column(&exprs[*g]) {
+                Some(c) if c == width && bounds.contains(g) => keep.len(),
+                Some(c) if c == width + 1 && bounds.contains(g) => keep.len() + 1,
+                _ => keep.iter().position(|k| k == g).unwrap_or(0),
+            })
+            .collect();
         let moved: Vec<AggregateCall> = calls
             .iter()
             .map(|c| AggregateCall {
@@ -228,34 +235,38 @@ impl Lowering<'_> {
                 ..c.clone()
             })
             .collect();
-        let mut out_fields: Vec<FieldRef> =
-            group_columns.iter().map(|k| Arc::clone(&self.nodes[map].schema.fields()[*k])).collect();
-        let mut columns: Vec<ColumnFact> =
-            group_columns.iter().map(|k| self.nodes[map].facts.columns[*k].clone()).collect();
-        out_fields.extend(window_fields);
+        let group_columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
+        let assign = WindowAssign { time_column, ..assign };
+        self.sliced(map, group_columns, assign, window_fields, moved, positions, output).map(Some)
+    }
+
+    /// The aggregate that assigns windows itself, its columns in the order of `positions`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one node, each used once")]
+    fn sliced(
+        &mut self,
+        map: NodeId,
+        group: Vec<usize>,
+        assign: WindowAssign,
+        window_fields: Vec<FieldRef>,
+        calls: Vec<AggregateCall>,
+        positions: Vec<usize>,
+        output: &Schema,
+    ) -> Result<NodeId> {
+        let below = &self.nodes[map];
+        let mut fields: Vec<FieldRef> =
+            group.iter().map(|k| Arc::clone(&below.schema.fields()[*k])).collect();
+        let mut columns: Vec<ColumnFact> = group.iter().map(|k| below.facts.columns[*k].clone()).collect();
+        fields.extend(window_fields);
         columns.push(ColumnFact::WindowStart { time: assign.time.clone(), size_us: assign.size_us });
         columns.push(ColumnFact::WindowEnd { time: assign.time.clone() });
-        out_fields.extend(moved.iter().map(|c| Arc::clone(&c.output)));
-        columns.extend(moved.iter().map(|_| ColumnFact::Plain));
-        let n = group_columns.len();
-        let positions: Vec<usize> = group
-            .iter()
-            .map(|g| match expr::as_column(&exprs[*g]) {
-                Some(c) if c == width && bounds.contains(g) => n,
-                Some(c) if c == width + 1 && bounds.contains(g) => n + 1,
-                _ => keep.iter().position(|k| k == g).unwrap_or(0),
-            })
-            .collect();
-        let window = AggregateWindow::Fused(WindowAssign { time_column, ..assign });
-        let facts = self.aggregate_facts(n + 2, columns, Some(&window));
-        let node = AggregateNode {
-            group: group_columns,
-            calls: moved,
-            window: Some(window),
-            emit: self.options.emit,
-        };
-        let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(out_fields)), facts);
-        self.arrange(node, positions, n + 2, calls.len(), output).map(Some)
+        fields.extend(calls.iter().map(|c| Arc::clone(&c.output)));
+        columns.extend(calls.iter().map(|_| ColumnFact::Plain));
+        let (keys, calls_len) = (group.len() + 2, calls.len());
+        let window = Some(AggregateWindow::Fused(assign));
+        let facts = self.aggregate_facts(keys, columns, window.as_ref());
+        let node = AggregateNode { group, calls, window, emit: self.options.emit };
+        let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
+        self.arrange(node, positions, keys, calls_len, output)
     }
 
     fn call(

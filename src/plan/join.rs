@@ -2,7 +2,8 @@
 //!
 //! `a JOIN b ON a.x = b.y AND residual`: key expressions that are not plain columns become
 //! appended columns of a map below the join; the residual sees left ++ right; the output
-//! drops the appended columns again. Without an equality all rows meet at one worker.
+//! drops the appended columns again. Without an equality all rows meet at one worker. A join
+//! of windowed aggregates on the window's end forgets the rows of windows that are over.
 
 use std::sync::Arc;
 
@@ -62,9 +63,13 @@ impl Lowering<'_> {
             }
         };
         let output: Vec<usize> = (0..left_width).chain(left_total..left_total + right_width).collect();
-        let facts = self.join_facts(left, right, left_width, right_width);
+        let window = self.join_window((left, &left_keys), (right, &right_keys));
+        let mut facts = self.join_facts(left, right, left_width, right_width);
+        if window.is_some() {
+            facts.state = StateBound::Window;
+        }
         let schema = Arc::new(join.schema.as_arrow().clone());
-        let node = JoinNode { left_keys, right_keys, residual, output };
+        let node = JoinNode { left_keys, right_keys, residual, output, window };
         Ok(self.add(StreamOp::Join(node), vec![left, right], schema, facts))
     }
 
@@ -97,6 +102,41 @@ impl Lowering<'_> {
         }
         let node = self.map(node, None, exprs, Arc::new(Schema::new(fields)))?;
         Ok((node, columns, width))
+    }
+
+    /// The first pair of keys that holds window ends on both sides.
+    fn join_window(
+        &self,
+        left: (NodeId, &[usize]),
+        right: (NodeId, &[usize]),
+    ) -> Option<(usize, WindowTime)> {
+        left.1.iter().zip(right.1).enumerate().find_map(|(pair, (l, r))| {
+            match (self.final_at(left.0, *l)?, self.final_at(right.0, *r)?) {
+                (WindowTime::Event { mut inputs }, WindowTime::Event { inputs: more }) => {
+                    inputs.extend(more);
+                    inputs.sort_unstable();
+                    inputs.dedup();
+                    Some((pair, WindowTime::Event { inputs }))
+                }
+                (WindowTime::Processing, WindowTime::Processing) => Some((pair, WindowTime::Processing)),
+                _ => None,
+            }
+        })
+    }
+
+    /// The clock of a column that holds window ends, if no row changes after its own end.
+    /// Only aggregates guarantee that: they refuse late rows.
+    fn final_at(&self, node: NodeId, column: usize) -> Option<WindowTime> {
+        let n = &self.nodes[node];
+        match &n.op {
+            StreamOp::Map { exprs, .. } => self.final_at(n.children[0], expr::as_column(&exprs[column])?),
+            StreamOp::Aggregate(a) => match a.window.as_ref()? {
+                AggregateWindow::Keyed { end, time } if *end == column => Some(time.clone()),
+                AggregateWindow::Fused(assign) if column == a.group.len() + 1 => Some(assign.time.clone()),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     fn join_facts(&self, left: NodeId, right: NodeId, left_width: usize, right_width: usize) -> Facts {

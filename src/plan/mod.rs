@@ -160,6 +160,9 @@ pub struct JoinNode {
     pub residual: Option<Arc<dyn PhysicalExpr>>,
     /// Output columns as indices over left ++ right.
     pub output: Vec<usize>,
+    /// The pair of keys, and its clock, that holds the end of a window on both sides: when
+    /// that has passed, no row of the window changes any more and the join forgets them.
+    pub window: Option<(usize, WindowTime)>,
 }
 
 /// What is known of a node's output.

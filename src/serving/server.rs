@@ -16,8 +16,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::http::{self, HttpState};
+use super::http::{self, HealthCheck, HttpState};
+use super::pg::{self, PgLimits};
+use super::session::Sessions;
 use crate::config::{Config, LogFormat};
+use crate::engine::database::Database;
 use crate::error::{HwError, Result, sqlstate};
 use crate::metrics::Metrics;
 
@@ -40,17 +43,16 @@ pub struct Server {
     runtime: Runtime,
     stop: watch::Sender<bool>,
     http: JoinHandle<Result<()>>,
-    /// Bound at start; the PostgreSQL service takes its connections.
-    pg_listener: TcpListener,
+    pg: JoinHandle<Result<()>>,
+    database: Arc<Database>,
     pg_addr: SocketAddr,
     http_addr: SocketAddr,
-    metrics: Arc<Metrics>,
     /// Held until everything else has stopped.
     _lock: DataDirLock,
 }
 
 impl Server {
-    /// Starts everything and returns when clients can connect.
+    /// Starts everything and returns when clients can connect: after recovery.
     pub fn start(config: Config) -> Result<Server> {
         let lock = DataDirLock::acquire(&config.data_dir)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -61,11 +63,25 @@ impl Server {
         let pg_listener = runtime.block_on(bind("pg_listen", config.pg_listen))?;
         let http_listener = runtime.block_on(bind("http_listen", config.http_listen))?;
         let (pg_addr, http_addr) = (pg_listener.local_addr()?, http_listener.local_addr()?);
-        let metrics = Arc::new(Metrics::new());
+        let limits = PgLimits { connections_max: config.connections_max, ..PgLimits::default() };
+        let database = runtime.block_on(Database::open(config))?;
         let (stop, stopped) = watch::channel(false);
-        let state = HttpState { metrics: metrics.clone(), health: Arc::new(|| Ok(())), pg_addr };
-        let http = runtime.spawn(http::serve(http_listener, state, stop_requested(stopped)));
-        Ok(Server { runtime, stop, http, pg_listener, pg_addr, http_addr, metrics, _lock: lock })
+        let checked = Arc::clone(&database);
+        let health: HealthCheck = Arc::new(move || checked.engine.health());
+        let metrics = Arc::clone(&database.engine.shared.metrics);
+        let state = HttpState { metrics, health, pg_addr };
+        let http = runtime.spawn(http::serve(http_listener, state, stop_requested(stopped.clone())));
+        let sessions = Arc::new(Sessions::new(Arc::clone(&database)));
+        let pg = runtime.spawn(pg::serve(pg_listener, sessions, limits, stopped));
+        Ok(Server { runtime, stop, http, pg, database, pg_addr, http_addr, _lock: lock })
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.database.engine.shared.metrics
+    }
+
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
     }
 
     pub fn pg_addr(&self) -> SocketAddr {
@@ -74,10 +90,6 @@ impl Server {
 
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
-    }
-
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
     }
 
     /// Blocks until the process is asked to end.
@@ -94,14 +106,20 @@ impl Server {
         })
     }
 
-    /// Stops taking connections, ends the services and releases the data directory.
+    /// Stops taking connections, lets epochs in flight finish, ends the services and
+    /// releases the data directory.
     pub fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
-        drop(self.pg_listener);
-        match self.runtime.block_on(self.http) {
-            Ok(result) => result,
-            Err(panic) => Err(HwError::internal(format!("the HTTP service failed: {panic}"))),
-        }
+        let ended =
+            |service: &str, result: std::result::Result<Result<()>, tokio::task::JoinError>| match result {
+                Ok(result) => result,
+                Err(panic) => Err(HwError::internal(format!("the {service} service failed: {panic}"))),
+            };
+        let pg = ended("PostgreSQL", self.runtime.block_on(self.pg));
+        let http = ended("HTTP", self.runtime.block_on(self.http));
+        self.database.engine.shutdown();
+        self.runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+        pg.and(http)
     }
 }
 

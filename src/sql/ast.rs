@@ -463,3 +463,14 @@ pub enum CommentTarget {
     Column,
     Database,
 }
+
+// SAFETY: plain owned data; `sql::send` proves it of sqlparser's trees once, so that the
+// compiler need not walk them for every future that holds a statement.
+unsafe impl Send for Statement {}
+unsafe impl Sync for Statement {}
+unsafe impl Send for StatementKind {}
+unsafe impl Sync for StatementKind {}
+unsafe impl Send for QueryText {}
+unsafe impl Sync for QueryText {}
+unsafe impl Send for ExprText {}
+unsafe impl Sync for ExprText {}

@@ -32,6 +32,7 @@ pub use super::functions::system::SessionVars;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
 use super::rules::{casts, literals};
+use super::send::{SendFuture, assert_send};
 use super::types::PgTypePlanner;
 use crate::clock;
 use crate::error::{HwError, Result};
@@ -188,7 +189,6 @@ pub fn physical_expr(expr: &Expr, schema: &DFSchema, state: &SessionState) -> Re
 pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     let wanted = [
         "replace_distinct_aggregate",
-        "eliminate_join",
         "decorrelate_predicate_subquery",
         "scalar_subquery_to_join",
         "decorrelate_lateral_join",
@@ -229,7 +229,16 @@ pub fn find_volatile(expr: &Expr) -> Option<String> {
 }
 
 /// Plans one query: rewrites its syntax tree, plans it, and gives the output names beside.
-pub async fn plan_query(
+pub fn plan_query<'a>(
+    state: &'a SessionState,
+    query: &'a sqlparser::ast::Query,
+    sql: Option<&'a str>,
+) -> SendFuture<'a, Result<(LogicalPlan, Vec<String>)>> {
+    // SAFETY: it holds trees and DataFusion's planning future, which servers use as `Send`.
+    unsafe { assert_send(plan_query_inner(state, query, sql)) }
+}
+
+async fn plan_query_inner(
     state: &SessionState,
     query: &sqlparser::ast::Query,
     sql: Option<&str>,

@@ -12,6 +12,7 @@ pub mod errors;
 pub mod functions;
 pub mod parser;
 pub mod rules;
+pub mod send;
 pub mod suggest;
 pub mod types;
 pub mod window_exec;

@@ -111,8 +111,9 @@ impl WindowPlanner {
             Some(e) => interval_us(e, context).map(Some),
             None => Ok(None),
         };
-        let missing =
-            |name: &str| HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing"));
+        let missing = |name: &str| {
+            HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing"))
+        };
         let size_us = argument("size")?.ok_or_else(|| missing("size"))?;
         let slide_us = match kind {
             WindowKind::Tumble => size_us,

@@ -156,6 +156,23 @@ fn decimal_words(mut v: i128, mut scale: i8) -> (u64, u64) {
     (v as u64, ((v >> 64) as u64) ^ ((scale as u64) << 56))
 }
 
+fn hash_text(column: &dyn Array, states: &mut [State]) {
+    match column.data_type() {
+        DataType::Utf8 => hash_bytes!(column.as_string::<i32>(), states, |v| v.as_bytes()),
+        DataType::LargeUtf8 => hash_bytes!(column.as_string::<i64>(), states, |v| v.as_bytes()),
+        _ => hash_bytes!(column.as_string_view(), states, |v| v.as_bytes()),
+    }
+}
+
+fn hash_binary(column: &dyn Array, states: &mut [State]) {
+    match column.data_type() {
+        DataType::Binary => hash_bytes!(column.as_binary::<i32>(), states, |v| v),
+        DataType::LargeBinary => hash_bytes!(column.as_binary::<i64>(), states, |v| v),
+        DataType::BinaryView => hash_bytes!(column.as_binary_view(), states, |v| v),
+        _ => hash_bytes!(column.as_fixed_size_binary(), states, |v| v),
+    }
+}
+
 fn hash_column(column: &dyn Array, states: &mut [State]) {
     use arrow::datatypes::DataType as D;
     match column.data_type() {
@@ -209,13 +226,8 @@ fn hash_column(column: &dyn Array, states: &mut [State]) {
                 }
             }
         }
-        D::Utf8 => hash_bytes!(column.as_string::<i32>(), states, |v| v.as_bytes()),
-        D::LargeUtf8 => hash_bytes!(column.as_string::<i64>(), states, |v| v.as_bytes()),
-        D::Utf8View => hash_bytes!(column.as_string_view(), states, |v| v.as_bytes()),
-        D::Binary => hash_bytes!(column.as_binary::<i32>(), states, |v| v),
-        D::LargeBinary => hash_bytes!(column.as_binary::<i64>(), states, |v| v),
-        D::BinaryView => hash_bytes!(column.as_binary_view(), states, |v| v),
-        D::FixedSizeBinary(_) => hash_bytes!(column.as_fixed_size_binary(), states, |v| v),
+        D::Utf8 | D::LargeUtf8 | D::Utf8View => hash_text(column, states),
+        D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => hash_binary(column, states),
         D::Null => states.iter_mut().for_each(|s| s.word(NULL_WORD)),
         D::Struct(_) => {
             let a = column.as_struct();

@@ -93,6 +93,9 @@ pub(super) struct Shard {
     collect_from: u64,
 }
 
+/// Rows of a chunk, and of those that changed: epoch, row, weight.
+pub type ChunkChanges = (RecordBatch, Vec<(u64, u32, i64)>);
+
 impl Shard {
     pub fn new(index_by: IndexBy) -> Shard {
         Shard {
@@ -194,7 +197,7 @@ impl Shard {
     }
 
     /// For each chunk that changed in `after < E <= up_to`: epoch, row, weight.
-    pub fn changes(&self, after: u64, up_to: u64) -> Vec<(RecordBatch, Vec<(u64, u32, i64)>)> {
+    pub fn changes(&self, after: u64, up_to: u64) -> Vec<ChunkChanges> {
         let chunks = self.chunks.values().map(|chunk| (chunk.rows.clone(), chunk.changes(after, up_to)));
         chunks.filter(|(_, changes)| !changes.is_empty()).collect()
     }

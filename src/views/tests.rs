@@ -198,8 +198,8 @@ fn whole_chunks_are_not_copied() {
     let store = store(None, true, 1);
     let rows: Vec<_> = (0..4096).map(|k| (k, "text", 1)).collect();
     let batch = ChangeBatch::inserts(change(&rows).rows);
-    store.apply(0, Epoch(1), &[batch.clone()]).unwrap();
-    store.apply(0, Epoch(2), &[batch.clone()]).unwrap();
+    store.apply(0, Epoch(1), std::slice::from_ref(&batch)).unwrap();
+    store.apply(0, Epoch(2), std::slice::from_ref(&batch)).unwrap();
     let snapshot = store.snapshot(Epoch(2), Some(&[0])).unwrap();
     assert_eq!(snapshot.iter().map(|b| b.num_rows()).sum::<usize>(), 8192);
     let address = |b: &RecordBatch| b.column(0).as_primitive::<Int64Type>().values().as_ptr();

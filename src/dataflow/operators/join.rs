@@ -5,7 +5,8 @@
 //! Δ(L⋈R) = ΔL⋈R + L⋈ΔR + ΔL⋈ΔR; weights multiply. NULL keys never match and are never
 //! stored. A side stores only the columns that the output and the residual condition read.
 //! Where both inputs are append-only, matches leave at once; otherwise they wait for the
-//! end of the epoch and are consolidated, so that changes that cancel are never seen.
+//! end of the epoch and are consolidated, so that changes that cancel are never seen. Rows of
+//! windows that are over on both sides are forgotten; what they emitted stays.
 
 mod side;
 
@@ -17,6 +18,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 use self::side::{Matches, Side};
+use super::aggregate::WindowTime;
 use super::errors::RowErrors;
 use super::expressions::{batch_of, columns_used, evaluate_predicate, isolate_errors, renumber_columns};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
@@ -41,15 +43,26 @@ pub struct JoinSpec {
     pub residual: Option<Arc<dyn PhysicalExpr>>,
     pub output: Vec<usize>,
     pub output_schema: SchemaRef,
+    /// Set if no row changes after the end of its window.
+    pub window: Option<JoinWindow>,
     pub left_append_only: bool,
     pub right_append_only: bool,
     /// Takes pairs whose residual condition fails.
     pub errors: Arc<RowErrors>,
 }
 
+/// Windows that both sides are keyed by.
+#[derive(Clone, Debug)]
+pub struct JoinWindow {
+    /// Position among the key columns of the window's end, a timestamp.
+    pub key: usize,
+    pub time: WindowTime,
+}
+
 /// Incremental inner join of one worker.
 pub struct JoinOperator {
     name: String,
+    window: Option<JoinWindow>,
     sides: [Side; 2],
     /// Over the pair columns.
     residual: Option<Arc<dyn PhysicalExpr>>,
@@ -78,13 +91,17 @@ impl JoinOperator {
         let left_columns = needed[..split].to_vec();
         let right_columns: Vec<usize> = needed[split..].iter().map(|c| c - width).collect();
         let (left_schema, right_schema) = (&spec.left_schema, &spec.right_schema);
-        let left = Side::new(left_schema, spec.left_keys, left_columns, spec.left_append_only)?;
-        let right = Side::new(right_schema, spec.right_keys, right_columns, spec.right_append_only)?;
+        let end = |keys: &[usize]| spec.window.as_ref().map(|w| keys[w.key]);
+        let (left_end, right_end) = (end(&spec.left_keys), end(&spec.right_keys));
+        let left = Side::new(left_schema, spec.left_keys, left_columns, left_end, spec.left_append_only)?;
+        let right =
+            Side::new(right_schema, spec.right_keys, right_columns, right_end, spec.right_append_only)?;
         let fields = left.schema().fields().iter().chain(right.schema().fields());
         let pair_schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
         let position = |c: &usize| needed.partition_point(|n| n < c);
         Ok(JoinOperator {
             name: spec.name,
+            window: spec.window,
             residual: spec.residual.as_ref().map(|r| renumber_columns(r, &needed)).transpose()?,
             output: spec.output.iter().map(position).collect(),
             output_schema: spec.output_schema,
@@ -165,7 +182,7 @@ impl Operator for JoinOperator {
         self.sides[input].store(arrival)
     }
 
-    fn finish_epoch(&mut self, _cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
+    fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         if !self.pending.is_empty() {
             let pending = std::mem::take(&mut self.pending);
             let all = consolidate(&self.output_schema, &pending)?;
@@ -176,6 +193,13 @@ impl Operator for JoinOperator {
             if !all.is_empty() {
                 out.push(all);
             }
+        }
+        if let Some(window) = &self.window {
+            let reached = match &window.time {
+                WindowTime::Event { inputs } => cx.watermark(inputs).0,
+                WindowTime::Processing => cx.now.0,
+            };
+            self.sides.iter_mut().for_each(|side| side.expire(reached));
         }
         self.sides.iter_mut().try_for_each(Side::compact)
     }

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::Field;
 use datafusion::common::ScalarValue;
-use sqlparser::ast::{Expr, Value, VisitMut, VisitorMut, visit_expressions_mut};
+use sqlparser::ast::{Expr, Value, VisitMut, VisitorMut};
 
 use crate::catalog::quote_literal;
 use crate::error::{HwError, Result, sqlstate};
@@ -166,11 +166,6 @@ fn visit<B>(statement: &mut Statement, f: impl FnMut(&mut Expr) -> ControlFlow<B
         },
         _ => ControlFlow::Continue(()),
     }
-}
-
-/// Casts literals of an expression list; see [`super::dml`].
-pub(super) fn each_expression(expr: &mut Expr, f: impl FnMut(&mut Expr) -> ControlFlow<()>) {
-    let _ = visit_expressions_mut(expr, f);
 }
 
 #[cfg(test)]

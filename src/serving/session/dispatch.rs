@@ -68,7 +68,7 @@ impl Session {
     /// Runs a statement without parameters.
     pub(super) async fn run(&mut self, statement: &Statement, submitted: &Arc<str>) -> Result<Outcome> {
         use StatementKind as K;
-        let text = Text { submitted, statement: &statement.text };
+        let text = Text { submitted };
         match &statement.kind {
             K::Query(query) => self.select(query, text).await,
             K::Insert(insert) => self.insert(insert, text).await,

@@ -26,7 +26,7 @@ impl Session {
     pub(super) async fn explain(&mut self, explain: &Explain, submitted: &Arc<str>) -> Result<Outcome> {
         let lines = match &explain.what {
             ExplainTarget::Statement(statement) => {
-                let text = Text { submitted, statement: &statement.text };
+                let text = Text { submitted };
                 match &statement.kind {
                     StatementKind::Query(query) => self.explain_query(query, text, explain.analyze).await?,
                     StatementKind::CreateMaterializedView(create) if !explain.analyze => {

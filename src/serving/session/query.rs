@@ -34,11 +34,10 @@ use crate::types::PgType;
 use crate::types::text::TextOptions;
 use crate::views::Pin;
 
-/// The text of a statement and of the message it came in.
+/// The message that a statement came in.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     pub submitted: &'a Arc<str>,
-    pub statement: &'a str,
 }
 
 /// A query ready to run.

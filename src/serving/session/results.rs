@@ -54,15 +54,6 @@ pub(super) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> 
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
-/// Rows of text columns.
-pub(super) fn text_rows(names: &[&str], lines: Vec<Vec<Option<String>>>, tag: RowsTag) -> Result<Outcome> {
-    let columns: Vec<(&str, PgType)> = names.iter().map(|n| (*n, PgType::Text)).collect();
-    let schema = schema_of(&columns);
-    let values = lines.into_iter().map(|line| line.into_iter().map(ScalarValue::Utf8).collect()).collect();
-    let batch = batch_of(&schema, values)?;
-    Ok(rows(schema, vec![batch], tag))
-}
-
 /// The batch under another schema of the same types, whose columns may have other names.
 pub(super) fn relabel(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {

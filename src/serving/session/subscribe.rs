@@ -81,7 +81,7 @@ impl Session {
         subscribe: &Subscribe,
         submitted: &Arc<str>,
     ) -> Result<SchemaRef> {
-        let text = Text { submitted, statement: submitted };
+        let text = Text { submitted };
         Ok(self.feed(subscribe, text).await?.schema())
     }
 
@@ -210,6 +210,7 @@ impl Session {
             Ok(TreeNodeRecursion::Continue)
         })?;
         if !simple {
+            eprintln!("{}", ready.plan.display_indent());
             return Err(not_maintainable());
         }
         let (_, columns) = ready.optimize()?;

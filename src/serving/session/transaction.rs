@@ -58,10 +58,6 @@ impl Transaction {
         self.failed |= self.kind == BlockKind::Explicit;
     }
 
-    pub fn is_read_only(&self) -> bool {
-        self.read_only
-    }
-
     /// Changes of one object so far.
     pub fn own(&self, id: u64) -> Vec<ChangeBatch> {
         self.parts.iter().filter(|(of, _)| *of == id).map(|(_, batch)| batch.clone()).collect()

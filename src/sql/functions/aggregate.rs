@@ -152,7 +152,7 @@ impl Shape {
                 ScalarValue::Int64(Some(i64::try_from(total.whole).map_err(|_| out_of_range("bigint"))?))
             }
             (DataType::Decimal128(p, s), true) => {
-                let quotient = n.div(Numeric::new(i128::from(count), 0))?;
+                let quotient = n.quotient(Numeric::new(i128::from(count), 0))?;
                 ScalarValue::Decimal128(Some(quotient.rescale(*s)?.v), *p, *s)
             }
             (DataType::Decimal128(p, s), false) => {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Datum as ArrowDatum, Decimal128Array, Decimal128Builder};
+use arrow::array::{Array, ArrayRef, AsArray, Datum as ArrowDatum, Decimal128Array};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::*;
 use arrow::error::ArrowError;
@@ -337,31 +337,78 @@ fn decimals(op: ArithOp, l: &dyn ArrowDatum, r: &dyn ArrowDatum, p: u8, s: i8) -
     let ((la, ls), (ra, rs)) = (l.get(), r.get());
     let (a, b) = (la.as_primitive::<Decimal128Type>(), ra.as_primitive::<Decimal128Type>());
     let (sa, sb) = (scale_of(la), scale_of(ra));
-    let rows = if ls { b.len() } else { a.len() };
-    let mut out = Decimal128Builder::with_capacity(rows).with_data_type(DataType::Decimal128(p, s));
-    let apply = |x: i128, y: i128| -> Result<i128> {
-        let (x, y) = (Numeric::new(x, sa), Numeric::new(y, sb));
-        let v = match op {
-            ArithOp::Add => x.checked_add(y)?,
-            ArithOp::Sub => x.checked_add(y.neg())?,
-            ArithOp::Mul => x.mul(y, s)?,
-            ArithOp::Div => x.div(y)?,
-            ArithOp::Rem => x.rem(y)?,
-            ArithOp::Pow => numeric_pow(x, y)?,
-        };
-        Ok(v.rescale(s)?.v)
+    let (left, right) = ((a, ls), (b, rs));
+    let aligned = sa == s && sb == s;
+    let values = match op {
+        ArithOp::Add if aligned => unscaled(left, right, i128::checked_add)?,
+        ArithOp::Sub if aligned => unscaled(left, right, i128::checked_sub)?,
+        ArithOp::Mul if i32::from(sa) + i32::from(sb) == i32::from(s) => unscaled(left, right, product)?,
+        _ => each_decimal(left, right, |x, y| {
+            let (x, y) = (Numeric::new(x, sa), Numeric::new(y, sb));
+            let v = match op {
+                ArithOp::Add => x.checked_add(y)?,
+                ArithOp::Sub => x.checked_add(y.negated())?,
+                ArithOp::Mul => x.mul(y, s)?,
+                ArithOp::Div => x.quotient(y)?,
+                ArithOp::Rem => x.remainder(y)?,
+                ArithOp::Pow => numeric_pow(x, y)?,
+            };
+            Ok(v.rescale(s)?.v)
+        })?,
     };
-    let value = |array: &Decimal128Array, scalar: bool, i: usize| {
-        let i = if scalar { 0 } else { i };
-        (!array.is_null(i)).then(|| array.value(i))
-    };
-    for i in 0..rows {
-        match (value(a, ls, i), value(b, rs, i)) {
-            (Some(x), Some(y)) => out.append_value(apply(x, y)?),
-            _ => out.append_null(),
+    Ok(Arc::new(values.with_precision_and_scale(p, s)?))
+}
+
+/// Applies `apply` where no digits have to be moved: the unscaled values are the operands.
+fn unscaled(
+    left: (&Decimal128Array, bool),
+    right: (&Decimal128Array, bool),
+    apply: impl Fn(i128, i128) -> Option<i128>,
+) -> Result<Decimal128Array> {
+    const LIMIT: u128 = 10u128.pow(38);
+    each_decimal(left, right, |x, y| {
+        apply(x, y).filter(|v| v.unsigned_abs() < LIMIT).ok_or_else(super::decimal::overflow)
+    })
+}
+
+/// Products of 64-bit values need no overflow check, which is slow for 128 bits.
+fn product(x: i128, y: i128) -> Option<i128> {
+    match (i64::try_from(x), i64::try_from(y)) {
+        (Ok(x), Ok(y)) => Some(i128::from(x) * i128::from(y)),
+        _ => x.checked_mul(y),
+    }
+}
+
+/// The results of `apply` for each row; an operand is a column, or one value for all rows.
+fn each_decimal(
+    (a, a_scalar): (&Decimal128Array, bool),
+    (b, b_scalar): (&Decimal128Array, bool),
+    apply: impl Fn(i128, i128) -> Result<i128>,
+) -> Result<Decimal128Array> {
+    let constant = |array: &Decimal128Array| (!array.is_null(0)).then(|| array.value(0));
+    match (a_scalar, b_scalar) {
+        (true, false) => match constant(a) {
+            Some(x) => b.try_unary(|y| apply(x, y)),
+            None => Ok(Decimal128Array::new_null(b.len())),
+        },
+        (false, true) => match constant(b) {
+            Some(y) => a.try_unary(|x| apply(x, y)),
+            None => Ok(Decimal128Array::new_null(a.len())),
+        },
+        _ => {
+            let pairs = a.iter().zip(b.iter()).map(|pair| match pair {
+                (Some(x), Some(y)) => apply(x, y).map(Some),
+                _ => Ok(None),
+            });
+            pairs.collect()
         }
     }
-    Ok(Arc::new(out.finish()))
+}
+
+/// `mod()` of integers.
+pub fn remainder(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    let ret = args[0].data_type();
+    native(ArithOp::Rem, args, |op, l, r| integers(op, l, r, &ret))
 }
 
 /// Exact for small whole exponents, else through doubles.

@@ -321,7 +321,7 @@ pub fn parse_bytes(text: &str) -> Result<Vec<u8>> {
                 )
             })
         };
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             let message = "invalid hexadecimal data: odd number of digits";
             return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
         }

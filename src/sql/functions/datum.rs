@@ -246,6 +246,9 @@ pub struct Cx {
 
 pub type Eval = for<'a> fn(&Cx, &[Datum<'a>]) -> Result<Datum<'a>>;
 
+/// Evaluates whole columns at once; the arguments have the overload's types.
+pub type Kernel = fn(&[ColumnarValue]) -> DfResult<ColumnarValue>;
+
 /// One signature of a function; the last argument kind repeats if `variadic`.
 #[derive(Clone)]
 pub struct Overload {
@@ -253,6 +256,7 @@ pub struct Overload {
     variadic: bool,
     ret: Ret,
     eval: Eval,
+    kernel: Option<Kernel>,
 }
 
 /// A PostgreSQL function: a name and its overloads in order of preference.
@@ -280,15 +284,28 @@ impl Function {
         self
     }
     pub fn on(mut self, args: &[Kind], ret: Kind, eval: Eval) -> Self {
-        self.overloads.push(Overload { args: args.to_vec(), variadic: false, ret: Ret::Is(ret), eval });
+        self.overloads.push(Overload {
+            args: args.to_vec(),
+            variadic: false,
+            ret: Ret::Is(ret),
+            eval,
+            kernel: None,
+        });
         self
     }
     pub fn ret(mut self, args: &[Kind], ret: Ret, eval: Eval) -> Self {
-        self.overloads.push(Overload { args: args.to_vec(), variadic: false, ret, eval });
+        self.overloads.push(Overload { args: args.to_vec(), variadic: false, ret, eval, kernel: None });
         self
     }
     pub fn variadic(mut self, args: &[Kind], ret: Ret, eval: Eval) -> Self {
-        self.overloads.push(Overload { args: args.to_vec(), variadic: true, ret, eval });
+        self.overloads.push(Overload { args: args.to_vec(), variadic: true, ret, eval, kernel: None });
+        self
+    }
+    /// A faster way, with the same results, to evaluate the overload added last.
+    pub fn kernel(mut self, kernel: Kernel) -> Self {
+        if let Some(overload) = self.overloads.last_mut() {
+            overload.kernel = Some(kernel);
+        }
         self
     }
     pub fn called_on_null(mut self) -> Self {
@@ -421,7 +438,11 @@ impl ScalarUDFImpl for RowFunction {
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let types: Vec<_> = args.args.iter().map(|a| a.data_type()).collect();
-        let eval = self.function.overload(&types)?.eval;
+        let overload = self.function.overload(&types)?;
+        if let Some(kernel) = overload.kernel {
+            return kernel(&args.args);
+        }
+        let eval = overload.eval;
         let cx = Cx::new(&args.config_options, &args.arg_fields)?;
         let strict = !self.function.called_on_null;
         evaluate_rows(&args.args, args.number_rows, args.return_field.data_type(), |row| {

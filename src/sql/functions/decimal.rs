@@ -69,7 +69,7 @@ impl Numeric {
                 let v = self.v.checked_mul(10i128.pow(up as u32)).ok_or_else(overflow)?;
                 fit128(i256::from_i128(v))?
             }
-            down if down < 0 && down >= -38 => {
+            down if (-38..0).contains(&down) => {
                 let unit = 10i128.pow((-down) as u32);
                 let (quotient, rest) = (self.v / unit, self.v % unit);
                 // `unit - |rest|` and not `2 * rest`, which could overflow at 38 digits.
@@ -103,7 +103,7 @@ impl Numeric {
         Ok(Numeric { v: fit128(i256::from_i128(v))?, scale })
     }
 
-    pub fn neg(self) -> Numeric {
+    pub fn negated(self) -> Numeric {
         Numeric { v: -self.v, scale: self.scale }
     }
 
@@ -125,7 +125,7 @@ impl Numeric {
     }
 
     /// Quotient with as many digits as PostgreSQL computes, but at most [`QUOTIENT_SCALE`].
-    pub fn div(self, other: Numeric) -> Result<Numeric> {
+    pub fn quotient(self, other: Numeric) -> Result<Numeric> {
         if other.v == 0 {
             return Err(division_by_zero());
         }
@@ -144,7 +144,7 @@ impl Numeric {
     }
 
     /// Remainder with the dividend's sign.
-    pub fn rem(self, other: Numeric) -> Result<Numeric> {
+    pub fn remainder(self, other: Numeric) -> Result<Numeric> {
         if other.v == 0 {
             return Err(division_by_zero());
         }
@@ -183,7 +183,7 @@ impl Numeric {
     }
 
     pub fn ceil(self) -> Result<Numeric> {
-        Ok(self.neg().floor()?.neg())
+        Ok(self.negated().floor()?.negated())
     }
 
     /// Without zeros at the end of the fraction.
@@ -266,7 +266,7 @@ impl Numeric {
             scale = 38;
         }
         n.scale = scale as i8;
-        Some(if negative { n.neg() } else { n })
+        Some(if negative { n.negated() } else { n })
     }
 }
 

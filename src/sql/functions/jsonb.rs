@@ -182,7 +182,7 @@ fn print(value: &Datum, cx: &Cx, arg: usize) -> String {
 }
 
 fn build_object<'a>(cx: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         let message = "argument list must have even number of elements";
         return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
     }

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::DataType;
 
-use super::arith::{checked_pow, float_overflow, numeric_pow};
+use super::arith::{checked_pow, float_overflow, numeric_pow, remainder};
 use super::column::out_of_range;
 use super::datum::{Datum, Function, Kind, Ret};
 use super::decimal::{Numeric, QUOTIENT_SCALE, division_by_zero};
@@ -28,7 +28,7 @@ fn finite(v: f64, input: f64) -> Result<Datum<'static>> {
 /// 2201E.
 fn log_of(v: f64) -> Result<f64> {
     match v {
-        v if v == 0.0 => Err(HwError::new("2201E", "cannot take logarithm of zero")),
+        0.0 => Err(HwError::new("2201E", "cannot take logarithm of zero")),
         v if v < 0.0 => Err(HwError::new("2201E", "cannot take logarithm of a negative number")),
         v => Ok(v.ln()),
     }
@@ -80,7 +80,7 @@ fn signs() -> Vec<Function> {
             })
             .on(&[Float8], Float8, |_, a| Ok(Datum::Float(-a[0].as_f64())))
             .on(&[Float4], Float4, |_, a| Ok(Datum::Float(-a[0].as_f64())))
-            .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().neg())))
+            .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().negated())))
             .on(&[Interval], Interval, |_, a| {
                 let i = a[0].as_interval();
                 let neg = (i.months.checked_neg(), i.days.checked_neg(), i.nanoseconds.checked_neg());
@@ -152,16 +152,21 @@ fn division() -> Vec<Function> {
     vec![
         Function::new("mod")
             .on(&[Int2, Int2], Int2, int_mod)
+            .kernel(remainder)
             .on(&[Int4, Int4], Int4, int_mod)
+            .kernel(remainder)
             .on(&[Int8, Int8], Int8, int_mod)
-            .ret(&[Num, Num], Ret::Of(quotient), |_, a| Ok(Datum::Num(a[0].as_num().rem(a[1].as_num())?))),
+            .kernel(remainder)
+            .ret(&[Num, Num], Ret::Of(quotient), |_, a| {
+                Ok(Datum::Num(a[0].as_num().remainder(a[1].as_num())?))
+            }),
         Function::new("div").ret(&[Num, Num], Ret::Of(like_first), |_, a| {
             let (x, y) = (a[0].as_num(), a[1].as_num());
             if y.v == 0 {
                 return Err(division_by_zero());
             }
-            let rest = x.rem(y)?;
-            Ok(Datum::Num(x.checked_add(rest.neg())?.div(y)?.round(0)?))
+            let rest = x.remainder(y)?;
+            Ok(Datum::Num(x.checked_add(rest.negated())?.quotient(y)?.round(0)?))
         }),
         Function::new("gcd")
             .on(&[Int4, Int4], Int4, |_, a| {

@@ -64,7 +64,7 @@ fn parse_datetime(text: &str, typname: &str) -> Result<Parsed> {
     let mut parsed = Parsed { days: None, time: None, zone: None };
     let mut bc = false;
     let mut loose: Vec<String> = vec![];
-    for word in text.trim().split_whitespace() {
+    for word in text.split_whitespace() {
         let split = match word.find(['T', 't']) {
             Some(at) if at >= 6 && word.as_bytes()[0].is_ascii_digit() => {
                 Some((&word[..at], &word[at + 1..]))

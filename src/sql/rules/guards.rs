@@ -222,6 +222,18 @@ fn safe_call(f: &datafusion::logical_expr::expr::ScalarFunction) -> bool {
     match f.name() {
         // A cast of a constant fails for every row or for none.
         "pg_cast" => f.args.iter().all(constant),
+        // There is a remainder by every number but zero.
+        "mod" | "pg_mod" => f.args.get(1).is_some_and(is_nonzero_integer),
+        _ => false,
+    }
+}
+
+fn is_nonzero_integer(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Int16(Some(v)), _) => *v != 0,
+        Expr::Literal(ScalarValue::Int32(Some(v)), _) => *v != 0,
+        Expr::Literal(ScalarValue::Int64(Some(v)), _) => *v != 0,
+        Expr::Cast(cast) => is_nonzero_integer(&cast.expr),
         _ => false,
     }
 }

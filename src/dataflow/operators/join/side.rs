@@ -11,8 +11,10 @@ use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
 use hashbrown::{HashMap, HashTable};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::Result;
 use crate::state::{RowId, RowStore};
 use crate::types::ChangeBatch;
@@ -40,6 +42,8 @@ impl Matches {
 pub struct Arrival {
     pub rows: ChangeBatch,
     pub key_prints: Vec<u128>,
+    /// Window ends by row, on sides with windows.
+    ends: Vec<i64>,
 }
 
 /// A stored row in the chain of its key.
@@ -70,6 +74,10 @@ pub struct Side {
     free: Vec<u32>,
     /// Present on retracting sides: nodes by fingerprint of key and row.
     by_row: Option<RowTable>,
+    /// The key column that holds the window's end.
+    end_column: Option<usize>,
+    /// Keys by window end; a key may be there twice or be gone.
+    by_end: BTreeMap<i64, Vec<u128>>,
 }
 
 #[derive(Default)]
@@ -79,8 +87,14 @@ struct RowTable {
 }
 
 impl Side {
-    /// `columns` of `schema` are stored.
-    pub fn new(schema: &SchemaRef, keys: Vec<usize>, columns: Vec<usize>, append_only: bool) -> Result<Side> {
+    /// `columns` of `schema` are stored; `end_column`, one of `keys`, holds window ends.
+    pub fn new(
+        schema: &SchemaRef,
+        keys: Vec<usize>,
+        columns: Vec<usize>,
+        end_column: Option<usize>,
+        append_only: bool,
+    ) -> Result<Side> {
         let stored = Arc::new(schema.project(&columns)?);
         Ok(Side {
             keys,
@@ -91,6 +105,8 @@ impl Side {
             nodes: Vec::new(),
             free: Vec::new(),
             by_row: (!append_only).then(RowTable::default),
+            end_column,
+            by_end: BTreeMap::new(),
         })
     }
 
@@ -127,8 +143,12 @@ impl Side {
         }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|k| filtered.rows.column(*k).clone()).collect();
         let key_prints = fingerprints(&keys, filtered.len());
+        let ends = match self.end_column {
+            Some(column) => timestamp_values(&filtered, column)?.values().to_vec(),
+            None => Vec::new(),
+        };
         let rows = filtered.with_rows(filtered.rows.project(&self.columns)?);
-        Ok(Some(Arrival { rows, key_prints }))
+        Ok(Some(Arrival { rows, key_prints, ends }))
     }
 
     /// The first node of a key's chain.
@@ -149,6 +169,7 @@ impl Side {
 
     /// Applies arrived rows to what this side holds.
     pub fn store(&mut self, arrival: Arrival) -> Result<()> {
+        self.note_ends(&arrival);
         if self.by_row.is_none() {
             let first = self.store.append(arrival.rows.rows.clone())?;
             for (row, key) in arrival.key_prints.iter().enumerate() {
@@ -157,6 +178,47 @@ impl Side {
             return Ok(());
         }
         self.store_changes(&arrival)
+    }
+
+    /// Remembers the ends of keys that are not stored yet.
+    fn note_ends(&mut self, arrival: &Arrival) {
+        let mut noted = None;
+        for (key, end) in arrival.key_prints.iter().zip(&arrival.ends) {
+            if noted != Some(*key) && !self.chains.contains_key(key) {
+                self.by_end.entry(*end).or_default().push(*key);
+            }
+            noted = Some(*key);
+        }
+    }
+
+    /// Forgets the rows of windows that ended at `reached` or before.
+    pub fn expire(&mut self, reached: i64) {
+        while let Some(window) = self.by_end.first_entry() {
+            if *window.key() > reached {
+                return;
+            }
+            for key in window.remove() {
+                self.forget(key);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: u128) {
+        let mut next = self.chains.remove(&key).unwrap_or(NONE);
+        while next != NONE {
+            let index = next;
+            let node = &mut self.nodes[index as usize];
+            next = node.next;
+            node.weight = 0;
+            self.store.release(node.id);
+            self.free.push(index);
+            if let Some(rows) = &mut self.by_row {
+                let print = rows.origins[index as usize].print;
+                if let Ok(entry) = rows.table.find_entry(print as u64, |n| *n == index) {
+                    entry.remove();
+                }
+            }
+        }
     }
 
     fn store_changes(&mut self, arrival: &Arrival) -> Result<()> {

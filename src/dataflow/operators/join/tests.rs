@@ -49,6 +49,7 @@ fn operator(residual: bool, append_only: [bool; 2]) -> JoinOperator {
         residual: residual.then(|| Arc::new(less) as Arc<dyn PhysicalExpr>),
         output: vec![2, 3, 4],
         output_schema,
+        window: None,
         left_append_only: append_only[0],
         right_append_only: append_only[1],
         errors: Arc::new(RowErrors::new(10)),
@@ -139,4 +140,52 @@ fn a_self_join_counts_each_pair_once() {
     let gone: Vec<(Row, i64)> = input.iter().map(|(r, _)| (*r, -1)).collect();
     assert_eq!(epoch(&mut join, &gone), [-2, -2]);
     assert_eq!(join.state_size().entries, 0);
+}
+
+#[test]
+fn windows_that_are_over_are_forgotten() {
+    use arrow::array::TimestampMicrosecondArray;
+    use arrow::datatypes::TimeUnit;
+
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("window_end", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("v", DataType::Int64, true),
+    ]));
+    let rows = |rows: &[(i64, i64)]| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.0))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.1))),
+        ];
+        ChangeBatch::inserts(RecordBatch::try_new(schema.clone(), columns).unwrap())
+    };
+    for append_only in [true, false] {
+        let mut join = JoinOperator::new(JoinSpec {
+            name: "join".into(),
+            left_schema: schema.clone(),
+            right_schema: schema.clone(),
+            left_keys: vec![0],
+            right_keys: vec![0],
+            residual: None,
+            output: vec![0, 1, 3],
+            output_schema: Arc::new(Schema::new(vec![
+                schema.field(0).clone(),
+                schema.field(1).clone(),
+                schema.field(1).clone(),
+            ])),
+            window: Some(JoinWindow { key: 0, time: WindowTime::Event { inputs: vec![0] } }),
+            left_append_only: append_only,
+            right_append_only: append_only,
+            errors: Arc::new(RowErrors::new(10)),
+        })
+        .unwrap();
+        let left = rows(&[(10, 1), (20, 2), (10, 3)]);
+        let out = run_epoch(&mut join, [(0, left), (1, rows(&[(10, 4), (20, 5)]))], &context(1, 0, 9));
+        assert_eq!((out.iter().map(ChangeBatch::len).sum::<usize>(), join.state_size().entries), (3, 5));
+        let out = run_epoch(&mut join, [], &context(2, 0, 10));
+        assert_eq!((out.len(), join.state_size().entries), (0, 2), "nothing is taken back");
+        let out = run_epoch(&mut join, [(0, rows(&[(20, 6), (30, 7)]))], &context(3, 0, 20));
+        assert_eq!((out.iter().map(ChangeBatch::len).sum::<usize>(), join.state_size().entries), (1, 1));
+        run_epoch(&mut join, [], &context(4, 0, i64::MAX));
+        assert_eq!(join.state_size().entries, 0);
+    }
 }

@@ -68,7 +68,7 @@ pub(super) fn milliseconds(text: &str) -> Option<u64> {
 /// Milliseconds as SHOW prints them: in the largest unit that divides them.
 pub(super) fn duration(ms: u64) -> String {
     for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")] {
-        if ms > 0 && ms % factor == 0 {
+        if ms > 0 && ms.is_multiple_of(factor) {
             return format!("{}{unit}", ms / factor);
         }
     }

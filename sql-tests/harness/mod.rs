@@ -1,0 +1,13 @@
+//! What the end-to-end tests share: scripts, servers in this process, and the runner.
+//!
+//! `script` reads `.slt` files and fenced examples, `server` starts Headwater in a folder of
+//! its own and speaks to it over the wire, `run` executes a script in one of the modes that
+//! the invariances ask for, `report` prints as the standard test harness does, `postgres`
+//! is the oracle. Each test program uses a part of it.
+#![allow(dead_code)]
+
+pub mod kit;
+pub mod report;
+pub mod run;
+pub mod script;
+pub mod server;

@@ -1,0 +1,319 @@
+//! Random tables, random changes, views of many shapes: after every epoch each view must
+//! hold what its query gives when it is run over all rows, here and in PostgreSQL 15.
+//!
+//! The seed is printed; `HEADWATER_SEED=n` repeats a run, `HEADWATER_ROUNDS=n` makes more of
+//! them. Between epochs the server is sometimes restarted with another number of workers, or
+//! crashes.
+
+mod harness;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use harness::kit;
+use harness::report::{Report, filters, only_list};
+use harness::run::compare;
+use harness::script::Order;
+use harness::server::{Instance, connect, run};
+use tokio::runtime::Runtime;
+use tokio_postgres::Client;
+
+const ROUNDS: u64 = 3;
+const EPOCHS_PER_ROUND: usize = 10;
+/// Keys of the tables; few, so that changes meet.
+const KEYS: u64 = 40;
+
+const TABLES: [&str; 3] = [
+    "CREATE TABLE a (id INT PRIMARY KEY, k INT, g TEXT, v INT, n NUMERIC(10,2), b BIGINT, d DATE, t TIMESTAMP, f DOUBLE PRECISION, o BOOLEAN)",
+    "CREATE TABLE b (id INT PRIMARY KEY, k INT, g TEXT, w SMALLINT, x NUMERIC(12,4))",
+    "CREATE TABLE c (k INT, g VARCHAR(8), u INT, PRIMARY KEY (k, g))",
+];
+
+/// Name and query; later ones may read earlier ones.
+const VIEWS: [(&str, &str); 26] = [
+    (
+        "project",
+        "SELECT id, v + 1 AS v1, upper(g) AS g, coalesce(v, -1) AS v0, n * 2 AS n2, d + 1 AS d1 FROM a",
+    ),
+    ("filtered", "SELECT id, v FROM a WHERE v > 3 AND g IN ('x', 'y') OR o"),
+    (
+        "guarded",
+        "SELECT id, CASE WHEN v = 0 THEN NULL ELSE 100 / v END AS q FROM a WHERE v IS NULL OR v <> 1",
+    ),
+    (
+        "totals",
+        "SELECT count(*) AS n, count(v) AS c, sum(v) AS s, avg(v) AS a, min(v) AS lo, max(v) AS hi FROM a",
+    ),
+    (
+        "by_group",
+        "SELECT g, count(*) AS n, count(v) AS c, sum(v) AS s, avg(v) AS m, min(v) AS lo, max(v) AS hi, count(DISTINCT v) AS d FROM a GROUP BY g",
+    ),
+    (
+        "numerics",
+        "SELECT k, sum(n) AS s, avg(n) AS m, min(n) AS lo, max(n) AS hi, count(DISTINCT n) AS c FROM a GROUP BY k",
+    ),
+    ("bigs", "SELECT g, sum(b) AS s, avg(b) AS m, min(b) AS lo, max(b) AS hi FROM a GROUP BY g"),
+    (
+        "times",
+        "SELECT k, min(d) AS d0, max(d) AS d1, min(t) AS t0, max(t) AS t1, min(g) AS g0, max(g) AS g1 FROM a GROUP BY k",
+    ),
+    ("floats", "SELECT g, sum(f) AS s, min(f) AS lo, max(f) AS hi FROM a GROUP BY g"),
+    (
+        "bools",
+        "SELECT k, bool_and(o) AS all_o, bool_or(o) AS any_o, count(*) FILTER (WHERE o) AS n FROM a GROUP BY k",
+    ),
+    ("two_keys", "SELECT g, k, count(*) AS n, sum(v) AS s FROM a GROUP BY g, k"),
+    (
+        "filters",
+        "SELECT g, count(*) FILTER (WHERE v > 5) AS n, sum(v) FILTER (WHERE k = 1) AS s, max(n) FILTER (WHERE o) AS m FROM a GROUP BY g",
+    ),
+    ("having", "SELECT k, sum(v) AS s FROM a GROUP BY k HAVING count(*) > 2 AND sum(v) <> 7"),
+    ("expression_key", "SELECT v % 3 AS m, g || '-' AS h, count(*) AS n FROM a GROUP BY v % 3, g || '-'"),
+    ("distinct_rows", "SELECT DISTINCT k, g FROM a"),
+    ("joined", "SELECT a.id AS a, b.id AS b, a.v, b.w FROM a JOIN b ON a.k = b.k"),
+    ("joined_two", "SELECT a.id AS a, b.id AS b FROM a JOIN b ON a.k = b.k AND a.g = b.g WHERE a.v > b.w"),
+    (
+        "joined_sum",
+        "SELECT a.g, count(*) AS n, sum(b.w) AS w, sum(a.v * b.w) AS p, max(b.x) AS x FROM a, b WHERE a.k = b.k GROUP BY a.g",
+    ),
+    (
+        "three",
+        "SELECT a.id AS a, b.id AS b, c.u FROM a JOIN b ON a.k = b.k JOIN c ON b.k = c.k AND c.g = a.g",
+    ),
+    ("self", "SELECT x.id AS x, y.id AS y FROM a x JOIN a y ON x.k = y.k AND x.id < y.id"),
+    (
+        "union_all",
+        "SELECT id, v FROM a WHERE v > 2 UNION ALL SELECT id, w FROM b UNION ALL SELECT k, u FROM c",
+    ),
+    (
+        "union_sum",
+        "SELECT k, count(*) AS n, sum(s) AS s FROM (SELECT k, v AS s FROM a UNION ALL SELECT k, -w FROM b) u GROUP BY k",
+    ),
+    ("on_view", "SELECT s, count(*) AS n FROM by_group GROUP BY s"),
+    (
+        "nested",
+        "SELECT n, count(*) AS groups, sum(s) AS s FROM (SELECT k, count(*) AS n, sum(v) AS s FROM a GROUP BY k) x GROUP BY n",
+    ),
+    ("view_join", "SELECT b.id, y.n, y.hi FROM b JOIN by_group y ON b.g = y.g"),
+    (
+        "above_mean",
+        "SELECT a.id FROM a JOIN (SELECT k, avg(v) AS m FROM a GROUP BY k) x ON a.k = x.k WHERE a.v > x.m",
+    ),
+];
+
+fn main() {
+    if only_list() {
+        println!("random: test");
+        return;
+    }
+    if !filters().is_empty() && !filters().iter().any(|f| "random".contains(f.as_str())) {
+        return;
+    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+    let seed = number("HEADWATER_SEED").unwrap_or(clock % 1_000_000);
+    let rounds = number("HEADWATER_ROUNDS").unwrap_or(ROUNDS);
+    let postgres = match kit::postgres() {
+        Ok(Some(kit)) => Some(kit),
+        Ok(None) => {
+            kit::skipped("the comparison of random views with PostgreSQL 15");
+            None
+        }
+        Err(why) => {
+            eprintln!("PostgreSQL: {why}");
+            std::process::exit(101);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = Arc::new(runtime.expect("the clients' runtime starts"));
+    let mut report = Report::new(rounds as usize, 0);
+    for round in 0..rounds {
+        let seed = seed + round;
+        let address = postgres.as_ref().map(|p| p.address.clone());
+        report.add(&format!("random (seed {seed})"), one_round(&runtime, seed, address.as_deref()));
+    }
+    drop(postgres);
+    std::process::exit(report.finish());
+}
+
+/// Splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// `value`, or NULL one time in eight.
+    fn maybe(&mut self, value: String) -> String {
+        if self.below(8) == 0 { "NULL".to_string() } else { value }
+    }
+}
+
+fn one_round(runtime: &Arc<Runtime>, seed: u64, postgres: Option<&str>) -> Result<(), String> {
+    let mut random = Random(seed);
+    let mut server = Instance::start(runtime, 1 + random.below(2) as usize)?;
+    let oracle = postgres.map(|address| connect(runtime, address)).transpose()?;
+    if let Some(oracle) = &oracle {
+        let fresh = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+        run(runtime, oracle, fresh).map_err(|e| e.to_string())?;
+    }
+    let say = |server: &mut Instance, sql: &str| -> Result<(), String> {
+        server.run(sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
+        if let Some(oracle) = &oracle {
+            run(runtime, oracle, sql).map_err(|e| format!("PostgreSQL: {sql}\n  got: {e}"))?;
+        }
+        Ok(())
+    };
+    for table in TABLES {
+        say(&mut server, table)?;
+    }
+    // Some views see everything from the start, the others are filled later.
+    let early = random.below(VIEWS.len() as u64) as usize;
+    let mut made = Vec::new();
+    for (i, (name, query)) in VIEWS.iter().enumerate() {
+        // "on_view" and "view_join" need "by_group".
+        if i < early || i == 4 {
+            create(&mut server, name, query)?;
+            made.push(*name);
+        }
+    }
+    for epoch in 0..EPOCHS_PER_ROUND {
+        for _ in 0..1 + random.below(6) {
+            let sql = change(&mut random);
+            say(&mut server, &sql)?;
+        }
+        if epoch == EPOCHS_PER_ROUND / 2 {
+            for (name, query) in VIEWS.iter().filter(|(name, _)| !made.contains(name)) {
+                create(&mut server, name, query)?;
+            }
+            made = VIEWS.iter().map(|(name, _)| *name).collect();
+        }
+        match random.below(8) {
+            0 => server = server.crash()?,
+            1 => server = server.restart(Some(1 + random.below(2) as usize))?,
+            _ => (),
+        }
+        server.run("STEP").map_err(|e| format!("STEP: {e}"))?;
+        check(&mut server, runtime, oracle.as_ref(), &made).map_err(|e| format!("epoch {epoch}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn create(server: &mut Instance, name: &str, query: &str) -> Result<(), String> {
+    let sql = format!("CREATE MATERIALIZED VIEW {name} AS {query}");
+    server.run(&sql).map_err(|e| format!("{sql}\n  got: {e}")).map(drop)
+}
+
+/// One INSERT, UPDATE or DELETE that both systems accept.
+fn change(random: &mut Random) -> String {
+    match random.below(10) {
+        0..=3 => insert(random),
+        4 => {
+            let (low, g) = (random.below(KEYS), letter(random));
+            let g = random.maybe(g);
+            format!(
+                "UPDATE a SET v = v + {}, g = {g} WHERE id BETWEEN {low} AND {}",
+                random.below(5),
+                low + 4
+            )
+        }
+        5 => {
+            let k = random.below(6);
+            format!("UPDATE a SET k = {k}, n = n * 2, o = NOT o WHERE v % 4 = {}", random.below(4))
+        }
+        6 => {
+            format!("UPDATE b SET w = w + 1, k = k + {} WHERE id % 3 = {}", random.below(2), random.below(3))
+        }
+        7 => format!("DELETE FROM a WHERE id % 7 = {}", random.below(7)),
+        8 => format!("DELETE FROM b WHERE k = {}", random.below(6)),
+        _ => format!("DELETE FROM c WHERE u < {}", random.below(10)),
+    }
+}
+
+fn letter(random: &mut Random) -> String {
+    format!("'{}'", ["x", "y", "z", ""][random.below(4) as usize])
+}
+
+fn insert(random: &mut Random) -> String {
+    let rows = 1 + random.below(8);
+    let mut values = Vec::new();
+    let mut used = Vec::new();
+    let table = random.below(3);
+    for _ in 0..rows {
+        let key = random.below(KEYS);
+        if used.contains(&key) {
+            continue;
+        }
+        used.push(key);
+        let (k, v) = (random.below(6).to_string(), random.below(12).to_string());
+        let (k, v, g) = (random.maybe(k), random.maybe(v), letter(random));
+        values.push(match table {
+            0 => {
+                let n = format!("{}.{:02}", random.below(100), random.below(100));
+                let b = (9_000_000_000_000_000_000_i64 / (1 + random.below(5) as i64)).to_string();
+                let day = 1 + random.below(28);
+                let d = format!("DATE '2020-02-{day:02}'");
+                let t = format!("TIMESTAMP '2020-03-{day:02} 10:00:00.{}'", random.below(1000));
+                let f = format!("{}", random.below(64) as f64 / 8.0 - 4.0);
+                let o = random.chance(50).to_string();
+                let optional: Vec<String> =
+                    [g, v, n, b, d, t, f, o].into_iter().map(|value| random.maybe(value)).collect();
+                format!("({key}, {k}, {})", optional.join(", "))
+            }
+            1 => {
+                let x = format!("{}.{:04}", random.below(1000), random.below(10_000));
+                format!("({key}, {k}, {g}, {v}, {})", random.maybe(x))
+            }
+            _ => format!("({key}, {g}, {v})"),
+        });
+    }
+    let (name, key, update) = match table {
+        0 => ("a", "id", "k = excluded.k, v = coalesce(a.v, 0) + 1, g = excluded.g"),
+        1 => ("b", "id", "w = excluded.w, g = excluded.g, x = excluded.x"),
+        _ => ("c", "k, g", "u = excluded.u"),
+    };
+    let action = if random.chance(70) { format!("DO UPDATE SET {update}") } else { "DO NOTHING".to_string() };
+    format!("INSERT INTO {name} VALUES {} ON CONFLICT ({key}) {action}", values.join(", "))
+}
+
+/// Every view against its query, here and there.
+fn check(
+    server: &mut Instance,
+    runtime: &Runtime,
+    oracle: Option<&Client>,
+    made: &[&str],
+) -> Result<(), String> {
+    let mut failures = Vec::new();
+    for (name, query) in VIEWS.iter().filter(|(name, _)| made.contains(name)) {
+        let select = format!("SELECT * FROM {name}");
+        let view = server.run(&select).map_err(|e| format!("{select}\n  got: {e}"))?.lines();
+        let batch = server.run(query).map_err(|e| format!("{query}\n  got: {e}"))?.lines();
+        let against_batch =
+            compare(&format!("{name} against its own query: {query}"), Order::Sorted, &batch, view.clone());
+        failures.extend(against_batch.err());
+        let Some(oracle) = oracle else { continue };
+        // PostgreSQL has no materialized "by_group": its query stands in its place.
+        let (_, by_group) = VIEWS[4];
+        let query =
+            query.replace("by_group", &format!("({by_group}) AS by_group")).replace("AS by_group y", "AS y");
+        let there =
+            run(runtime, oracle, &query).map_err(|e| format!("PostgreSQL: {query}\n  got: {e}"))?.lines();
+        failures.extend(
+            compare(&format!("{name} against PostgreSQL: {query}"), Order::Sorted, &there, view).err(),
+        );
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
+}
