@@ -156,6 +156,35 @@ fn decimal_words(mut v: i128, mut scale: i8) -> (u64, u64) {
     (v as u64, ((v >> 64) as u64) ^ ((scale as u64) << 56))
 }
 
+/// By PostgreSQL's equality: a month is 30 days, a day 24 hours.
+fn hash_intervals(column: &dyn Array, states: &mut [State]) {
+    let a = column.as_primitive::<IntervalMonthDayNanoType>();
+    for (i, s) in states.iter_mut().enumerate() {
+        if a.is_null(i) {
+            s.word(NULL_WORD);
+        } else {
+            let v = a.value(i);
+            let days = v.months as i128 * 30 + v.days as i128;
+            let nanos = days * 86_400_000_000_000 + v.nanoseconds as i128;
+            s.word(nanos as u64);
+            s.word((nanos >> 64) as u64);
+        }
+    }
+}
+
+fn hash_decimals(column: &dyn Array, scale: i8, states: &mut [State]) {
+    let a = column.as_primitive::<Decimal128Type>();
+    for (i, s) in states.iter_mut().enumerate() {
+        if a.is_null(i) {
+            s.word(NULL_WORD);
+        } else {
+            let (low, high) = decimal_words(a.value(i), scale);
+            s.word(low);
+            s.word(high);
+        }
+    }
+}
+
 fn hash_text(column: &dyn Array, states: &mut [State]) {
     match column.data_type() {
         DataType::Utf8 => hash_bytes!(column.as_string::<i32>(), states, |v| v.as_bytes()),
@@ -199,33 +228,8 @@ fn hash_column(column: &dyn Array, states: &mut [State]) {
         D::Timestamp(TimeUnit::Microsecond, _) => {
             hash_with!(column.as_primitive::<TimestampMicrosecondType>(), states, |v| *v as u64)
         }
-        D::Interval(IntervalUnit::MonthDayNano) => {
-            let a = column.as_primitive::<IntervalMonthDayNanoType>();
-            for (i, s) in states.iter_mut().enumerate() {
-                if a.is_null(i) {
-                    s.word(NULL_WORD);
-                } else {
-                    // PostgreSQL's equality: a month is 30 days, a day 24 hours.
-                    let v = a.value(i);
-                    let nanos =
-                        (v.months as i128 * 30 + v.days as i128) * 86_400_000_000_000 + v.nanoseconds as i128;
-                    s.word(nanos as u64);
-                    s.word((nanos >> 64) as u64);
-                }
-            }
-        }
-        D::Decimal128(_, scale) => {
-            let a = column.as_primitive::<Decimal128Type>();
-            for (i, s) in states.iter_mut().enumerate() {
-                if a.is_null(i) {
-                    s.word(NULL_WORD);
-                } else {
-                    let (low, high) = decimal_words(a.value(i), *scale);
-                    s.word(low);
-                    s.word(high);
-                }
-            }
-        }
+        D::Interval(IntervalUnit::MonthDayNano) => hash_intervals(column, states),
+        D::Decimal128(_, scale) => hash_decimals(column, *scale, states),
         D::Utf8 | D::LargeUtf8 | D::Utf8View => hash_text(column, states),
         D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => hash_binary(column, states),
         D::Null => states.iter_mut().for_each(|s| s.word(NULL_WORD)),

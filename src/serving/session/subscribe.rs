@@ -210,7 +210,6 @@ impl Session {
             Ok(TreeNodeRecursion::Continue)
         })?;
         if !simple {
-            eprintln!("{}", ready.plan.display_indent());
             return Err(not_maintainable());
         }
         let (_, columns) = ready.optimize()?;

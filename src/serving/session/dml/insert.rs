@@ -7,8 +7,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use sqlparser::ast::{Expr, Insert, OnInsert, Query, SelectItem, SetExpr};
 
 use super::{
-    Target, assign, at_hand, column_index, default_of, generated_column, infer_value, is_default, is_generated,
-    not_a_table,
+    Target, assign, at_hand, column_index, default_of, generated_column, infer_value, is_default,
+    is_generated, not_a_table,
 };
 use crate::catalog::{Definition, Details, Kind};
 use crate::engine::table::OnConflict;
