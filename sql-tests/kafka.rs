@@ -162,6 +162,7 @@ impl Scene {
         run(&runtime, &oracle, table).map_err(|e| e.to_string())?;
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &kafka.address)
+            .set("topic.metadata.refresh.interval.ms", "500")
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", "60000")
             .create()

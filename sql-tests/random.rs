@@ -42,17 +42,17 @@ const VIEWS: [(&str, &str); 26] = [
     ),
     (
         "totals",
-        "SELECT count(*) AS n, count(v) AS c, sum(v) AS s, avg(v) AS a, min(v) AS lo, max(v) AS hi FROM a",
+        "SELECT count(*) AS n, count(v) AS c, sum(v) AS s, round(avg(v), 6) AS a, min(v) AS lo, max(v) AS hi FROM a",
     ),
     (
         "by_group",
-        "SELECT g, count(*) AS n, count(v) AS c, sum(v) AS s, avg(v) AS m, min(v) AS lo, max(v) AS hi, count(DISTINCT v) AS d FROM a GROUP BY g",
+        "SELECT g, count(*) AS n, count(v) AS c, sum(v) AS s, round(avg(v), 6) AS m, min(v) AS lo, max(v) AS hi, count(DISTINCT v) AS d FROM a GROUP BY g",
     ),
     (
         "numerics",
-        "SELECT k, sum(n) AS s, avg(n) AS m, min(n) AS lo, max(n) AS hi, count(DISTINCT n) AS c FROM a GROUP BY k",
+        "SELECT k, sum(n) AS s, round(avg(n), 6) AS m, min(n) AS lo, max(n) AS hi, count(DISTINCT n) AS c FROM a GROUP BY k",
     ),
-    ("bigs", "SELECT g, sum(b) AS s, avg(b) AS m, min(b) AS lo, max(b) AS hi FROM a GROUP BY g"),
+    ("bigs", "SELECT g, sum(b) AS s, round(avg(b), 6) AS m, min(b) AS lo, max(b) AS hi FROM a GROUP BY g"),
     (
         "times",
         "SELECT k, min(d) AS d0, max(d) AS d1, min(t) AS t0, max(t) AS t1, min(g) AS g0, max(g) AS g1 FROM a GROUP BY k",
@@ -97,7 +97,7 @@ const VIEWS: [(&str, &str); 26] = [
     ("view_join", "SELECT b.id, y.n, y.hi FROM b JOIN by_group y ON b.g = y.g"),
     (
         "above_mean",
-        "SELECT a.id FROM a JOIN (SELECT k, avg(v) AS m FROM a GROUP BY k) x ON a.k = x.k WHERE a.v > x.m",
+        "SELECT a.id FROM a JOIN (SELECT k, round(avg(v), 6) AS m FROM a GROUP BY k) x ON a.k = x.k WHERE a.v > x.m",
     ),
 ];
 
@@ -263,7 +263,7 @@ fn insert(random: &mut Random) -> String {
         values.push(match table {
             0 => {
                 let n = format!("{}.{:02}", random.below(100), random.below(100));
-                let b = (9_000_000_000_000_000_000_i64 / (1 + random.below(5) as i64)).to_string();
+                let b = (900_000_000_000_000_000_i64 / (1 + random.below(5) as i64)).to_string();
                 let day = 1 + random.below(28);
                 let d = format!("DATE '2020-02-{day:02}'");
                 let t = format!("TIMESTAMP '2020-03-{day:02} 10:00:00.{}'", random.below(1000));

@@ -146,7 +146,7 @@ impl Coordinator {
                     Err(_) => break,
                 },
                 recv(self.reports) -> report => report.into_iter().for_each(|r| self.report(r)),
-                recv(self.wake) -> _ => {}
+                recv(self.wake) -> _ => self.update_source_status(),
                 default(timeout) => {}
             }
             while let Ok(report) = self.reports.try_recv() {

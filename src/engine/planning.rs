@@ -33,6 +33,9 @@ pub const DATABASE: &str = "headwater";
 /// Views on views deeper than this are refused (54001).
 const VIEW_DEPTH_MAX: usize = 64;
 
+/// Functions of DataFusion that stand in FROM; it looks their names up as relations first.
+const TABLE_FUNCTIONS: [&str; 3] = ["generate_series", "range", "unnest"];
+
 /// Schemas that are not in the catalog: `pg_catalog`, `information_schema`, `headwater`.
 pub type SystemSchemas = HashMap<String, Arc<dyn SchemaProvider>>;
 
@@ -124,6 +127,14 @@ impl Scope {
     }
 
     async fn plan_inner(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
+        let planned = self.plan_names(query, sql).await;
+        planned.map_err(|e| match sql.and_then(|sql| relation_position(&e, sql)) {
+            Some(at) => e.at(at),
+            None => e,
+        })
+    }
+
+    async fn plan_names(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
         let inputs = self.window_inputs(query).await;
         let state = self.session_state(inputs)?;
         let (plan, names) = plan_query(&state, query, sql).await?;
@@ -152,7 +163,7 @@ impl Scope {
         {
             return Ok(Some(table));
         }
-        if schema.is_none() && is_window_function(name) {
+        if schema.is_none() && (is_window_function(name) || TABLE_FUNCTIONS.contains(&name)) {
             return Ok(None);
         }
         // The error with its suggestion.
@@ -199,6 +210,22 @@ impl Scope {
         let plan = rename(plan, &names)?;
         Ok(Arc::new(ViewTable::new(plan, Some(definition.definition_sql.clone()))))
     }
+}
+
+/// Where an unknown relation is named in the statement: 1-based, in characters.
+fn relation_position(e: &HwError, sql: &str) -> Option<usize> {
+    if e.sqlstate() != sqlstate::UNDEFINED_TABLE || e.position().is_some() {
+        return None;
+    }
+    let name = e.message().split('"').nth(1)?.to_string();
+    let lower = sql.to_lowercase();
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let at = lower.match_indices(&name.to_lowercase()).map(|(at, _)| at).find(|at| {
+        let before = lower[..*at].chars().next_back();
+        let after = lower[at + name.len()..].chars().next();
+        !before.is_some_and(word) && !after.is_some_and(word)
+    })?;
+    Some(lower[..at].chars().count() + 1)
 }
 
 /// A planned query, and the session it was planned in.

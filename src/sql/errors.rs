@@ -224,6 +224,22 @@ fn by_text(text: &str) -> HwError {
     {
         return grouping_error(&m);
     }
+    if has("non-boolean predicate") {
+        return HwError::new(sqlstate::DATATYPE_MISMATCH, "argument of WHERE must be type boolean");
+    }
+    if has("queries have different number of columns") {
+        return HwError::new(sqlstate::SYNTAX_ERROR, "each UNION query must have the same number of columns");
+    }
+    if has("not allowed in the WHERE clause") {
+        return HwError::new(sqlstate::GROUPING_ERROR, "aggregate functions are not allowed in WHERE")
+            .with_hint("Use HAVING.");
+    }
+    if has("aggregate function calls cannot be nested") {
+        return HwError::new(sqlstate::GROUPING_ERROR, "aggregate function calls cannot be nested");
+    }
+    if has("rder by column out of bounds") {
+        return HwError::new(sqlstate::INVALID_COLUMN_REFERENCE, "ORDER BY position is not in select list");
+    }
     if has("Divide by zero") || has("division by zero") {
         return HwError::new(sqlstate::DIVISION_BY_ZERO, "division by zero");
     }

@@ -45,7 +45,11 @@ impl RowErrors {
 
     /// Adds row `index` of `rows` with `weight`.
     pub fn add(&self, rows: &RecordBatch, index: usize, weight: i64, error: HwError) -> Result<()> {
-        let row = take_record_batch(rows, &UInt32Array::from(vec![index as u32]))?;
+        // A group without keys is a row without columns, which cannot be taken.
+        let row = match rows.num_columns() {
+            0 => rows.slice(index, 1),
+            _ => take_record_batch(rows, &UInt32Array::from(vec![index as u32]))?,
+        };
         let print = fingerprints(row.columns(), 1)[0];
         let mut state = self.state.lock();
         state.total += weight;

@@ -97,7 +97,10 @@ impl Session {
     }
 
     pub(super) fn search_path(&self) -> Vec<String> {
-        self.settings.search_path(&self.user)
+        let catalog = self.database.catalog();
+        let mut path = self.settings.search_path(&self.user);
+        path.retain(|schema| catalog.schemas().any(|s| s.name == *schema));
+        path
     }
 
     /// What the session's statements are planned with.

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::*;
 
 use super::names::item_name;
-use crate::error::Result;
+use crate::error::{HwError, Result};
 use crate::sql::functions::parse::parse_interval;
 
 /// Rewrites a query or statement in place; call it once, before planning.
@@ -27,7 +27,35 @@ pub fn prepare<V: VisitMut>(statement: &mut V) -> Result<()> {
         return Err(e);
     }
     let _ = statement.visit(&mut NameItems { depth: 0 });
-    Ok(())
+    let mut set_operations = SetOperations(None);
+    let _ = statement.visit(&mut set_operations);
+    set_operations.0.map_or(Ok(()), Err)
+}
+
+/// Refuses EXCEPT ALL and INTERSECT ALL, whose multiplicities DataFusion ignores.
+struct SetOperations(Option<HwError>);
+
+impl VisitorMut for SetOperations {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.check(&query.body);
+        ControlFlow::Continue(())
+    }
+}
+
+impl SetOperations {
+    fn check(&mut self, body: &SetExpr) {
+        let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return };
+        if *set_quantifier == SetQuantifier::All && !matches!(op, SetOperator::Union) {
+            self.0 = Some(HwError::unsupported(
+                format!("{op} ALL"),
+                "Use it without ALL, or count the rows with GROUP BY on both sides.",
+            ));
+        }
+        self.check(left);
+        self.check(right);
+    }
 }
 
 /// A call `name(args)`.
@@ -55,6 +83,21 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             strip_schema(&mut f.name);
             None
         }
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } if matches!(**inner, Expr::Interval(_)) => {
+            let minus_one = Expr::Value(Value::Number("-1".into(), false).into());
+            Some(Expr::BinaryOp {
+                left: inner.clone(),
+                op: BinaryOperator::Multiply,
+                right: Box::new(minus_one),
+            })
+        }
+        Expr::AllOp { right, .. } if matches!(**right, Expr::Subquery(_)) => {
+            return Err(HwError::unsupported(
+                "ALL with a sub-query",
+                "Compare with the minimum or maximum of the sub-query, or use NOT EXISTS.",
+            ));
+        }
+        Expr::Value(v) => float_literal(v),
         Expr::UnaryOp { op, expr } => unary_function(op).map(|name| call(name, vec![(**expr).clone()])),
         Expr::AtTimeZone { timestamp, time_zone } => {
             Some(call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]))
@@ -86,6 +129,22 @@ fn unary_function(op: &UnaryOperator) -> Option<&'static str> {
         UnaryOperator::PGCubeRoot => "cbrt",
         UnaryOperator::PGAbs => "abs",
         _ => return None,
+    })
+}
+
+/// A number with an exponent beyond what numeric holds is a double precision constant.
+fn float_literal(v: &ValueWithSpan) -> Option<Expr> {
+    let Value::Number(text, _) = &v.value else { return None };
+    let exponent: i32 = text.split_once(['e', 'E'])?.1.parse().ok()?;
+    if exponent.abs() < 20 {
+        return None;
+    }
+    Some(Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr: Box::new(Expr::Value(Value::SingleQuotedString(text.clone()).into())),
+        data_type: DataType::DoublePrecision,
+        array: false,
+        format: None,
     })
 }
 

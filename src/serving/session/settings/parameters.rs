@@ -104,7 +104,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     ),
     p(
         "default_transaction_isolation",
-        "repeatable read",
+        "read committed",
         Values::Words(ISOLATIONS),
         "Isolation of new transactions; all of them read one epoch.",
     ),
@@ -201,7 +201,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     p("transaction_deferrable", "off", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p(
         "transaction_isolation",
-        "repeatable read",
+        "read committed",
         Values::Words(ISOLATIONS),
         "Isolation of the transaction; it reads one epoch.",
     ),
