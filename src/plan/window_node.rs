@@ -48,7 +48,14 @@ impl WindowNode {
     ) -> Result<Self> {
         let time_type = match datafusion::logical_expr::ExprSchemable::get_type(&time, input.schema())? {
             t @ DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _) => t,
-            other => return plan_err!("the time of a window must be a timestamp, not {other}"),
+            other => {
+                let name = crate::types::PgType::of_carrier(&other).sql_name();
+                return Err(crate::error::HwError::new(
+                    crate::error::sqlstate::DATATYPE_MISMATCH,
+                    format!("the time of a window must be a timestamp, not {name}"),
+                )
+                .into());
+            }
         };
         let mut fields: Vec<_> = input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();
         for name in WINDOW_COLUMNS {

@@ -158,11 +158,14 @@ fn schema_error(e: SchemaError) -> HwError {
 /// The candidate nearest to `name` by edit distance, if it is near enough to suggest.
 pub fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
-    let limit = (name.chars().count() / 3).max(1) + 1;
+    let length = name.chars().count();
+    let limit = (length / 3).max(1) + 1;
+    // Two letters exchanged are two edits.
+    let least = if length > 3 { 3 } else { 2 };
     candidates
         .map(|c| (distance(&name, &c.to_lowercase()), c))
         .min_by_key(|(d, _)| *d)
-        .filter(|(d, c)| *d < limit.max(2) && *d < c.chars().count())
+        .filter(|(d, c)| *d < limit.max(least) && *d < c.chars().count())
         .map(|(_, c)| c)
 }
 
