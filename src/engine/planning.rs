@@ -127,14 +127,6 @@ impl Scope {
     }
 
     async fn plan_inner(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
-        let planned = self.plan_names(query, sql).await;
-        planned.map_err(|e| match sql.and_then(|sql| relation_position(&e, sql)) {
-            Some(at) => e.at(at),
-            None => e,
-        })
-    }
-
-    async fn plan_names(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
         let inputs = self.window_inputs(query).await;
         let state = self.session_state(inputs)?;
         let (plan, names) = plan_query(&state, query, sql).await?;
@@ -210,22 +202,6 @@ impl Scope {
         let plan = rename(plan, &names)?;
         Ok(Arc::new(ViewTable::new(plan, Some(definition.definition_sql.clone()))))
     }
-}
-
-/// Where an unknown relation is named in the statement: 1-based, in characters.
-fn relation_position(e: &HwError, sql: &str) -> Option<usize> {
-    if e.sqlstate() != sqlstate::UNDEFINED_TABLE || e.position().is_some() {
-        return None;
-    }
-    let name = e.message().split('"').nth(1)?.to_string();
-    let lower = sql.to_lowercase();
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    let at = lower.match_indices(&name.to_lowercase()).map(|(at, _)| at).find(|at| {
-        let before = lower[..*at].chars().next_back();
-        let after = lower[at + name.len()..].chars().next();
-        !before.is_some_and(word) && !after.is_some_and(word)
-    })?;
-    Some(lower[..at].chars().count() + 1)
 }
 
 /// A planned query, and the session it was planned in.

@@ -14,10 +14,27 @@ use crate::error::{HwError, sqlstate};
 pub fn to_hw_error(e: DataFusionError, sql: Option<&str>) -> HwError {
     let position = sql.and_then(|sql| position_of(&e, sql));
     let error = convert(e);
+    let position = position.or_else(|| relation_position(&error, sql?));
     match (error.position(), position) {
         (None, Some(at)) if syntax_class(&error) => error.at(at),
         _ => error,
     }
+}
+
+/// Where an unknown relation is named in the statement: 1-based, in characters.
+fn relation_position(e: &HwError, sql: &str) -> Option<usize> {
+    if e.sqlstate() != sqlstate::UNDEFINED_TABLE || e.position().is_some() {
+        return None;
+    }
+    let name = e.message().split('"').nth(1)?.to_lowercase();
+    let lower = sql.to_lowercase();
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let at = lower.match_indices(&name).map(|(at, _)| at).find(|at| {
+        let before = lower[..*at].chars().next_back();
+        let after = lower[at + name.len()..].chars().next();
+        !before.is_some_and(word) && !after.is_some_and(word)
+    })?;
+    Some(lower[..at].chars().count() + 1)
 }
 
 /// For `?` where no statement text is at hand.
@@ -209,6 +226,25 @@ fn quoted(text: &str) -> Option<&str> {
 }
 
 /// Errors that DataFusion tells only by their text.
+/// Errors of a clause as a whole, in PostgreSQL's words.
+fn clause_error(m: &str) -> Option<HwError> {
+    let has = |s: &str| m.contains(s);
+    Some(if has("non-boolean predicate") {
+        HwError::new(sqlstate::DATATYPE_MISMATCH, "argument of WHERE must be type boolean")
+    } else if has("queries have different number of columns") {
+        HwError::new(sqlstate::SYNTAX_ERROR, "each UNION query must have the same number of columns")
+    } else if has("not allowed in the WHERE clause") {
+        HwError::new(sqlstate::GROUPING_ERROR, "aggregate functions are not allowed in WHERE")
+            .with_hint("Use HAVING.")
+    } else if has("ggregate function calls cannot be nested") {
+        HwError::new(sqlstate::GROUPING_ERROR, "aggregate function calls cannot be nested")
+    } else if has("rder by column out of bounds") {
+        HwError::new(sqlstate::INVALID_COLUMN_REFERENCE, "ORDER BY position is not in select list")
+    } else {
+        return None;
+    })
+}
+
 fn by_text(text: &str) -> HwError {
     if let Some(error) = embedded(text) {
         return error;
@@ -227,21 +263,8 @@ fn by_text(text: &str) -> HwError {
     {
         return grouping_error(&m);
     }
-    if has("non-boolean predicate") {
-        return HwError::new(sqlstate::DATATYPE_MISMATCH, "argument of WHERE must be type boolean");
-    }
-    if has("queries have different number of columns") {
-        return HwError::new(sqlstate::SYNTAX_ERROR, "each UNION query must have the same number of columns");
-    }
-    if has("not allowed in the WHERE clause") {
-        return HwError::new(sqlstate::GROUPING_ERROR, "aggregate functions are not allowed in WHERE")
-            .with_hint("Use HAVING.");
-    }
-    if has("aggregate function calls cannot be nested") {
-        return HwError::new(sqlstate::GROUPING_ERROR, "aggregate function calls cannot be nested");
-    }
-    if has("rder by column out of bounds") {
-        return HwError::new(sqlstate::INVALID_COLUMN_REFERENCE, "ORDER BY position is not in select list");
+    if let Some(error) = clause_error(&m) {
+        return error;
     }
     if has("Divide by zero") || has("division by zero") {
         return HwError::new(sqlstate::DIVISION_BY_ZERO, "division by zero");

@@ -191,7 +191,12 @@ impl Session {
         let mut system = (*cx.system).clone();
         system.insert(super::evaluate::ROWS_SCHEMA.to_string(), Arc::new(rows));
         cx.system = Arc::new(system);
-        let ready = self.plan_in(&projection.query, text.submitted, pin, cx).await?;
+        let ready = self.plan_in(&projection.query, text.submitted, pin, cx).await;
+        // The weight beside an aggregate is what makes it ungrouped.
+        let ready = ready.map_err(|e| match e.sqlstate() {
+            crate::error::sqlstate::GROUPING_ERROR => not_maintainable(),
+            _ => e,
+        })?;
         let mut simple = true;
         ready.plan.apply_with_subqueries(|node| {
             simple &= matches!(

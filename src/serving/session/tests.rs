@@ -150,7 +150,7 @@ async fn tables_views_and_steps() {
         assert_eq!(c.tag("INSERT INTO t VALUES (1, 'q', 5) ON CONFLICT DO NOTHING").await, "INSERT 0 0");
         assert_eq!(c.code("DROP TABLE t").await, "2BP01");
         assert_eq!(c.tag("DROP TABLE t CASCADE").await, "DROP TABLE");
-        assert_eq!(c.notices(), ["drop cascades to materialized view m"]);
+        assert_eq!(c.notices().last().map(String::as_str), Some("drop cascades to materialized view m"));
     });
 }
 
