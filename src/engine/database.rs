@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
@@ -38,6 +38,8 @@ use crate::views::{Pin, ViewScan, ViewStore};
 /// What the planner knows of a materialized view.
 #[derive(Clone, Debug)]
 struct ViewFacts {
+    /// As the plan makes it: the catalog's types do not tell the scale of a plain numeric.
+    schema: SchemaRef,
     append_only: bool,
     unique_key: Option<Vec<usize>>,
     event_time_columns: Vec<usize>,
@@ -312,6 +314,7 @@ impl Database {
                     HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, m)
                 })?;
                 relation.kind = RelationKind::View;
+                relation.schema = facts.schema;
                 relation.append_only = facts.append_only;
                 relation.unique_key = facts.unique_key;
                 relation.event_time_columns = facts.event_time_columns;
@@ -369,7 +372,10 @@ fn view_facts(plan: &StreamPlan) -> ViewFacts {
         (None, None) => None,
         (start, end) => Some((start.map(|s| s.0), end, start.map_or(0, |s| s.1))),
     };
+    let fields: Vec<Field> =
+        plan.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     ViewFacts {
+        schema: Arc::new(arrow::datatypes::Schema::new(fields)),
         append_only: facts.append_only,
         unique_key: facts.unique_key.clone(),
         event_time_columns,
