@@ -415,14 +415,17 @@ fn new_partition(scene: &mut Scene) -> Result<(), String> {
     let made =
         scene.runtime.block_on(admin.create_partitions(&wanted, &options)).map_err(|e| e.to_string())?;
     made.into_iter().try_for_each(|r| r.map(drop).map_err(|(_, e)| e.to_string()))?;
-    // The producer must learn of it too.
+    // The producer must learn of it too: a batch that fails half way would be half delivered.
     let started = Instant::now();
-    while let Err(why) = scene.produce(40, PARTITIONS + 1) {
-        if started.elapsed() > CATCH_UP_LIMIT {
-            return Err(why);
-        }
+    let known = |scene: &Scene| {
+        let metadata = scene.producer.client().fetch_metadata(Some("orders"), Duration::from_secs(5));
+        metadata.is_ok_and(|m| m.topics().iter().any(|t| t.partitions().len() > PARTITIONS as usize))
+    };
+    while !known(scene) && started.elapsed() < CATCH_UP_LIMIT {
         std::thread::sleep(PAUSE);
     }
+    std::thread::sleep(Duration::from_secs(2));
+    scene.produce(40, PARTITIONS + 1)?;
     scene.compare_views()?;
     let client = scene.client()?;
     let sql = "SELECT count(*) > 0 FROM positions WHERE p = 3";
