@@ -21,7 +21,7 @@ use harness::server::{Answer, Refusal, connect, run};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
