@@ -34,7 +34,6 @@ pub struct Config {
     pub intake_rows_max: usize,
     pub chunk_rows_max: usize,
     pub connections_max: usize,
-    pub view_lag_max_epochs: u64,
     pub dead_letters_max: usize,
     pub late_rows_max: usize,
     pub max_record_bytes: usize,
@@ -86,7 +85,7 @@ const fn setting(name: &'static str, meaning: &'static str) -> Setting {
 }
 
 /// All settings, in the order in which they are printed.
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 18] = [
     setting("data_dir", "Folder of the catalog, the journal and the local logs; one server at a time."),
     setting("pg_listen", "Address and port of the PostgreSQL protocol."),
     setting("http_listen", "Address and port of /healthz and /metrics."),
@@ -98,7 +97,6 @@ pub const SETTINGS: [Setting; 19] = [
     setting("intake_rows_max", "Decoded rows that may wait per source; reading pauses above it."),
     setting("chunk_rows_max", "Rows in one decoded chunk."),
     setting("connections_max", "Client connections; further ones get 53300."),
-    setting("view_lag_max_epochs", "A view further behind than this is detached."),
     setting("dead_letters_max", "Undecodable records kept per source; older ones are dropped."),
     setting("late_rows_max", "Rows too late kept per view; older ones are dropped."),
     setting("max_record_bytes", "A larger record becomes a dead letter."),
@@ -122,7 +120,6 @@ impl Default for Config {
             intake_rows_max: 1_000_000,
             chunk_rows_max: 8_192,
             connections_max: 1_000,
-            view_lag_max_epochs: 1_000,
             dead_letters_max: 10_000,
             late_rows_max: 10_000,
             max_record_bytes: 16 << 20,
@@ -174,7 +171,6 @@ impl Config {
             ("intake_rows_max", self.intake_rows_max as u64, 1, 1_000_000_000),
             ("chunk_rows_max", self.chunk_rows_max as u64, 1, 65_536),
             ("connections_max", self.connections_max as u64, 1, 100_000),
-            ("view_lag_max_epochs", self.view_lag_max_epochs, 1, u64::MAX),
             ("dead_letters_max", self.dead_letters_max as u64, 0, 10_000_000),
             ("late_rows_max", self.late_rows_max as u64, 0, 10_000_000),
             ("max_record_bytes", self.max_record_bytes as u64, 1, 1 << 30),
