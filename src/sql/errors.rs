@@ -246,7 +246,7 @@ fn clause_error(m: &str) -> Option<HwError> {
 }
 
 fn by_text(text: &str) -> HwError {
-    if let Some(error) = embedded(text) {
+    if let Some(error) = embedded(text).or_else(|| clause_error(&clean(text))) {
         return error;
     }
     let m = clean(text);
@@ -262,9 +262,6 @@ fn by_text(text: &str) -> HwError {
     if has("in the GROUP BY clause") || has("must be part of GROUP BY") || has("must appear in the GROUP BY")
     {
         return grouping_error(&m);
-    }
-    if let Some(error) = clause_error(&m) {
-        return error;
     }
     if has("Divide by zero") || has("division by zero") {
         return HwError::new(sqlstate::DIVISION_BY_ZERO, "division by zero");
