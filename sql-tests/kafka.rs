@@ -150,6 +150,16 @@ impl Drop for Headwater {
     }
 }
 
+fn producer(brokers: &str) -> Result<FutureProducer, String> {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("topic.metadata.refresh.interval.ms", "500")
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "60000")
+        .create()
+        .map_err(|e| e.to_string())
+}
+
 impl Scene {
     fn start() -> Result<Option<Scene>, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -160,13 +170,7 @@ impl Scene {
         let oracle = connect(&runtime, &postgres.address)?;
         let table = "CREATE TABLE orders (id BIGINT, customer TEXT, amount NUMERIC(10,2), ts TIMESTAMPTZ, p INT, o BIGINT)";
         run(&runtime, &oracle, table).map_err(|e| e.to_string())?;
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", &kafka.address)
-            .set("topic.metadata.refresh.interval.ms", "500")
-            .set("enable.idempotence", "true")
-            .set("message.timeout.ms", "60000")
-            .create()
-            .map_err(|e| e.to_string())?;
+        let producer = producer(&kafka.address)?;
         let dir = TempDir::new().map_err(|e| e.to_string())?;
         let mut server = Headwater { dir, port: free_port_pair()?, child: None };
         server.start()?;
@@ -441,6 +445,8 @@ fn broker_down(scene: &mut Scene) -> Result<(), String> {
     let read = scene.query(&client, "SELECT sum(n) FROM by_customer")?.lines();
     compare("by_customer while the broker is down", Order::Sorted, &[before], read)?;
     scene.kafka.start_again()?;
+    // One that has not backed off while the broker was away.
+    scene.producer = producer(&scene.kafka.address)?;
     scene.produce(500, PARTITIONS)?;
     scene.compare_views()?;
     scene.wait_for(&client, state, CATCH_UP_LIMIT, |lines| !lines.iter().any(|l| l == "reconnecting"))

@@ -55,6 +55,7 @@ use super::pg::api::{
 };
 use crate::engine::database::Database;
 use crate::error::{HwError, Result};
+use crate::sql::send::assert_send;
 use crate::sql::{Statement, StatementKind, parse_sql};
 use crate::types::PgType;
 use crate::types::text::TextOptions;
@@ -217,7 +218,8 @@ impl SessionHandle for Session {
     ) -> Result<Description> {
         self.apply_setting_changes();
         let body = Self::body(statement)?;
-        let description = self.describe_statement(body, parameters).await?;
+        // SAFETY: sessions, trees, plans and the futures over them are `Send`.
+        let description = unsafe { assert_send(self.describe_statement(body, parameters)) }.await?;
         body.parameters.lock().clone_from(&description.parameters);
         Ok(description)
     }
@@ -236,7 +238,8 @@ impl SessionHandle for Session {
             return Ok(outcome);
         }
         self.activity.start(self.pid, &statement.sql);
-        let outcome = self.execute_limited(body, parameters).await;
+        // SAFETY: as in `describe`.
+        let outcome = unsafe { assert_send(self.execute_limited(body, parameters)) }.await;
         let state = match self.transaction.kind() {
             BlockKind::Explicit => "idle in transaction",
             _ => "idle",
@@ -256,7 +259,8 @@ impl SessionHandle for Session {
             return Ok(());
         }
         if commit && !self.transaction.is_failed() {
-            self.commit().await
+            // SAFETY: as in `describe`.
+            unsafe { assert_send(self.commit()) }.await
         } else {
             self.roll_back();
             Ok(())

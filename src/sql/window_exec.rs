@@ -10,7 +10,6 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::error::Result;
 use datafusion::execution::context::QueryPlanner;
@@ -24,6 +23,7 @@ use datafusion::physical_plan::{
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
 
+use super::send::{SendFuture, assert_send};
 use crate::plan::WindowNode;
 use crate::types::window::{Windows, window_time};
 
@@ -31,15 +31,26 @@ use crate::types::window::{Windows, window_time};
 #[derive(Debug, Default)]
 pub struct WindowQueryPlanner;
 
-#[async_trait]
 impl QueryPlanner for WindowQueryPlanner {
-    async fn create_physical_plan(
-        &self,
-        logical_plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowExecPlanner)]);
-        planner.create_physical_plan(logical_plan, session).await
+    fn create_physical_plan<'life0, 'life1, 'life2, 'a>(
+        &'life0 self,
+        logical_plan: &'life1 LogicalPlan,
+        session: &'life2 dyn Session,
+    ) -> SendFuture<'a, Result<Arc<dyn ExecutionPlan>>>
+    where
+        'life0: 'a,
+        'life1: 'a,
+        'life2: 'a,
+        Self: 'a,
+    {
+        // SAFETY: it holds a plan, a planner and a `Send` future.
+        unsafe {
+            assert_send(async move {
+                let planner =
+                    DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowExecPlanner)]);
+                planner.create_physical_plan(logical_plan, session).await
+            })
+        }
     }
 }
 
@@ -47,16 +58,36 @@ impl QueryPlanner for WindowQueryPlanner {
 #[derive(Debug, Default)]
 pub struct WindowExecPlanner;
 
-#[async_trait]
 impl ExtensionPlanner for WindowExecPlanner {
-    async fn plan_extension(
-        &self,
-        _planner: &dyn PhysicalPlanner,
+    fn plan_extension<'life0, 'life1, 'life2, 'life3, 'life4, 'life5, 'life6, 'life7, 'a>(
+        &'life0 self,
+        _planner: &'life1 dyn PhysicalPlanner,
+        node: &'life2 dyn UserDefinedLogicalNode,
+        _logical_inputs: &'life3 [&'life4 LogicalPlan],
+        physical_inputs: &'life5 [Arc<dyn ExecutionPlan>],
+        session: &'life6 dyn Session,
+        _planning_ctx: &'life7 datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
+    ) -> SendFuture<'a, Result<Option<Arc<dyn ExecutionPlan>>>>
+    where
+        'life0: 'a,
+        'life1: 'a,
+        'life2: 'a,
+        'life3: 'a,
+        'life4: 'a,
+        'life5: 'a,
+        'life6: 'a,
+        'life7: 'a,
+        Self: 'a,
+    {
+        Box::pin(std::future::ready(Self::plan(node, physical_inputs, session)))
+    }
+}
+
+impl WindowExecPlanner {
+    fn plan(
         node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
         session: &dyn Session,
-        _planning_ctx: &datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(window) = node.as_any().downcast_ref::<WindowNode>() else { return Ok(None) };
         let time = session.create_physical_expr(window.time.clone(), window.input.schema())?;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ScalarValue, Statistics};
@@ -16,6 +15,7 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 
 use super::{Pin, ViewStore};
 use crate::error::Result;
@@ -64,6 +64,22 @@ impl ViewScan {
         };
         Ok(vec![row.map(project).transpose()?.into_iter().collect()])
     }
+
+    fn plan(
+        &self,
+        columns: Option<&[usize]>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let batches = self.read(columns, filters)?;
+        let schema = self.store.schema();
+        let schema = match columns {
+            Some(columns) => Arc::new(schema.project(columns)?),
+            None => schema,
+        };
+        let source = MemorySourceConfig::try_new(&batches, schema, None)?.with_limit(limit);
+        Ok(datafusion::datasource::source::DataSourceExec::from_data_source(source))
+    }
 }
 
 /// The literal in `column = literal` or `literal = column`.
@@ -80,7 +96,6 @@ fn column_equals<'a>(filter: &'a Expr, column: &str) -> Option<&'a ScalarValue> 
     }
 }
 
-#[async_trait]
 impl TableProvider for ViewScan {
     fn schema(&self) -> SchemaRef {
         self.store.schema()
@@ -90,22 +105,23 @@ impl TableProvider for ViewScan {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    // Written out, because the compiler needs seconds to prove that a future that holds
+    // expressions is `Send`.
+    fn scan<'life0, 'life1, 'life2, 'life3, 'a>(
+        &'life0 self,
+        _state: &'life1 dyn Session,
+        projection: Option<&'life2 Vec<usize>>,
+        filters: &'life3 [Expr],
         limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let columns = projection.map(Vec::as_slice);
-        let batches = self.read(columns, filters)?;
-        let schema = self.store.schema();
-        let schema = match columns {
-            Some(columns) => Arc::new(schema.project(columns)?),
-            None => schema,
-        };
-        let source = MemorySourceConfig::try_new(&batches, schema, None)?.with_limit(limit);
-        Ok(datafusion::datasource::source::DataSourceExec::from_data_source(source))
+    ) -> BoxFuture<'a, DataFusionResult<Arc<dyn ExecutionPlan>>>
+    where
+        'life0: 'a,
+        'life1: 'a,
+        'life2: 'a,
+        'life3: 'a,
+        Self: 'a,
+    {
+        Box::pin(std::future::ready(self.plan(projection.map(Vec::as_slice), filters, limit)))
     }
 
     fn supports_filters_pushdown(

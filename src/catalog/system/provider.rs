@@ -10,10 +10,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, Session, TableProvider};
-use datafusion::datasource::MemTable;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 
 use super::layout::{Layout, layout};
 use super::pg_catalog::{self, Rows};
@@ -102,9 +104,14 @@ impl SystemTable {
             }
         }
     }
+
+    fn plan(&self, columns: Option<&Vec<usize>>, limit: Option<usize>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let rows = [self.batches()?];
+        let source = MemorySourceConfig::try_new(&rows, self.schema(), columns.cloned())?.with_limit(limit);
+        Ok(DataSourceExec::from_data_source(source))
+    }
 }
 
-#[async_trait]
 impl TableProvider for SystemTable {
     fn schema(&self) -> SchemaRef {
         match &self.content {
@@ -117,14 +124,20 @@ impl TableProvider for SystemTable {
         TableType::View
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    fn scan<'life0, 'life1, 'life2, 'life3, 'a>(
+        &'life0 self,
+        _session: &'life1 dyn Session,
+        projection: Option<&'life2 Vec<usize>>,
+        _filters: &'life3 [Expr],
         limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let table = MemTable::try_new(self.schema(), vec![self.batches()?])?;
-        table.scan(session, projection, filters, limit).await
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>>
+    where
+        'life0: 'a,
+        'life1: 'a,
+        'life2: 'a,
+        'life3: 'a,
+        Self: 'a,
+    {
+        Box::pin(std::future::ready(self.plan(projection, limit)))
     }
 }

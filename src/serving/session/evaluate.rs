@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
+use futures::future::BoxFuture;
 use sqlparser::ast::{Expr, Query};
 
 use super::Session;
@@ -34,14 +34,23 @@ impl RowsAtHand {
     }
 }
 
-#[async_trait]
 impl SchemaProvider for RowsAtHand {
     fn table_names(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
 
-    async fn table(&self, name: &str) -> datafusion::error::Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.0.get(name).map(|t| Arc::clone(t) as Arc<dyn TableProvider>))
+    // Written out, because the compiler needs seconds to prove that a `MemTable` is `Send`.
+    fn table<'life0, 'life1, 'a>(
+        &'life0 self,
+        name: &'life1 str,
+    ) -> BoxFuture<'a, datafusion::error::Result<Option<Arc<dyn TableProvider>>>>
+    where
+        'life0: 'a,
+        'life1: 'a,
+        Self: 'a,
+    {
+        let table = self.0.get(name).map(|t| Arc::clone(t) as Arc<dyn TableProvider>);
+        Box::pin(std::future::ready(Ok(table)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
