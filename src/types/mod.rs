@@ -6,6 +6,7 @@ pub mod hash;
 pub mod pg_type;
 pub mod text;
 pub mod time;
+pub mod trigger;
 pub mod window;
 
 pub use change_batch::{ChangeBatch, Weights};
