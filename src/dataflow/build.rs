@@ -18,9 +18,7 @@ use super::operators::map::{MapOperator, PassOperator};
 use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
 use crate::error::Result;
-use crate::plan::{
-    AggregateFunction, AggregateWindow, EmitMode, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime,
-};
+use crate::plan::{AggregateWindow, EmitMode, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime};
 use crate::types::window::Windows;
 
 /// The side relations that a view's operators write to.
@@ -200,7 +198,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
                 name: "aggregate".into(),
                 input_schema: Arc::clone(&child(0).schema),
                 group_columns: a.group.clone(),
-                calls: a.calls.iter().map(call).collect(),
+                calls: a.calls.clone(),
                 output_schema: schema,
                 window: window_spec(a.window.as_ref())?,
                 emit: match (a.emit, &a.window) {
@@ -270,32 +268,6 @@ fn sliced(w: &WindowAssign) -> Result<aggregate::HopSpec> {
         time_column: (w.time != WindowTime::Processing).then_some(w.time_column),
         with_window_time: false,
     })
-}
-
-fn call(c: &crate::plan::AggregateCall) -> aggregate::AggregateCall {
-    use aggregate::AggregateFunction as F;
-    let function = match c.function {
-        AggregateFunction::CountStar => F::CountStar,
-        AggregateFunction::Count => F::Count,
-        AggregateFunction::SumInt => F::SumInt,
-        AggregateFunction::SumBig => F::SumBig,
-        AggregateFunction::SumDecimal => F::SumDecimal,
-        AggregateFunction::SumFloat => F::SumFloat,
-        AggregateFunction::AvgInt => F::AvgInt,
-        AggregateFunction::AvgDecimal => F::AvgDecimal,
-        AggregateFunction::AvgFloat => F::AvgFloat,
-        AggregateFunction::Min => F::Min,
-        AggregateFunction::Max => F::Max,
-        AggregateFunction::BoolAnd => F::BoolAnd,
-        AggregateFunction::BoolOr => F::BoolOr,
-    };
-    aggregate::AggregateCall {
-        function,
-        argument: c.argument,
-        filter: c.filter,
-        distinct: c.distinct,
-        output: Arc::clone(&c.output),
-    }
 }
 
 /// The schema that a dataflow's last stage produces.

@@ -124,9 +124,11 @@ pub enum AggregateWindow {
     Fused(WindowAssign),
 }
 
+/// One aggregate call of a SELECT list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateCall {
     pub function: AggregateFunction,
+    /// Input column; `None` for `count(*)`.
     pub argument: Option<usize>,
     /// A boolean column; rows where it is not true do not count.
     pub filter: Option<usize>,
@@ -134,17 +136,25 @@ pub struct AggregateCall {
     pub output: FieldRef,
 }
 
-/// Aggregates that are maintained incrementally.
+/// Aggregates that are maintained incrementally; chosen by the type of the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AggregateFunction {
+    /// `count(*)` → int8.
     CountStar,
+    /// `count(x)` → int8.
     Count,
+    /// int2, int4 → int8; 22003 beyond it.
     SumInt,
+    /// int8 → Decimal128(38, 0).
     SumBig,
+    /// numeric → numeric of the output's precision and scale.
     SumDecimal,
+    /// float4, float8 → the output's type; exact.
     SumFloat,
+    /// int2, int4, int8 → numeric, PostgreSQL's scale, held at the output's.
     AvgInt,
     AvgDecimal,
+    /// float4, float8 → float8.
     AvgFloat,
     Min,
     Max,

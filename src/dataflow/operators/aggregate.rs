@@ -29,7 +29,7 @@ mod sum;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 
 pub use self::average::average;
 use self::groups::{Emission, Groups, Located};
@@ -40,46 +40,9 @@ use super::late::{LateReason, LateRows, Refusal};
 use super::window_assign::{Windows, drop_null_times, timestamp_values, timestamps, window_time};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
+pub use crate::plan::{AggregateCall, AggregateFunction};
 use crate::types::hash::fingerprints;
 use crate::types::{ChangeBatch, EventTime, ProcTime, Weights};
-
-/// Aggregate functions; the planner chooses by argument type and casts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AggregateFunction {
-    /// `count(*)` → int8.
-    CountStar,
-    /// `count(x)` → int8.
-    Count,
-    /// int2, int4 → int8; 22003 beyond it.
-    SumInt,
-    /// int8 → Decimal128(38, 0).
-    SumBig,
-    /// numeric → numeric of the output's precision and scale.
-    SumDecimal,
-    /// float4, float8 → the output's type; exact.
-    SumFloat,
-    /// int2, int4, int8 → numeric, PostgreSQL's scale, held at the output's.
-    AvgInt,
-    AvgDecimal,
-    /// float4, float8 → float8.
-    AvgFloat,
-    Min,
-    Max,
-    BoolAnd,
-    BoolOr,
-}
-
-/// One aggregate call of a SELECT list.
-#[derive(Clone, Debug)]
-pub struct AggregateCall {
-    pub function: AggregateFunction,
-    /// Input column; `None` for `count(*)`.
-    pub argument: Option<usize>,
-    /// Boolean input column; rows where it is not true are left out.
-    pub filter: Option<usize>,
-    pub distinct: bool,
-    pub output: FieldRef,
-}
 
 /// When rows are emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
