@@ -15,6 +15,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headwater::dataflow::operator::{EpochContext, Operator};
 use headwater::dataflow::operators::*;
+use headwater::types::trigger::EmitSpec;
 use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
 const BATCH_ROWS: usize = 8192;
@@ -88,7 +89,7 @@ struct Case {
     calls: Vec<AggregateCall>,
     /// Slide and size in seconds.
     window: Option<(i64, i64)>,
-    emit: Emit,
+    emit: EmitSpec,
     sql: String,
 }
 
@@ -103,7 +104,7 @@ fn operator(case: &Case) -> Result<AggregateOperator, BoxError> {
         let windows = Windows::new(slide * 1_000_000, size * 1_000_000, 0)?;
         let hop = HopSpec { time_column: Some(3), windows, with_window_time: false };
         let time = WindowTime::Event { inputs: vec![0] };
-        window = Some(WindowSpec { bounds: WindowBounds::Sliced(hop), time, lateness_us: 0 });
+        window = Some(WindowSpec { bounds: WindowBounds::Sliced(hop), time });
     }
     fields.extend(case.calls.iter().map(|c| c.output.as_ref().clone()));
     Ok(AggregateOperator::new(AggregateSpec {
@@ -113,7 +114,7 @@ fn operator(case: &Case) -> Result<AggregateOperator, BoxError> {
         calls: case.calls.clone(),
         output_schema: Arc::new(Schema::new(fields)),
         window,
-        emit: case.emit,
+        emit: case.emit.clone(),
         input_append_only: true,
         late: Arc::new(LateRows::new(100)),
         errors: Arc::new(RowErrors::new(100)),
@@ -174,7 +175,7 @@ fn cases() -> Vec<Case> {
             vec![1],
             count(),
             Some((10, 10)),
-            Emit::Changes,
+            EmitSpec::changes(),
             tumble("bidder"),
         ),
         case(
@@ -183,17 +184,25 @@ fn cases() -> Vec<Case> {
             vec![1],
             count(),
             Some((10, 10)),
-            Emit::OnClose,
+            EmitSpec::final_pane(),
             tumble("bidder"),
         ),
-        case("q5 hop 2s/10s count, changes", 5e6, vec![0], count(), Some((2, 10)), Emit::Changes, hop.into()),
+        case(
+            "q5 hop 2s/10s count, changes",
+            5e6,
+            vec![0],
+            count(),
+            Some((2, 10)),
+            EmitSpec::changes(),
+            hop.into(),
+        ),
         case(
             "q5 hop 2s/10s count, on close",
             5e6,
             vec![0],
             count(),
             Some((2, 10)),
-            Emit::OnClose,
+            EmitSpec::final_pane(),
             hop.into(),
         ),
         case(
@@ -202,7 +211,7 @@ fn cases() -> Vec<Case> {
             vec![0],
             rich(),
             None,
-            Emit::Changes,
+            EmitSpec::changes(),
             "SELECT auction, count(*), sum(price), avg(price), min(price), max(price) FROM bid GROUP BY 1"
                 .into(),
         ),

@@ -18,7 +18,7 @@ use super::operators::map::{MapOperator, PassOperator};
 use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
 use crate::error::Result;
-use crate::plan::{AggregateWindow, EmitMode, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime};
+use crate::plan::{AggregateWindow, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime};
 use crate::types::window::Windows;
 
 /// The side relations that a view's operators write to.
@@ -201,10 +201,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
                 calls: a.calls.clone(),
                 output_schema: schema,
                 window: window_spec(a.window.as_ref())?,
-                emit: match (a.emit, &a.window) {
-                    (EmitMode::OnWindowClose, Some(_)) => aggregate::Emit::OnClose,
-                    _ => aggregate::Emit::Changes,
-                },
+                emit: a.emit.clone(),
                 input_append_only: child(0).facts.append_only,
                 late: Arc::clone(&sides.late),
                 errors: Arc::clone(&sides.errors),
@@ -252,12 +249,10 @@ fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::Win
         Some(AggregateWindow::Keyed { end, time: t }) => Some(aggregate::WindowSpec {
             time: window_time(t),
             bounds: aggregate::WindowBounds::Grouped { end_group: *end },
-            lateness_us: 0,
         }),
         Some(AggregateWindow::Fused(w)) => Some(aggregate::WindowSpec {
             time: window_time(&w.time),
             bounds: aggregate::WindowBounds::Sliced(sliced(w)?),
-            lateness_us: 0,
         }),
     })
 }

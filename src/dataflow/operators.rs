@@ -13,8 +13,8 @@ pub mod map;
 pub mod window_assign;
 
 pub use aggregate::{
-    AggregateCall, AggregateFunction, AggregateOperator, AggregateSpec, Emit, HopSpec, WindowBounds,
-    WindowSpec, WindowTime,
+    AggregateCall, AggregateFunction, AggregateOperator, AggregateSpec, HopSpec, WindowBounds, WindowSpec,
+    WindowTime,
 };
 pub use errors::{RowError, RowErrors};
 pub use join::{JoinOperator, JoinSpec};

@@ -26,13 +26,12 @@ use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::relation::RelationKind;
-use crate::plan::{
-    ColumnFact, EmitMode, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, lower,
-};
+use crate::plan::{ColumnFact, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, lower};
 use crate::sql::ast::{EmitClause, EmitPolicy};
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
 use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::windows::WindowInputs;
+use crate::types::trigger::EmitSpec;
 use crate::views::{Pin, ViewScan, ViewStore};
 
 /// What the planner knows of a materialized view.
@@ -248,7 +247,7 @@ impl Database {
         self: &'a Arc<Self>,
         cx: &'a SqlContext,
         query: &'a sqlparser::ast::Query,
-        emit: EmitMode,
+        emit: EmitSpec,
         names: Option<&'a [String]>,
         sql: Option<&'a str>,
     ) -> SendFuture<'a, Result<PlannedView>> {
@@ -260,7 +259,7 @@ impl Database {
         self: &Arc<Self>,
         cx: &SqlContext,
         query: &sqlparser::ast::Query,
-        emit: EmitMode,
+        emit: EmitSpec,
         names: Option<&[String]>,
         sql: Option<&str>,
     ) -> Result<PlannedView> {
@@ -384,8 +383,8 @@ fn view_facts(plan: &StreamPlan) -> ViewFacts {
 }
 
 /// What the EMIT clause asks for; what is not there yet is refused by name.
-pub fn emit_mode(emit: Option<&EmitClause>) -> Result<EmitMode> {
-    let Some(clause) = emit else { return Ok(EmitMode::Changes) };
+pub fn emit_mode(emit: Option<&EmitClause>) -> Result<EmitSpec> {
+    let Some(clause) = emit else { return Ok(EmitSpec::changes()) };
     let refused = |what: &str| {
         Err(HwError::unsupported(what, "Use EMIT CHANGES or EMIT ON WINDOW CLOSE.").at(clause.position))
     };
@@ -402,16 +401,16 @@ pub fn emit_mode(emit: Option<&EmitClause>) -> Result<EmitMode> {
         return refused("LATE DATA TO");
     }
     match &clause.policy {
-        None | Some(EmitPolicy::Changes) => Ok(EmitMode::Changes),
-        Some(EmitPolicy::Final) => Ok(EmitMode::OnWindowClose),
+        None | Some(EmitPolicy::Changes) => Ok(EmitSpec::changes()),
+        Some(EmitPolicy::Final) => Ok(EmitSpec::final_pane()),
         Some(EmitPolicy::When(_)) => refused("EMIT WHEN"),
         Some(EmitPolicy::Phases { .. }) => refused("EMIT EARLY, ON TIME or LATE"),
     }
 }
 
 /// Reads a stored EMIT clause.
-fn parse_emit(text: Option<&str>) -> Result<EmitMode> {
-    let Some(text) = text else { return Ok(EmitMode::Changes) };
+fn parse_emit(text: Option<&str>) -> Result<EmitSpec> {
+    let Some(text) = text else { return Ok(EmitSpec::changes()) };
     let statements = crate::sql::parse_sql(&format!("CREATE MATERIALIZED VIEW v AS SELECT 1 {text}"))?;
     match statements.first().map(|s| &s.kind) {
         Some(crate::sql::StatementKind::CreateMaterializedView(v)) => emit_mode(v.emit.as_ref()),

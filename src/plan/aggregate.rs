@@ -98,7 +98,7 @@ impl Lowering<'_> {
             group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
         let facts = self.aggregate_facts(keys.len(), columns, window.as_ref());
         let calls_len = calls.len();
-        let node = AggregateNode { group: keys.clone(), calls, window, emit: self.options.emit };
+        let node = AggregateNode { group: keys.clone(), calls, window, emit: self.options.emit.clone() };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
         self.arrange(node, positions, keys.len(), calls_len, output)
     }
@@ -122,7 +122,7 @@ impl Lowering<'_> {
             StateBound::Unbounded("one entry per group, and groups are never dropped".into())
         };
         Facts {
-            append_only: closes && self.options.emit == EmitMode::OnWindowClose,
+            append_only: closes && self.options.emit.is_append_only(),
             unique_key: Some((0..keys).collect()),
             columns,
             state,
@@ -264,7 +264,7 @@ impl Lowering<'_> {
         let (keys, calls_len) = (group.len() + 2, calls.len());
         let window = Some(AggregateWindow::Fused(assign));
         let facts = self.aggregate_facts(keys, columns, window.as_ref());
-        let node = AggregateNode { group, calls, window, emit: self.options.emit };
+        let node = AggregateNode { group, calls, window, emit: self.options.emit.clone() };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
         self.arrange(node, positions, keys, calls_len, output)
     }

@@ -53,15 +53,12 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
                 Some(AggregateWindow::Keyed { end, .. }) => format!(", window end {}", name(a.group[*end])),
                 None => String::new(),
             };
-            let emit = match (a.emit, &a.window) {
-                (EmitMode::OnWindowClose, Some(_)) => ", emit on window close",
-                _ => ", emit changes",
-            };
+            let emit = super::explain_emit::emit(&a.emit, a.window.is_some());
             let append = child.is_some_and(|c| c.facts.append_only);
             let strategies: Vec<&str> = a.calls.iter().map(|c| strategy(c, append)).collect();
             let how =
                 if strategies.is_empty() { String::new() } else { format!(" ({})", strategies.join(", ")) };
-            format!("Aggregate {calls} by ({}){window}{emit}{how}", list(&a.group))
+            format!("Aggregate {calls} by ({}){window}, {emit}{how}", list(&a.group))
         }
         StreamOp::Join(j) => {
             let right = n.children.get(1).map(|c| &plan.nodes[*c]);

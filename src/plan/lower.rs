@@ -25,9 +25,9 @@ pub trait ExprCompiler {
 }
 
 /// Choices of the statement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LowerOptions {
-    pub emit: EmitMode,
+    pub emit: EmitSpec,
 }
 
 /// Builds the streaming plan of a view.
@@ -35,11 +35,12 @@ pub struct LowerOptions {
 /// Errors: 0A000 naming the construct that cannot be maintained; 42P16 when
 /// `EMIT ON WINDOW CLOSE` has no window to close.
 pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOptions) -> Result<StreamPlan> {
+    let closes = options.emit.policy == EmitPolicy::Final;
     let mut lowering = Lowering { nodes: Vec::new(), inputs: Vec::new(), compiler, options };
     let root = lowering.plan(plan)?;
     let root = lowering.restore_names(root, plan.schema());
     lowering.check_processing_time_marker(root)?;
-    if options.emit == EmitMode::OnWindowClose {
+    if closes {
         lowering.check_on_window_close(root)?;
     }
     let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs };

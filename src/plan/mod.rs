@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod explain;
+mod explain_emit;
 mod expr;
 mod join;
 pub mod lower;
@@ -23,6 +24,8 @@ use datafusion::physical_expr::PhysicalExpr;
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use relation::StreamRelation;
 pub use window_node::{WindowKind, WindowNode};
+
+use crate::types::trigger::{EmitPolicy, EmitSpec};
 
 /// Index into [`StreamPlan::nodes`].
 pub type NodeId = usize;
@@ -97,22 +100,13 @@ pub enum WindowTime {
     Unbounded,
 }
 
-/// When a windowed aggregate shows its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EmitMode {
-    /// Whatever changed, every epoch (`EMIT CHANGES`).
-    Changes,
-    /// Once, when the window is complete (`EMIT ON WINDOW CLOSE`).
-    OnWindowClose,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateNode {
     /// Group columns of the child, the window's bounds excluded when `fused` assigns them.
     pub group: Vec<usize>,
     pub calls: Vec<AggregateCall>,
     pub window: Option<AggregateWindow>,
-    pub emit: EmitMode,
+    pub emit: EmitSpec,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -81,6 +81,29 @@ pub struct EmitSpec {
     pub with_pane_columns: bool,
 }
 
+impl EmitSpec {
+    /// `EMIT CHANGES`, the default.
+    pub fn changes() -> EmitSpec {
+        EmitSpec {
+            policy: EmitPolicy::Changes,
+            lateness_us: 0,
+            closing: Closing::IfNotEmpty,
+            accumulation: Accumulation::Accumulating,
+            with_pane_columns: false,
+        }
+    }
+
+    /// `EMIT FINAL`.
+    pub fn final_pane() -> EmitSpec {
+        EmitSpec { policy: EmitPolicy::Final, ..EmitSpec::changes() }
+    }
+
+    /// Whether a windowed aggregate with this clause never takes back what it has emitted.
+    pub fn is_append_only(&self) -> bool {
+        self.policy == EmitPolicy::Final || self.accumulation == Accumulation::Discarding
+    }
+}
+
 /// Place of a pane in the life of its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaneTiming {

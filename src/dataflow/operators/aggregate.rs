@@ -13,8 +13,8 @@
 //! columns, `window_start`, `window_end`, optionally `window_time`, and the calls.
 //!
 //! A row is too late when the watermark before its epoch had passed the end of its window
-//! plus `lateness_us`. State of a window is dropped when the watermark passes that point;
-//! with [`Emit::OnClose`] its rows are emitted then, exactly once. Nothing scans all windows.
+//! plus the allowed lateness. State of a window is dropped when the watermark passes that point;
+//! with `EMIT FINAL` its rows are emitted then, exactly once. Nothing scans all windows.
 
 mod accumulator;
 mod average;
@@ -42,16 +42,8 @@ use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
 pub use crate::plan::{AggregateCall, AggregateFunction};
 use crate::types::hash::fingerprints;
+use crate::types::trigger::{EmitPolicy, EmitSpec};
 use crate::types::{ChangeBatch, EventTime, ProcTime, Weights};
-
-/// When rows are emitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Emit {
-    /// Every epoch, what changed.
-    Changes,
-    /// Each window's rows once, when it closes. Needs windows.
-    OnClose,
-}
 
 /// What decides that a window is complete.
 #[derive(Clone, Debug)]
@@ -85,8 +77,6 @@ pub enum WindowBounds {
 pub struct WindowSpec {
     pub bounds: WindowBounds,
     pub time: WindowTime,
-    /// How long after its end a window still takes rows, in microseconds.
-    pub lateness_us: i64,
 }
 
 /// What an [`AggregateOperator`] computes.
@@ -100,7 +90,7 @@ pub struct AggregateSpec {
     /// Group columns, window bounds of sliced windows, then one column a call.
     pub output_schema: SchemaRef,
     pub window: Option<WindowSpec>,
-    pub emit: Emit,
+    pub emit: EmitSpec,
     pub input_append_only: bool,
     /// Takes rows whose window was closed and rows without event time.
     pub late: Arc<LateRows>,
@@ -124,8 +114,9 @@ pub struct AggregateOperator {
 
 impl AggregateOperator {
     pub fn new(spec: AggregateSpec) -> Result<AggregateOperator> {
-        if spec.emit == Emit::OnClose && spec.window.is_none() {
-            return Err(HwError::internal("emission on close needs windows"));
+        let closes = spec.emit.policy == EmitPolicy::Final && spec.window.is_some();
+        if !closes && spec.emit.policy != EmitPolicy::Changes {
+            return Err(HwError::internal("this emit clause is not maintained"));
         }
         let key_schema = Arc::new(spec.input_schema.project(&spec.group_columns)?);
         let make_groups =
@@ -145,7 +136,7 @@ impl AggregateOperator {
     }
 
     fn lateness(&self) -> i64 {
-        self.spec.window.as_ref().map_or(0, |w| w.lateness_us)
+        self.spec.emit.lateness_us
     }
 
     /// Whether windows ending at `end` take no rows any more.
@@ -224,11 +215,11 @@ impl AggregateOperator {
             WindowTime::Processing => cx.now.0,
         };
         self.watermark = self.watermark.max(reached);
-        let closed = self.groups.take_closed(window.lateness_us, self.watermark);
+        let closed = self.groups.take_closed(self.spec.emit.lateness_us, self.watermark);
         if closed.is_empty() {
             return Ok(());
         }
-        if self.spec.emit == Emit::OnClose {
+        if self.spec.emit.policy == EmitPolicy::Final {
             self.emit(self.groups.final_rows(&closed, &self.spec.errors)?, out)?;
         }
         self.groups.release(&closed);
@@ -278,7 +269,7 @@ impl Operator for AggregateOperator {
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         self.finish_slices(cx)?;
-        if self.spec.emit == Emit::Changes {
+        if self.spec.emit.policy == EmitPolicy::Changes {
             let changes = self.groups.take_changes(&self.spec.errors)?;
             self.emit(changes, out)?;
         }
@@ -289,8 +280,8 @@ impl Operator for AggregateOperator {
 
     fn next_timer(&self) -> Option<ProcTime> {
         match &self.spec.window {
-            Some(WindowSpec { time: WindowTime::Processing, lateness_us, .. }) => {
-                self.groups.first_end().map(|end| ProcTime(end.saturating_add(*lateness_us)))
+            Some(WindowSpec { time: WindowTime::Processing, .. }) => {
+                self.groups.first_end().map(|end| ProcTime(end.saturating_add(self.lateness())))
             }
             _ => None,
         }

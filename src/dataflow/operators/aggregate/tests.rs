@@ -204,7 +204,7 @@ fn worker(shape: Shape, with_distinct: bool, append_only: bool, owner: bool) -> 
                 WindowBounds::Grouped { end_group: 2 }
             }
         };
-        window = Some(WindowSpec { bounds, time: WindowTime::Event { inputs: vec![0] }, lateness_us: 0 });
+        window = Some(WindowSpec { bounds, time: WindowTime::Event { inputs: vec![0] } });
     }
     if shape == Shape::Global {
         group_columns.clear();
@@ -220,7 +220,7 @@ fn worker(shape: Shape, with_distinct: bool, append_only: bool, owner: bool) -> 
         calls,
         output_schema: Arc::new(Schema::new(output)),
         window,
-        emit: if on_close { Emit::OnClose } else { Emit::Changes },
+        emit: if on_close { EmitSpec::final_pane() } else { EmitSpec::changes() },
         input_append_only: append_only,
         late: late.clone(),
         errors: Arc::new(RowErrors::new(10)),
@@ -501,7 +501,6 @@ fn an_aggregate_over_a_changing_aggregate_is_right_and_consolidated() {
         window: Some(WindowSpec {
             bounds: WindowBounds::Grouped { end_group: 1 },
             time: WindowTime::Event { inputs: vec![0] },
-            lateness_us: 0,
         }),
         input_append_only: false,
         ..spec
