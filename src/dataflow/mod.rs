@@ -6,3 +6,4 @@ pub mod graph;
 pub mod host;
 pub mod operator;
 pub mod operators;
+pub mod triggers;

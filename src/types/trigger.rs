@@ -24,7 +24,8 @@ pub enum TriggerSpec {
     And(Box<TriggerSpec>, Box<TriggerSpec>),
     /// Each once, in order.
     Then(Box<TriggerSpec>, Box<TriggerSpec>),
-    /// The left one repeated until the right one fires, which fires too and finishes.
+    /// The left one until it finishes or the right one fires, which finishes both; the right
+    /// one sees every row, also those that the left one has fired (Beam's `orFinally`).
     Until(Box<TriggerSpec>, Box<TriggerSpec>),
     Repeatedly(Box<TriggerSpec>),
 }
