@@ -13,8 +13,11 @@ use arrow::datatypes::SchemaRef;
 use super::graph::{DataflowSpec, InputSpec, Node, ObjectId, Stage, StageInput, StageOrigin, StageSpec};
 use super::operator::Operator;
 use super::operators::aggregate::{self, AggregateOperator, AggregateSpec};
+use super::operators::constant::ConstantOperator;
 use super::operators::join::{JoinOperator, JoinSpec, JoinWindow};
 use super::operators::map::{MapOperator, PassOperator};
+use super::operators::set_op::SetOpOperator;
+use super::operators::unnest::UnnestOperator;
 use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
 use crate::error::Result;
@@ -145,6 +148,8 @@ fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>
         StreamOp::Aggregate(a) => a.group.clone(),
         StreamOp::Join(j) if side == 0 => j.left_keys.clone(),
         StreamOp::Join(j) => j.right_keys.clone(),
+        // Equal rows of both sides meet.
+        StreamOp::SetOp(_) => (0..plan.nodes[id].schema.fields().len()).collect(),
         _ => return None,
     };
     // Joins need both sides by the same columns in the same order; aggregates any order.
@@ -186,6 +191,9 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
             schema,
             Arc::clone(&sides.errors),
         )?),
+        StreamOp::SetOp(kind) => Box::new(SetOpOperator::new(*kind, schema)),
+        StreamOp::Constant(rows) => Box::new(ConstantOperator::new(rows.clone(), worker == 0)),
+        StreamOp::Unnest(columns) => Box::new(UnnestOperator::new(columns.clone(), schema)),
         StreamOp::WindowAssign(w) => Box::new(WindowAssignOperator::new(WindowAssignSpec {
             name: "window".into(),
             windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,

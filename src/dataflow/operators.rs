@@ -5,11 +5,14 @@
 //! cannot be used are data: [`errors::RowErrors`] and [`late::LateRows`].
 
 pub mod aggregate;
+pub mod constant;
 pub mod errors;
 pub mod expressions;
 pub mod join;
 pub mod late;
 pub mod map;
+pub mod set_op;
+pub mod unnest;
 pub mod window_assign;
 
 pub use aggregate::{

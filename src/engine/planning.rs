@@ -23,6 +23,7 @@ use crate::catalog::{Definition, Details, Kind, QualifiedName};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
 use crate::sql::errors::to_hw_error;
+use crate::sql::relations::SetOpPlanner;
 use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::window_exec::WindowQueryPlanner;
 use crate::sql::windows::{WindowInputs, WindowPlanner, is_window_function, window_input_names};
@@ -104,7 +105,7 @@ impl Scope {
         let mut builder = session_state_builder(&self.cx.options)
             .map_err(|e| to_hw_error(e, None))?
             .with_catalog_list(catalogs)
-            .with_relation_planners(vec![Arc::new(WindowPlanner::new(inputs))])
+            .with_relation_planners(vec![Arc::new(WindowPlanner::new(inputs)), Arc::new(SetOpPlanner)])
             .with_query_planner(Arc::new(WindowQueryPlanner));
         if let Some(config) = builder.config() {
             let catalog = &mut config.options_mut().catalog;

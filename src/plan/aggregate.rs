@@ -44,6 +44,9 @@ impl Prepared {
 
 impl Lowering<'_> {
     pub fn aggregate(&mut self, aggregate: &Aggregate) -> Result<NodeId> {
+        if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            return self.grouping_sets(aggregate, sets);
+        }
         let child = self.plan(&aggregate.input)?;
         let input = aggregate.input.schema();
         let input_arrow = Arc::clone(&self.nodes[child].schema);
@@ -52,12 +55,6 @@ impl Lowering<'_> {
 
         let mut group = Vec::new();
         for (i, e) in aggregate.group_expr.iter().enumerate() {
-            if matches!(e, Expr::GroupingSet(_)) {
-                return Err(refuse(
-                    "GROUPING SETS, ROLLUP or CUBE",
-                    "Make one view per grouping and join them with UNION ALL.",
-                ));
-            }
             let compiled = self.compile(e, input)?;
             group.push(prepared.add(compiled, output.field(i).name().clone(), &input_arrow)?);
         }

@@ -46,6 +46,15 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
         }
         StreamOp::WindowAssign(w) => format!("{} rows to each window", window(w)),
         StreamOp::Union => "Union all".into(),
+        StreamOp::SetOp(kind) => format!("{kind} by counts of each row"),
+        StreamOp::Constant(rows) => format!("Constant rows: {}", rows.num_rows()),
+        StreamOp::Unnest(columns) => {
+            let arrays = columns.iter().filter_map(|c| match c {
+                UnnestColumn::Elements(i) => Some(*i),
+                UnnestColumn::Repeat(_) => None,
+            });
+            format!("Unnest {}", list(&arrays.collect::<Vec<_>>()))
+        }
         StreamOp::Aggregate(a) => {
             let calls = a.calls.iter().map(|c| call(c, &name)).collect::<Vec<_>>().join(", ");
             let window = match &a.window {

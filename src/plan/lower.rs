@@ -75,8 +75,14 @@ impl Lowering<'_> {
             LogicalPlan::Join(j) => self.join(j),
             LogicalPlan::Extension(e) => match e.node.as_any().downcast_ref::<WindowNode>() {
                 Some(window) => self.window(window),
-                None => Err(refuse(e.node.name(), "")),
+                None => match e.node.as_any().downcast_ref::<SetOpNode>() {
+                    Some(node) => self.set_op(node),
+                    None => Err(refuse(e.node.name(), "")),
+                },
             },
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::EmptyRelation(empty) => self.empty(empty),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             other => Err(refuse_plan(other)),
         }
@@ -241,6 +247,11 @@ impl Lowering<'_> {
             let exprs = (0..schema.fields().len()).map(expr::column).collect();
             children.push(self.map(child, None, exprs, Arc::clone(&schema))?);
         }
+        Ok(self.union_of(children, schema))
+    }
+
+    /// All rows of nodes that have exactly this schema.
+    pub fn union_of(&mut self, children: Vec<NodeId>, schema: SchemaRef) -> NodeId {
         let columns = (0..schema.fields().len())
             .map(|c| union_fact(children.iter().map(|n| &self.nodes[*n].facts.columns[c])))
             .collect();
@@ -250,7 +261,7 @@ impl Lowering<'_> {
             columns,
             state: StateBound::None,
         };
-        Ok(self.add(StreamOp::Union, children, schema, facts))
+        self.add(StreamOp::Union, children, schema, facts)
     }
 
     fn window(&mut self, window: &WindowNode) -> Result<NodeId> {
@@ -379,7 +390,7 @@ fn map_facts(below: &Facts, exprs: &[PExpr]) -> Facts {
     Facts { append_only: below.append_only, unique_key, columns, state: StateBound::None }
 }
 
-fn union_fact<'a>(mut facts: impl Iterator<Item = &'a ColumnFact>) -> ColumnFact {
+pub(super) fn union_fact<'a>(mut facts: impl Iterator<Item = &'a ColumnFact>) -> ColumnFact {
     let Some(first) = facts.next() else { return ColumnFact::Plain };
     let mut merged = first.clone();
     for fact in facts {
@@ -463,12 +474,8 @@ fn refuse_plan(plan: &LogicalPlan) -> HwError {
         LogicalPlan::Distinct(_) => refuse("DISTINCT ON", "Use GROUP BY with min or max."),
         LogicalPlan::Join(j) if j.join_type != JoinType::Inner => super::join::refuse_join(j.join_type),
         LogicalPlan::Subquery(_) => refuse("a sub-query in an expression", "Write it as a join."),
-        LogicalPlan::Unnest(_) => refuse("unnest", "Apply unnest in the SELECT that reads the view."),
         LogicalPlan::RecursiveQuery(_) => {
             refuse("WITH RECURSIVE", "Materialize the base relation and run the recursion ad hoc.")
-        }
-        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
-            refuse("a query without FROM", "Put the rows into a table and read the table.")
         }
         other => refuse(&format!("{} in a materialized view", other.display()), ""),
     }

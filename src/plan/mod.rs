@@ -11,18 +11,23 @@ mod aggregate;
 mod explain;
 mod explain_emit;
 mod expr;
+mod grouping;
 mod join;
 pub mod lower;
 pub mod relation;
+mod rows;
+pub mod set_op_node;
 pub mod window_node;
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use relation::StreamRelation;
+pub use set_op_node::{SetKind, SetOpNode};
 pub use window_node::{WindowKind, WindowNode};
 
 use crate::types::trigger::{EmitPolicy, EmitSpec};
@@ -74,6 +79,21 @@ pub enum StreamOp {
     Aggregate(AggregateNode),
     Join(JoinNode),
     Union,
+    /// INTERSECT or EXCEPT of two children with equal columns.
+    SetOp(SetKind),
+    /// These rows, from the first epoch on; no children.
+    Constant(RecordBatch),
+    /// A row for each element of arrays; where each output column comes from.
+    Unnest(Vec<UnnestColumn>),
+}
+
+/// Where an output column of [`StreamOp::Unnest`] comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnnestColumn {
+    /// The input column as it is.
+    Repeat(usize),
+    /// The elements of the array in the input column.
+    Elements(usize),
 }
 
 /// Assignment of rows to windows of fixed size.

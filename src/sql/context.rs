@@ -31,7 +31,7 @@ use super::functions;
 pub use super::functions::system::SessionVars;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
-use super::rules::{casts, literals};
+use super::rules::{casts, literals, set_types};
 use super::send::{SendFuture, assert_send};
 use super::types::PgTypePlanner;
 use crate::clock;
@@ -86,6 +86,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(literals::PgLiterals),
+        Arc::new(set_types::PgSetTypes),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::PgCasts),
         Arc::new(PgGuards),

@@ -14,6 +14,7 @@ pub mod format;
 pub mod jsonb;
 pub mod math;
 pub mod parse;
+pub mod series;
 pub mod system;
 pub mod template;
 pub mod temporal;
@@ -37,8 +38,14 @@ use self::system::SessionVars;
 use crate::error::{HwError, Result};
 
 static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
-    let rows =
-        [math::functions(), text::functions(), time::functions(), jsonb::functions(), system::functions()];
+    let rows = [
+        math::functions(),
+        text::functions(),
+        time::functions(),
+        jsonb::functions(),
+        series::functions(),
+        system::functions(),
+    ];
     let mut all: Vec<Arc<ScalarUDF>> = rows.into_iter().flatten().map(udf).collect();
     let ops = [ArithOp::Add, ArithOp::Sub, ArithOp::Mul, ArithOp::Div, ArithOp::Rem, ArithOp::Pow];
     all.extend(ops.map(Arith::udf));

@@ -12,6 +12,8 @@ pub mod guards;
 pub mod literals;
 pub mod names;
 pub mod operators;
+pub mod rows;
+pub mod set_types;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};

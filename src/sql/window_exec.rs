@@ -46,8 +46,10 @@ impl QueryPlanner for WindowQueryPlanner {
         // SAFETY: it holds a plan, a planner and a `Send` future.
         unsafe {
             assert_send(async move {
-                let planner =
-                    DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowExecPlanner)]);
+                let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+                    Arc::new(WindowExecPlanner),
+                    Arc::new(super::set_op_exec::SetOpExecPlanner),
+                ]);
                 planner.create_physical_plan(logical_plan, session).await
             })
         }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::*;
 
 use super::names::item_name;
-use crate::error::{HwError, Result};
+use crate::error::Result;
 use crate::sql::functions::parse::parse_interval;
 
 /// Rewrites a query or statement in place; call it once, before planning.
@@ -27,35 +27,9 @@ pub fn prepare<V: VisitMut>(statement: &mut V) -> Result<()> {
         return Err(e);
     }
     let _ = statement.visit(&mut NameItems { depth: 0 });
-    let mut set_operations = SetOperations(None);
-    let _ = statement.visit(&mut set_operations);
-    set_operations.0.map_or(Ok(()), Err)
-}
-
-/// Refuses EXCEPT ALL and INTERSECT ALL, whose multiplicities DataFusion ignores.
-struct SetOperations(Option<HwError>);
-
-impl VisitorMut for SetOperations {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        self.check(&query.body);
-        ControlFlow::Continue(())
-    }
-}
-
-impl SetOperations {
-    fn check(&mut self, body: &SetExpr) {
-        let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return };
-        if *set_quantifier == SetQuantifier::All && !matches!(op, SetOperator::Union) {
-            self.0 = Some(HwError::unsupported(
-                format!("{op} ALL"),
-                "Use it without ALL, or count the rows with GROUP BY on both sides.",
-            ));
-        }
-        self.check(left);
-        self.check(right);
-    }
+    wrap_series(statement);
+    super::rows::rewrite(statement)?;
+    Ok(())
 }
 
 /// A call `name(args)`.
@@ -91,12 +65,6 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 right: Box::new(minus_one),
             })
         }
-        Expr::AllOp { right, .. } if matches!(**right, Expr::Subquery(_)) => {
-            return Err(HwError::unsupported(
-                "ALL with a sub-query",
-                "Compare with the minimum or maximum of the sub-query, or use NOT EXISTS.",
-            ));
-        }
         Expr::Value(v) => float_literal(v),
         Expr::UnaryOp { op, expr } => unary_function(op).map(|name| call(name, vec![(**expr).clone()])),
         Expr::AtTimeZone { timestamp, time_zone } => {
@@ -112,6 +80,24 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         *expr = new;
     }
     Ok(())
+}
+
+/// A series in a select list gives a row for each element. Runs while calls in FROM are no
+/// expressions yet.
+fn wrap_series<V: VisitMut>(statement: &mut V) {
+    let _ = visit_expressions_mut(statement, |expr| {
+        if let Expr::Function(f) = expr
+            && f.over.is_none()
+            && f.name
+                .0
+                .last()
+                .and_then(|p| p.as_ident())
+                .is_some_and(|n| n.value.eq_ignore_ascii_case("generate_series"))
+        {
+            *expr = call("unnest", vec![expr.clone()]);
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 fn strip_schema(name: &mut ObjectName) {

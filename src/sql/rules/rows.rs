@@ -1,0 +1,233 @@
+//! Set operations, `TABLE t` and set-returning functions, in the syntax tree.
+//!
+//! INTERSECT and EXCEPT become a call in FROM, which [`crate::sql::relations`] plans with
+//! exact multiplicities. `TABLE t` becomes `SELECT * FROM t`. `generate_series(…)` in FROM
+//! becomes `unnest` of the array function of that name, and so does a call in a select list;
+//! its column is named as PostgreSQL names it.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::*;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use super::ast::call;
+use crate::error::{HwError, Result};
+
+/// The call in FROM that stands for INTERSECT and EXCEPT.
+pub const SET_OPERATION: &str = "headwater set operation";
+
+/// Rewrites every query of a statement.
+pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
+    let mut rows = Rows { failed: None };
+    let _ = statement.visit(&mut rows);
+    rows.failed.map_or(Ok(()), Err)
+}
+
+struct Rows {
+    failed: Option<HwError>,
+}
+
+impl VisitorMut for Rows {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(with) = query.with.as_mut().filter(|w| w.recursive) {
+            with.cte_tables.iter_mut().for_each(|cte| type_first_term(&mut cte.query.body));
+        }
+        match rewrite_body(&mut query.body) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                self.failed = Some(e);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(new) = series(factor) {
+            *factor = new;
+        }
+        if let TableFactor::UNNEST { alias, array_exprs, with_offset: false, .. } = factor {
+            name_elements(alias, array_exprs);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn rewrite_body(body: &mut SetExpr) -> Result<()> {
+    match body {
+        SetExpr::SetOperation { op, set_quantifier, left, right } => {
+            rewrite_body(left)?;
+            rewrite_body(right)?;
+            let word = match op {
+                SetOperator::Intersect => "INTERSECT",
+                SetOperator::Except => "EXCEPT",
+                _ => return Ok(()),
+            };
+            let all = matches!(set_quantifier, SetQuantifier::All);
+            let kind = if all { format!("{word} ALL") } else { word.to_string() };
+            let side = |side: &SetExpr| Expr::Subquery(Box::new(as_query(side.clone())));
+            let args = vec![Expr::Value(Value::SingleQuotedString(kind).into()), side(left), side(right)];
+            let from = TableFactor::Function {
+                lateral: false,
+                name: ObjectName::from(vec![Ident::with_quote('"', SET_OPERATION)]),
+                args: args.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect(),
+                with_ordinality: false,
+                alias: None,
+            };
+            *body = select_from(from)?;
+        }
+        SetExpr::Table(table) => {
+            let parts = [table.schema_name.take(), table.table_name.take()];
+            let name = parts.into_iter().flatten().map(Ident::new).collect::<Vec<_>>();
+            let mut select = select_from(placeholder())?;
+            if let SetExpr::Select(select) = &mut select
+                && let Some(TableWithJoins { relation: TableFactor::Table { name: to, .. }, .. }) =
+                    select.from.first_mut()
+            {
+                *to = ObjectName::from(name);
+            }
+            *body = select;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The first term of a recursive query decides its types before literals are narrowed, so
+/// bare literals say theirs.
+fn type_first_term(body: &mut SetExpr) {
+    let select = match body {
+        SetExpr::SetOperation { op: SetOperator::Union, left, .. } => return type_first_term(left),
+        SetExpr::Query(query) => return type_first_term(&mut query.body),
+        SetExpr::Values(values) => {
+            let cells = values.rows.iter_mut().flat_map(|row| row.iter_mut());
+            return type_literals(cells);
+        }
+        SetExpr::Select(select) => select,
+        _ => return,
+    };
+    type_literals(select.projection.iter_mut().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }));
+}
+
+fn type_literals<'a>(exprs: impl Iterator<Item = &'a mut Expr>) {
+    for expr in exprs {
+        let literal = match &*expr {
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr } => expr.as_ref(),
+            other => other,
+        };
+        let Expr::Value(value) = literal else { continue };
+        let data_type = match &value.value {
+            Value::Number(digits, _) if digits.parse::<i32>().is_ok() => DataType::Integer(None),
+            Value::Null => DataType::Text,
+            _ => continue,
+        };
+        let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+        *expr = Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(Expr::Nested(Box::new(inner))),
+            data_type,
+            array: false,
+            format: None,
+        };
+    }
+}
+
+fn as_query(body: SetExpr) -> Query {
+    match body {
+        SetExpr::Query(query) => *query,
+        body => Query {
+            with: None,
+            body: Box::new(body),
+            order_by: None,
+            limit_clause: None,
+            fetch: None,
+            locks: Vec::new(),
+            for_clause: None,
+            settings: None,
+            format_clause: None,
+            pipe_operators: Vec::new(),
+        },
+    }
+}
+
+fn placeholder() -> TableFactor {
+    TableFactor::Function {
+        lateral: false,
+        name: ObjectName::from(vec![]),
+        args: vec![],
+        with_ordinality: false,
+        alias: None,
+    }
+}
+
+/// `SELECT * FROM factor`; an empty function leaves a table to be named.
+fn select_from(factor: TableFactor) -> Result<SetExpr> {
+    let parsed = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT * FROM x");
+    let Ok([Statement::Query(query)]) = parsed.as_deref() else {
+        return Err(HwError::internal("a template does not parse"));
+    };
+    let mut body = (*query.body).clone();
+    if let SetExpr::Select(select) = &mut body
+        && let Some(from) = select.from.first_mut()
+        && !matches!(&factor, TableFactor::Function { name, .. } if name.0.is_empty())
+    {
+        from.relation = factor;
+    }
+    Ok(body)
+}
+
+/// `generate_series(…)` in FROM, as unnest.
+fn series(factor: &TableFactor) -> Option<TableFactor> {
+    let (name, args, alias) = match factor {
+        TableFactor::Table { name, args: Some(args), alias, .. } => (name, &args.args, alias),
+        TableFactor::Function { name, args, alias, .. } => (name, args, alias),
+        _ => return None,
+    };
+    let [ObjectNamePart::Identifier(function)] = name.0.as_slice() else { return None };
+    if !function.value.eq_ignore_ascii_case("generate_series") {
+        return None;
+    }
+    let exprs = args.iter().map(|a| match a {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+        _ => None,
+    });
+    let series = call("generate_series", exprs.collect::<Option<Vec<_>>>()?);
+    let mut alias = alias.clone();
+    let array_exprs = vec![series];
+    if alias.is_none() {
+        alias = Some(table_alias(Ident::new("generate_series")));
+    }
+    Some(TableFactor::UNNEST {
+        alias,
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    })
+}
+
+fn table_alias(name: Ident) -> TableAlias {
+    TableAlias { explicit: true, name, columns: vec![], at: None }
+}
+
+/// The columns of a function in FROM are named as its alias, or else as the function.
+fn name_elements(alias: &mut Option<TableAlias>, arrays: &[Expr]) {
+    let alias = alias.get_or_insert_with(|| table_alias(Ident::new("unnest")));
+    if alias.columns.is_empty() {
+        let name = match arrays {
+            [_] => alias.name.clone(),
+            _ => Ident::new("unnest"),
+        };
+        let column = |i: usize| {
+            let name =
+                if i == 0 { name.clone() } else { Ident::with_quote('"', format!("{}:{i}", name.value)) };
+            TableAliasColumnDef { name, data_type: None }
+        };
+        alias.columns = (0..arrays.len()).map(column).collect();
+    }
+}
