@@ -39,6 +39,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
 use parking_lot::Mutex;
@@ -265,6 +266,10 @@ impl SessionHandle for Session {
             self.roll_back();
             Ok(())
         }
+    }
+
+    fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursor_schema(name).ok()
     }
 
     fn transaction_status(&self) -> TransactionStatus {

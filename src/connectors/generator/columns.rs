@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::model::{
@@ -186,104 +186,140 @@ impl Nexmark {
 
     pub fn generate(&self, rows: Range<i64>, schema: &SchemaRef) -> Result<RecordBatch> {
         let count = (rows.end - rows.start).max(0) as usize;
+        let kinds = (self.table == NexmarkTable::Event).then(|| Kinds::new(rows.clone()));
+        let rows = Rows { table: self.table, range: rows, kinds: kinds.as_ref() };
         let columns: Vec<ArrayRef> =
-            schema.fields().iter().map(|field| self.column(rows.clone(), field)).collect::<Result<_>>()?;
+            schema.fields().iter().map(|field| self.column(&rows, field)).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
     }
 
-    fn column(&self, rows: Range<i64>, field: &Field) -> Result<ArrayRef> {
+    fn column(&self, rows: &Rows, field: &Field) -> Result<ArrayRef> {
         let column = Column::of(field.name())?;
         let model = &self.model;
         match column {
             Column::EventType => Ok(Arc::new(Int32Array::from_iter_values(
-                rows.map(|row| EventKind::of(self.table.event(row)) as i32),
+                rows.events().map(|event| EventKind::of(event) as i32),
             ))),
-            Column::DateTime => self.times(rows, column, field, |e| model.date_time(e)),
-            Column::Expires => self.times(rows, column, field, |e| model.expires(e)),
-            Column::Id => self.integers(rows, column, |e| model.id(e)),
-            Column::InitialBid => self.integers(rows, column, |e| model.initial_bid(e)),
-            Column::Reserve => self.integers(rows, column, |e| model.reserve(e)),
-            Column::Seller => self.integers(rows, column, |e| model.seller(e)),
-            Column::Category => self.integers(rows, column, |e| model.category(e)),
-            Column::Auction => self.integers(rows, column, |e| model.bid_auction(e)),
-            Column::Bidder => self.integers(rows, column, |e| model.bid_bidder(e)),
-            Column::Price => self.integers(rows, column, |e| model.bid_price(e)),
-            Column::Name => self.texts(rows, column, 14, |e, out| model.push_name(e, out)),
-            Column::EmailAddress => self.texts(rows, column, 16, |e, out| model.push_email_address(e, out)),
-            Column::CreditCard => self.texts(rows, column, 19, |e, out| model.push_credit_card(e, out)),
-            Column::City => self.texts(rows, column, 9, |e, out| model.push_city(e, out)),
-            Column::State => self.texts(rows, column, 2, |e, out| model.push_state(e, out)),
-            Column::ItemName => self.texts(rows, column, 16, |e, out| model.push_item_name(e, out)),
-            Column::Description => self.texts(rows, column, 56, |e, out| model.push_description(e, out)),
-            Column::Extra => self.texts(rows, column, 84, |e, out| model.push_extra(e, out)),
+            Column::DateTime => times(rows, column, field, |e| model.date_time(e)),
+            Column::Expires => times(rows, column, field, |e| model.expires(e)),
+            Column::Id => integers(rows, column, |e| model.id(e)),
+            Column::InitialBid => integers(rows, column, |e| model.initial_bid(e)),
+            Column::Reserve => integers(rows, column, |e| model.reserve(e)),
+            Column::Seller => integers(rows, column, |e| model.seller(e)),
+            Column::Category => integers(rows, column, |e| model.category(e)),
+            Column::Auction => integers(rows, column, |e| model.bid_auction(e)),
+            Column::Bidder => integers(rows, column, |e| model.bid_bidder(e)),
+            Column::Price => integers(rows, column, |e| model.bid_price(e)),
+            Column::Name => texts(rows, column, 14, |e, out| model.push_name(e, out)),
+            Column::EmailAddress => texts(rows, column, 16, |e, out| model.push_email_address(e, out)),
+            Column::CreditCard => texts(rows, column, 19, |e, out| model.push_credit_card(e, out)),
+            Column::City => texts(rows, column, 9, |e, out| model.push_city(e, out)),
+            Column::State => texts(rows, column, 2, |e, out| model.push_state(e, out)),
+            Column::ItemName => texts(rows, column, 16, |e, out| model.push_item_name(e, out)),
+            Column::Description => texts(rows, column, 56, |e, out| model.push_description(e, out)),
+            Column::Extra => texts(rows, column, 84, |e, out| model.push_extra(e, out)),
             Column::Channel => {
                 let channels = &*CHANNEL_TABLE;
-                self.texts(rows, column, 12, |e, out| {
-                    out.extend_from_slice(channels.name(model.bid_channel(e)))
-                })
+                texts(rows, column, 12, |e, out| out.extend_from_slice(channels.name(model.bid_channel(e))))
             }
             Column::Url => {
                 let channels = &*CHANNEL_TABLE;
-                self.texts(rows, column, 72, |e, out| {
-                    out.extend_from_slice(channels.url(model.bid_channel(e)))
-                })
+                texts(rows, column, 72, |e, out| out.extend_from_slice(channels.url(model.bid_channel(e))))
             }
         }
+    }
+}
+
+/// The rows of one batch.
+struct Rows<'a> {
+    table: NexmarkTable,
+    range: Range<i64>,
+    /// Only for the table `event`.
+    kinds: Option<&'a Kinds>,
+}
+
+impl Rows<'_> {
+    fn len(&self) -> usize {
+        (self.range.end - self.range.start).max(0) as usize
+    }
+
+    fn events(&self) -> impl Iterator<Item = u64> + use<> {
+        let table = self.table;
+        self.range.clone().map(move |row| table.event(row))
     }
 
     /// Which rows have the column; `None` if all do.
-    fn nulls(&self, rows: Range<i64>, column: Column) -> Option<NullBuffer> {
-        let partial = self.table == NexmarkTable::Event
-            && !matches!(column, Column::EventType | Column::DateTime | Column::Extra);
-        partial.then(|| rows.map(|row| column.belongs_to(EventKind::of(row as u64))).collect())
+    fn nulls(&self, column: Column) -> Option<&NullBuffer> {
+        let set =
+            EVENT_KINDS.iter().fold(0, |set, kind| set | u8::from(column.belongs_to(*kind)) << *kind as u8);
+        self.kinds.and_then(|kinds| kinds.present.iter().find(|(kinds, _)| *kinds == set)).map(|(_, n)| n)
     }
+}
 
-    fn integers(&self, rows: Range<i64>, column: Column, value: impl Fn(u64) -> i64) -> Result<ArrayRef> {
-        let nulls = self.nulls(rows.clone(), column);
-        let values: Vec<i64> = match &nulls {
-            None => rows.map(|row| value(self.table.event(row))).collect(),
-            Some(nulls) => {
-                let events = rows.map(|row| self.table.event(row));
-                events.zip(nulls).map(|(event, present)| if present { value(event) } else { 0 }).collect()
+const EVENT_KINDS: [EventKind; 3] = [EventKind::Person, EventKind::Auction, EventKind::Bid];
+/// Sets of kinds that share columns, as bits: people, auctions, both of these, bids.
+const KIND_SETS: [u8; 4] = [0b001, 0b010, 0b011, 0b100];
+
+/// Which rows of a batch are of which kinds.
+struct Kinds {
+    present: [(u8, NullBuffer); 4],
+}
+
+impl Kinds {
+    fn new(range: Range<i64>) -> Kinds {
+        let kinds: Vec<u8> = range.map(|row| 1 << EventKind::of(row as u64) as u8).collect();
+        let rows =
+            |set: u8| NullBuffer::new(BooleanBuffer::collect_bool(kinds.len(), |row| kinds[row] & set != 0));
+        Kinds { present: KIND_SETS.map(|set| (set, rows(set))) }
+    }
+}
+
+fn integers(rows: &Rows, column: Column, value: impl Fn(u64) -> i64) -> Result<ArrayRef> {
+    let nulls = rows.nulls(column);
+    let values: Vec<i64> = match nulls {
+        None => rows.events().map(value).collect(),
+        Some(nulls) => {
+            let mut values = vec![0; rows.len()];
+            for row in nulls.valid_indices() {
+                values[row] = value(rows.table.event(rows.range.start + row as i64));
             }
-        };
-        Ok(Arc::new(Int64Array::new(values.into(), nulls)))
-    }
+            values
+        }
+    };
+    Ok(Arc::new(Int64Array::new(values.into(), nulls.cloned())))
+}
 
-    fn times(
-        &self,
-        rows: Range<i64>,
-        column: Column,
-        field: &Field,
-        value: impl Fn(u64) -> i64,
-    ) -> Result<ArrayRef> {
-        let nulls = self.nulls(rows.clone(), column);
-        let values: Vec<i64> = rows.map(|row| value(self.table.event(row))).collect();
-        let zone = match field.data_type() {
-            DataType::Timestamp(_, zone) => zone.clone(),
-            _ => None,
-        };
-        Ok(Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone_opt(zone)))
-    }
+fn times(rows: &Rows, column: Column, field: &Field, value: impl Fn(u64) -> i64) -> Result<ArrayRef> {
+    let values: Vec<i64> = rows.events().map(value).collect();
+    let zone = match field.data_type() {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    let nulls = rows.nulls(column).cloned();
+    Ok(Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone_opt(zone)))
+}
 
-    fn texts(
-        &self,
-        rows: Range<i64>,
-        column: Column,
-        row_bytes: usize,
-        write: impl Fn(u64, &mut Vec<u8>),
-    ) -> Result<ArrayRef> {
-        let nulls = self.nulls(rows.clone(), column);
-        let mut text = TextColumn::with_capacity((rows.end - rows.start).max(0) as usize, row_bytes);
-        for row in rows {
-            let event = self.table.event(row);
-            if nulls.is_none() || column.belongs_to(EventKind::of(event)) {
-                text.push(|out| write(event, out));
-            } else {
-                text.push(|_| ());
+fn texts(
+    rows: &Rows,
+    column: Column,
+    row_bytes: usize,
+    write: impl Fn(u64, &mut Vec<u8>),
+) -> Result<ArrayRef> {
+    let nulls = rows.nulls(column);
+    let count = nulls.map_or(rows.len(), |nulls| nulls.len() - nulls.null_count());
+    let mut text = TextColumn::with_capacity(rows.len(), count * row_bytes);
+    match nulls {
+        None => rows.events().for_each(|event| text.push(|out| write(event, out))),
+        Some(nulls) => {
+            for (event, present) in rows.events().zip(nulls) {
+                text.push(|out| {
+                    if present {
+                        write(event, out)
+                    }
+                });
             }
         }
-        text.finish(nulls)
     }
+    text.finish(nulls.cloned())
 }

@@ -11,7 +11,7 @@
 
 use super::mixer::{Draw, Mixer, power_of_ten};
 use super::options::{NexmarkOptions, TimeOptions};
-use super::text::{Channels, push_letters, push_number, push_words};
+use super::text::{Channels, push_letters, push_number, push_words, words_length};
 
 pub const PERSON_PROPORTION: u64 = 1;
 pub const AUCTION_PROPORTION: u64 = 3;
@@ -26,6 +26,9 @@ const CATEGORIES: u64 = 5;
 const HOT_BATCH: u64 = 100;
 /// Ids drawn may run ahead of those that exist by so many.
 const ID_LEAD: u64 = 10;
+/// Auctions' texts are shorter than so many bytes.
+const ITEM_NAME_MAX: u64 = 20;
+const DESCRIPTION_MAX: u64 = 100;
 /// Fixed-width columns count 8 bytes each towards an event's average size.
 const BID_FIXED_BYTES: usize = 32;
 const AUCTION_FIXED_BYTES: usize = 48;
@@ -236,11 +239,11 @@ impl Model {
     }
 
     pub fn push_item_name(&self, event: u64, out: &mut Vec<u8>) {
-        push_words(out, self.draw(event, Purpose::ItemName), 20);
+        push_words(out, self.draw(event, Purpose::ItemName), ITEM_NAME_MAX);
     }
 
     pub fn push_description(&self, event: u64, out: &mut Vec<u8>) {
-        push_words(out, self.draw(event, Purpose::Description), 100);
+        push_words(out, self.draw(event, Purpose::Description), DESCRIPTION_MAX);
     }
 
     /// Fills the event up to its kind's average size, give or take a fifth.
@@ -248,7 +251,7 @@ impl Model {
     pub fn push_extra(&self, event: u64, out: &mut Vec<u8>) {
         let (size, average) = match EventKind::of(event) {
             EventKind::Bid => (BID_FIXED_BYTES, self.options.bid_bytes),
-            EventKind::Auction => (self.auction_size(event, out), self.options.auction_bytes),
+            EventKind::Auction => (self.auction_size(event), self.options.auction_bytes),
             EventKind::Person => (self.person_size(event, out), self.options.person_bytes),
         };
         let missing = average.saturating_sub(size);
@@ -258,14 +261,11 @@ impl Model {
         push_letters(out, draw, length);
     }
 
-    /// Bytes of the auction without `extra`; `out` is used as scratch space.
-    fn auction_size(&self, event: u64, out: &mut Vec<u8>) -> usize {
-        let start = out.len();
-        self.push_item_name(event, out);
-        self.push_description(event, out);
-        let size = out.len() - start;
-        out.truncate(start);
-        AUCTION_FIXED_BYTES + size
+    /// Bytes of the auction without `extra`.
+    fn auction_size(&self, event: u64) -> usize {
+        AUCTION_FIXED_BYTES
+            + words_length(self.draw(event, Purpose::ItemName), ITEM_NAME_MAX)
+            + words_length(self.draw(event, Purpose::Description), DESCRIPTION_MAX)
     }
 
     /// Bytes of the person without `extra`; `out` is used as scratch space.

@@ -139,7 +139,7 @@ impl Random {
             _ => 20,
         };
         let shortest = longest.min(3);
-        let mut text = TextColumn::with_capacity(draws.size_hint().0, longest as usize);
+        let mut text = TextColumn::with_capacity(draws.size_hint().0, draws.size_hint().0 * longest as usize);
         for draw in draws {
             let length = shortest + draw.below(longest - shortest + 1);
             text.push(|out| push_letters(out, draw, length as usize));

@@ -19,11 +19,11 @@ pub struct TextColumn {
 }
 
 impl TextColumn {
-    /// `row_bytes`: expected size of a value.
-    pub fn with_capacity(rows: usize, row_bytes: usize) -> TextColumn {
+    /// `bytes`: expected size of all values together.
+    pub fn with_capacity(rows: usize, bytes: usize) -> TextColumn {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        TextColumn { offsets, bytes: Vec::with_capacity(rows * row_bytes + 16) }
+        TextColumn { offsets, bytes: Vec::with_capacity(bytes + 16) }
     }
 
     /// Appends one value, written by `write` (ASCII only) at the end of the buffer.
@@ -65,13 +65,25 @@ fn eight_letters(bits: u64) -> [u8; 8] {
 /// the first or last.
 pub fn push_words(out: &mut Vec<u8>, draw: Draw, length_max: u64) {
     let start = out.len();
-    let length = 3 + draw.below(length_max - 3) as usize;
+    let length = words_length(draw, length_max);
     push_letters(out, draw, length);
-    for (i, byte) in out[start..].iter_mut().enumerate().take(length - 1).skip(1) {
-        if draw.further(1_000 + i as u64).below(13) == 0 {
+    let mut chances = 0;
+    for (i, byte) in out[start..].iter_mut().enumerate().take(length - 1) {
+        if i % 8 == 0 {
+            chances = draw.further(1_000 + i as u64).0;
+        }
+        // One byte of chance a letter: 20 in 256 are one in 12.8.
+        if chances & 0xff < 20 && i > 0 {
             *byte = b' ';
         }
+        chances >>= 8;
     }
+}
+
+/// Bytes that [`push_words`] appends.
+#[inline]
+pub fn words_length(draw: Draw, length_max: u64) -> usize {
+    3 + draw.below(length_max - 3) as usize
 }
 
 /// Appends the decimal digits of `value`, with leading zeros up to `width`.

@@ -211,6 +211,9 @@ pub trait SessionHandle: Send {
     /// BEGIN or COMMIT (then it has nothing to do). `commit` is false after an error.
     async fn end_implicit_transaction(&mut self, commit: bool) -> Result<()>;
 
+    /// Columns of the cursor that `DECLARE name CURSOR` made, which clients describe as a portal.
+    fn cursor_columns(&self, name: &str) -> Option<SchemaRef>;
+
     fn transaction_status(&self) -> TransactionStatus;
 
     /// An error happened: an open transaction block is failed from now on.

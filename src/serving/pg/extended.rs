@@ -171,6 +171,14 @@ impl Connection {
     pub(super) fn describe(&mut self, message: Describe) -> Result<(), Failure> {
         let name = message.name.unwrap_or_default();
         let text_formats = Formats::default();
+        // A cursor made by DECLARE is a portal of its name, as in PostgreSQL.
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL
+            && !self.store.portals.contains_key(&name)
+            && let Some(schema) = self.session.cursor_columns(&name)
+        {
+            self.check_transaction(CommandKind::Other)?;
+            return Ok(self.link.writer.push(rows::describe(&schema, &text_formats))?);
+        }
         let (prepared, formats) = match message.target_type {
             TARGET_TYPE_BYTE_STATEMENT => (self.store.statement(&name)?, &text_formats),
             TARGET_TYPE_BYTE_PORTAL => {

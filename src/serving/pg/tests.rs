@@ -135,6 +135,10 @@ impl SessionHandle for Script {
         Ok(())
     }
 
+    fn cursor_columns(&self, _: &str) -> Option<SchemaRef> {
+        None
+    }
+
     fn transaction_status(&self) -> TransactionStatus {
         self.status
     }
