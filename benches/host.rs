@@ -48,7 +48,7 @@ fn schema() -> SchemaRef {
 
 fn three_stages(id: u64) -> Arc<DataflowSpec> {
     let stage = |from, exchange| StageSpec {
-        inputs: vec![StageInput { from, exchange }],
+        inputs: vec![StageInput { from, exchange, replicate: false }],
         output_schema: schema(),
         build: Arc::new(|_| {
             let node = Node { operator: Box::new(Pass), consumers: vec![] };

@@ -21,7 +21,7 @@ use super::operators::unnest::UnnestOperator;
 use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
 use crate::error::Result;
-use crate::plan::{AggregateWindow, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime};
+use crate::plan::{AggregateWindow, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime, replicated_side};
 use crate::types::window::Windows;
 
 /// The side relations that a view's operators write to.
@@ -55,7 +55,8 @@ impl<'a> Cutter<'a> {
             for (side, child) in node.children.iter().enumerate() {
                 let readers: usize =
                     plan.nodes.iter().map(|n| n.children.iter().filter(|c| *c == child).count()).sum();
-                if exchange_key(plan, id, side).is_some() || readers > 1 {
+                let replicated = replicated_side(plan, &plan.nodes[id]) == Some(side);
+                if replicated || exchange_key(plan, id, side).is_some() || readers > 1 {
                     cut[*child] = true;
                 }
             }
@@ -120,7 +121,8 @@ impl<'a> Cutter<'a> {
         members.push(id);
         if let StreamOp::Input { input } = &self.plan.nodes[id].op {
             // Only when the root itself is an input: the view is the relation.
-            inputs.push((StageInput { from: StageOrigin::Input(*input), exchange: None }, vec![(id, 0)]));
+            let from = StageOrigin::Input(*input);
+            inputs.push((StageInput { from, exchange: None, replicate: false }, vec![(id, 0)]));
             return;
         }
         for (side, child) in self.plan.nodes[id].children.iter().enumerate() {
@@ -135,7 +137,8 @@ impl<'a> Cutter<'a> {
                 None => self.collect(*child, root, members, inputs),
                 Some(from) => {
                     let exchange = exchange_key(self.plan, id, side);
-                    inputs.push((StageInput { from, exchange }, vec![(id, side)]));
+                    let replicate = replicated_side(self.plan, &self.plan.nodes[id]) == Some(side);
+                    inputs.push((StageInput { from, exchange, replicate }, vec![(id, side)]));
                 }
             }
         }
@@ -146,6 +149,7 @@ impl<'a> Cutter<'a> {
 fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>> {
     let wanted = match &plan.nodes[id].op {
         StreamOp::Aggregate(a) => a.group.clone(),
+        StreamOp::Join(_) if replicated_side(plan, &plan.nodes[id]).is_some() => return None,
         StreamOp::Join(j) if side == 0 => j.left_keys.clone(),
         StreamOp::Join(j) => j.right_keys.clone(),
         // Equal rows of both sides meet.
@@ -201,9 +205,10 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
             output_schema: schema,
             late: Arc::clone(&sides.late),
         })?),
-        StreamOp::Aggregate(a) => {
+        StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
+            let is_local = matches!(node.op, StreamOp::LocalAggregate(_));
             let spec = AggregateSpec {
-                name: "aggregate".into(),
+                name: if is_local { "local aggregate" } else { "aggregate" }.into(),
                 input_schema: Arc::clone(&child(0).schema),
                 group_columns: a.group.clone(),
                 calls: a.calls.clone(),
@@ -213,7 +218,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
                 input_append_only: child(0).facts.append_only,
                 late: Arc::clone(&sides.late),
                 errors: Arc::clone(&sides.errors),
-                global: a.group.is_empty() && a.window.is_none(),
+                global: a.group.is_empty() && a.window.is_none() && !is_local,
                 owner: worker == 0,
             };
             Box::new(AggregateOperator::new(spec)?)

@@ -15,8 +15,12 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use timely::Accountable;
 use timely::communication::Push;
+use timely::container::NoopBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::{ContainerBytes, Message};
+use timely::dataflow::operators::generic::Operator as _;
 use timely::progress::Stamp;
 
 use crate::types::{ChangeBatch, Weights, hash};
@@ -104,6 +108,54 @@ impl Distributor<Batches> for VnodeDistributor {
             for (target, part) in outgoing.iter_mut().zip(self.split(batch)) {
                 target.extend(part);
             }
+        }
+        for (batches, pusher) in outgoing.into_iter().zip(pushers) {
+            if !batches.is_empty() {
+                Message::push_at(&mut Batches(batches), stamp.clone(), pusher);
+            }
+        }
+    }
+
+    /// Nothing is kept back between calls.
+    fn flush<T: Clone, P: Push<Message<T, Batches>>>(&mut self, _stamp: &Stamp<T>, _pushers: &mut [P]) {}
+}
+
+/// Repeats every batch, once for each worker, in a row: what [`CopyDistributor`] takes. Rows
+/// are multiplied before the exchange, because an exchange must neither add nor lose any.
+pub fn copies<'scope>(stream: Stream<'scope, u64, Batches>) -> Stream<'scope, u64, Batches> {
+    let workers = stream.scope().peers();
+    stream.unary::<NoopBuilder<Batches>, _, _, _>(Pipeline, "replicate", move |_, _| {
+        move |input, output| {
+            input.for_each(|time, batches| {
+                let all = std::mem::take(batches).into_vec();
+                let repeated = all.into_iter().flat_map(|b| std::iter::repeat_n(b, workers)).collect();
+                output.session_with_builder(&time).give_container(&mut Batches::new(repeated));
+            });
+        }
+    })
+}
+
+/// Sends the copies that [`copies`] made to one worker each.
+pub struct CopyDistributor {
+    workers: usize,
+}
+
+impl CopyDistributor {
+    pub fn new(workers: usize) -> CopyDistributor {
+        CopyDistributor { workers }
+    }
+}
+
+impl Distributor<Batches> for CopyDistributor {
+    fn partition<T: Clone, P: Push<Message<T, Batches>>>(
+        &mut self,
+        container: &mut Batches,
+        stamp: &Stamp<T>,
+        pushers: &mut [P],
+    ) {
+        let mut outgoing: Vec<Vec<ChangeBatch>> = vec![Vec::new(); pushers.len()];
+        for (copy, batch) in std::mem::take(&mut container.0).into_iter().enumerate() {
+            outgoing[copy % self.workers].push(batch);
         }
         for (batches, pusher) in outgoing.into_iter().zip(pushers) {
             if !batches.is_empty() {

@@ -45,6 +45,8 @@ pub struct StageInput {
     /// Columns whose vnode decides the worker; `Some([])` sends all rows to one worker;
     /// `None` stays on the worker.
     pub exchange: Option<Vec<usize>>,
+    /// All rows go to every worker; `exchange` is then `None`.
+    pub replicate: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

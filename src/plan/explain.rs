@@ -55,7 +55,7 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             });
             format!("Unnest {}", list(&arrays.collect::<Vec<_>>()))
         }
-        StreamOp::Aggregate(a) => {
+        StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             let calls = a.calls.iter().map(|c| call(c, &name)).collect::<Vec<_>>().join(", ");
             let window = match &a.window {
                 Some(AggregateWindow::Fused(w)) => format!(", {} in shared slices", window(w)),
@@ -67,7 +67,11 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             let strategies: Vec<&str> = a.calls.iter().map(|c| strategy(c, append)).collect();
             let how =
                 if strategies.is_empty() { String::new() } else { format!(" ({})", strategies.join(", ")) };
-            format!("Aggregate {calls} by ({}){window}, {emit}{how}", list(&a.group))
+            let what = match &n.op {
+                StreamOp::LocalAggregate(_) => "Aggregate on each worker",
+                _ => "Aggregate",
+            };
+            format!("{what} {calls} by ({}){window}, {emit}{how}", list(&a.group))
         }
         StreamOp::Join(j) => {
             let right = n.children.get(1).map(|c| &plan.nodes[*c]);
@@ -78,8 +82,13 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
                 .collect();
             let residual =
                 j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
+            let replicated = match super::distribute::replicated_side(plan, n) {
+                None => "",
+                Some(0) => ", left side on every worker",
+                Some(_) => ", right side on every worker",
+            };
             format!(
-                "Join on {}{residual}",
+                "Join on {}{residual}{replicated}",
                 if pairs.is_empty() { "true".into() } else { pairs.join(" and ") }
             )
         }

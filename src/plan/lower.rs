@@ -45,6 +45,7 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
     }
     let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs };
     prune(&mut plan);
+    super::distribute::split_aggregates(&mut plan);
     note_used_columns(&mut plan);
     Ok(plan)
 }

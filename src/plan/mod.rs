@@ -8,6 +8,7 @@
 //! have the same length; physical expressions refer to their input by index only.
 
 mod aggregate;
+mod distribute;
 mod explain;
 mod explain_emit;
 mod expr;
@@ -25,6 +26,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
+pub use distribute::replicated_side;
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};
@@ -77,6 +79,8 @@ pub enum StreamOp {
     /// Appends `window_start`, `window_end`, `window_time`; one row per window.
     WindowAssign(WindowAssign),
     Aggregate(AggregateNode),
+    /// The same on each worker for its own rows; the node above combines the workers' rows.
+    LocalAggregate(AggregateNode),
     Join(JoinNode),
     Union,
     /// INTERSECT or EXCEPT of two children with equal columns.
@@ -247,7 +251,7 @@ impl StreamPlan {
     pub fn uses_processing_time(&self) -> bool {
         self.nodes.iter().any(|n| match &n.op {
             StreamOp::WindowAssign(w) => w.time == WindowTime::Processing,
-            StreamOp::Aggregate(a) => match &a.window {
+            StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => match &a.window {
                 Some(AggregateWindow::Keyed { time, .. }) => *time == WindowTime::Processing,
                 Some(AggregateWindow::Fused(w)) => w.time == WindowTime::Processing,
                 None => false,

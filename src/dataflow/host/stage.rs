@@ -18,7 +18,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
-use super::super::exchange::{Batches, VnodeDistributor};
+use super::super::exchange::{Batches, CopyDistributor, VnodeDistributor, copies};
 use super::super::graph::{ObjectId, Stage};
 use super::super::operator::EpochContext;
 use super::{Build, OperatorState};
@@ -186,17 +186,25 @@ impl StageRun {
     }
 }
 
+/// Where the rows of a stage's input go.
+pub(super) enum Place {
+    Here,
+    /// To the worker of the vnode of these columns.
+    ByKey(Vec<usize>),
+    Everywhere,
+}
+
 /// Adds the stage to the timely dataflow. `inputs` are the streams it reads, each with the
-/// key by which its rows are exchanged. Returns the stage's output, none for the last stage.
+/// place where its rows go. Returns the stage's output, none for the last stage.
 pub(super) fn install<'scope>(
     scope: Scope<'scope, u64>,
     name: String,
-    inputs: Vec<(Changes<'scope>, Option<Vec<usize>>)>,
+    inputs: Vec<(Changes<'scope>, Place)>,
     run: Rc<RefCell<StageRun>>,
 ) -> Option<Changes<'scope>> {
     let mut builder = OperatorBuilder::new(name, scope);
     let mut ports: Vec<Port> =
-        inputs.into_iter().map(|(stream, key)| port(&mut builder, stream, key)).collect();
+        inputs.into_iter().map(|(stream, place)| port(&mut builder, stream, place)).collect();
     let (output, stream) = match run.borrow().is_last {
         true => (None, None),
         false => {
@@ -243,11 +251,7 @@ fn least(frontiers: &[MutableAntichain<u64>]) -> Option<u64> {
     frontiers.iter().filter_map(|f| f.frontier().first().copied()).min()
 }
 
-fn port<'scope>(
-    builder: &mut OperatorBuilder<'scope, u64>,
-    stream: Changes<'scope>,
-    key: Option<Vec<usize>>,
-) -> Port {
+fn port<'scope>(builder: &mut OperatorBuilder<'scope, u64>, stream: Changes<'scope>, place: Place) -> Port {
     macro_rules! port {
         ($input:expr) => {{
             let mut input = $input;
@@ -260,10 +264,14 @@ fn port<'scope>(
             })
         }};
     }
-    match key {
-        Some(key) if stream.scope().peers() > 1 => {
+    match place {
+        Place::ByKey(key) if stream.scope().peers() > 1 => {
             let pact = DistributorPact(move |workers| VnodeDistributor::new(key, workers));
             port!(builder.new_input(stream, pact))
+        }
+        Place::Everywhere if stream.scope().peers() > 1 => {
+            let pact = DistributorPact(CopyDistributor::new);
+            port!(builder.new_input(copies(stream), pact))
         }
         _ => port!(builder.new_input(stream, Pipeline)),
     }

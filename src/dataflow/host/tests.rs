@@ -76,7 +76,7 @@ fn stage<O: Operator + 'static>(
 ) -> StageSpec {
     let inputs: Vec<_> = inputs
         .iter()
-        .map(|(from, exchange)| StageInput { from: *from, exchange: exchange.clone() })
+        .map(|(from, exchange)| StageInput { from: *from, exchange: exchange.clone(), replicate: false })
         .collect();
     let ports: Vec<_> = (0..inputs.len()).map(|i| vec![(0, i)]).collect();
     let build = Arc::new(move |_: usize| {

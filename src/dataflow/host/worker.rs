@@ -23,7 +23,7 @@ use timely::worker::Worker;
 use super::super::exchange::Batches;
 use super::super::graph::{InputSpec, ObjectId, Stage, StageOrigin};
 use super::super::operator::EpochContext;
-use super::stage::{Changes, Event, Shared, StageRun, Step, install, panic_error};
+use super::stage::{Changes, Event, Place, Shared, StageRun, Step, install, panic_error};
 use super::{Build, Command, Feed, Report};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::{ChangeBatch, Epoch};
@@ -250,14 +250,19 @@ impl Dataflow {
                     StageOrigin::Input(i) => inputs.get(i).cloned(),
                     StageOrigin::Stage(s) => outputs.get(s).cloned().flatten(),
                 };
-                Some((stream?, input.exchange.clone()))
+                let place = match (&input.exchange, input.replicate) {
+                    (_, true) => Place::Everywhere,
+                    (Some(key), false) => Place::ByKey(key.clone()),
+                    (None, false) => Place::Here,
+                };
+                Some((stream?, place))
             });
             let mut streams: Vec<_> = streams.collect();
             if streams.len() < stage_spec.inputs.len() {
                 shared.fail(HwError::internal(format!("stage {index} of \"{}\" has no origin", spec.name)));
             }
             if stage_spec.inputs.is_empty() {
-                streams.extend(inputs.get(spec.inputs.len()).map(|stream| (stream.clone(), None)));
+                streams.extend(inputs.get(spec.inputs.len()).map(|stream| (stream.clone(), Place::Here)));
             }
             outputs.push(install(scope, format!("{} stage {index}", spec.name), streams, run.clone()));
             stages.push(run);

@@ -252,7 +252,7 @@ fn unbounded_state(plan: &StreamPlan) -> Vec<Notice> {
         let StateBound::Unbounded(reason) = &node.facts.state else { return None };
         let what = match &node.op {
             StreamOp::Join(_) => "join",
-            StreamOp::Aggregate(_) => "aggregation",
+            StreamOp::Aggregate(_) | StreamOp::LocalAggregate(_) => "aggregation",
             _ => "operator",
         };
         let mut notice = Notice::new(format!("the state of the {what} is not bounded: {reason}"));

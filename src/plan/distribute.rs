@@ -1,0 +1,95 @@
+//! Plans for several workers: where a key has few values, rows are reduced or replicated
+//! instead of being exchanged by it.
+//!
+//! A window at a time is one key of an exchange by window, so an aggregate or a join "by
+//! window" would be done by one worker. [`split_aggregates`] puts in front of such an aggregate
+//! a local one on each worker, whose few rows are what is exchanged; [`replicated_side`]
+//! finds joins one side of which has a row a window, which is sent to every worker while the
+//! other side stays where it is. Invariant: the output is the same set of changes.
+
+use super::*;
+
+/// Functions of which the value over all rows is the value over the workers' values.
+fn is_idempotent(call: &AggregateCall) -> bool {
+    use AggregateFunction as F;
+    matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr) && !call.distinct
+}
+
+/// Whether a column holds a bound of windows that close, of which few are open at a time.
+fn is_window_bound(fact: &ColumnFact) -> bool {
+    match fact {
+        ColumnFact::WindowStart { time, .. } | ColumnFact::WindowEnd { time } => {
+            *time != WindowTime::Unbounded
+        }
+        _ => false,
+    }
+}
+
+/// Splits aggregates over few groups in two: on each worker, then over the workers.
+pub(super) fn split_aggregates(plan: &mut StreamPlan) {
+    let mut renumbered = Vec::with_capacity(plan.nodes.len());
+    let mut nodes: Vec<StreamNode> = Vec::with_capacity(plan.nodes.len());
+    for mut node in std::mem::take(&mut plan.nodes) {
+        node.children.iter_mut().for_each(|c| *c = renumbered[*c]);
+        if let Some((local, last)) = split(&node, &nodes) {
+            nodes.push(local);
+            node.op = last;
+            node.children = vec![nodes.len() - 1];
+        }
+        renumbered.push(nodes.len());
+        nodes.push(node);
+    }
+    plan.root = renumbered[plan.root];
+    plan.nodes = nodes;
+}
+
+/// The local node, and what the node itself does then.
+fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamOp)> {
+    let StreamOp::Aggregate(aggregate) = &node.op else { return None };
+    let few_groups = match &aggregate.window {
+        None => aggregate.group.is_empty(),
+        Some(AggregateWindow::Keyed { .. }) => {
+            let child = &below[node.children[0]].facts.columns;
+            aggregate.group.iter().all(|g| is_window_bound(&child[*g]))
+        }
+        Some(_) => false,
+    };
+    let splittable = few_groups
+        && aggregate.emit.policy == EmitPolicy::Changes
+        && !aggregate.calls.is_empty()
+        && aggregate.calls.iter().all(is_idempotent);
+    if !splittable {
+        return None;
+    }
+    let width = aggregate.group.len();
+    let call = |(i, call): (usize, &AggregateCall)| AggregateCall {
+        argument: Some(width + i),
+        filter: None,
+        ..call.clone()
+    };
+    let last = AggregateNode {
+        group: (0..width).collect(),
+        calls: aggregate.calls.iter().enumerate().map(call).collect(),
+        ..aggregate.clone()
+    };
+    let facts = Facts { append_only: false, unique_key: None, ..node.facts.clone() };
+    let op = StreamOp::LocalAggregate(aggregate.clone());
+    let local = StreamNode { op, children: node.children.clone(), schema: Arc::clone(&node.schema), facts };
+    Some((local, StreamOp::Aggregate(last)))
+}
+
+/// The side of an inner join that has one row a window and is sent to every worker.
+pub fn replicated_side(plan: &StreamPlan, node: &StreamNode) -> Option<usize> {
+    let StreamOp::Join(join) = &node.op else { return None };
+    let few_rows = |side: usize, keys: &[usize]| {
+        let facts = &plan.nodes[node.children[side]].facts;
+        let unique = facts.unique_key.as_ref().is_some_and(|u| u.iter().all(|c| keys.contains(c)));
+        unique && keys.iter().all(|k| is_window_bound(&facts.columns[*k]))
+    };
+    let sides = [few_rows(0, &join.left_keys), few_rows(1, &join.right_keys)];
+    match sides {
+        [false, true] => Some(1),
+        [true, false] => Some(0),
+        _ => None,
+    }
+}
