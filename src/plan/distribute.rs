@@ -46,13 +46,25 @@ pub(super) fn split_aggregates(plan: &mut StreamPlan) {
 /// The local node, and what the node itself does then.
 fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamOp)> {
     let StreamOp::Aggregate(aggregate) = &node.op else { return None };
+    let group: Vec<usize> = match &aggregate.window {
+        // The output begins with the window's bounds.
+        Some(AggregateWindow::Fused(_)) => vec![0, 1],
+        _ => (0..aggregate.group.len()).collect(),
+    };
+    let window = match &aggregate.window {
+        Some(AggregateWindow::Fused(w)) if aggregate.group.is_empty() => {
+            Some(AggregateWindow::Keyed { end: 1, time: w.time.clone() })
+        }
+        Some(AggregateWindow::Fused(_)) => return None,
+        other => other.clone(),
+    };
     let few_groups = match &aggregate.window {
-        None => aggregate.group.is_empty(),
         Some(AggregateWindow::Keyed { .. }) => {
             let child = &below[node.children[0]].facts.columns;
             aggregate.group.iter().all(|g| is_window_bound(&child[*g]))
         }
-        Some(_) => false,
+        Some(AggregateWindow::Fused(w)) => w.time != WindowTime::Unbounded,
+        None => aggregate.group.is_empty(),
     };
     let splittable = few_groups
         && aggregate.emit.policy == EmitPolicy::Changes
@@ -61,14 +73,15 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
     if !splittable {
         return None;
     }
-    let width = aggregate.group.len();
+    let width = group.len();
     let call = |(i, call): (usize, &AggregateCall)| AggregateCall {
         argument: Some(width + i),
         filter: None,
         ..call.clone()
     };
     let last = AggregateNode {
-        group: (0..width).collect(),
+        group,
+        window,
         calls: aggregate.calls.iter().enumerate().map(call).collect(),
         ..aggregate.clone()
     };
