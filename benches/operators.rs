@@ -233,6 +233,8 @@ fn join_case(runtime: &tokio::runtime::Runtime, bids: &[RecordBatch]) -> Result<
     let output = [bid.field(0), bid.field(2), auction.field(1)].map(Clone::clone).to_vec();
     let mut join = JoinOperator::new(JoinSpec {
         name: "join".into(),
+        kind: JoinKind::Inner,
+        null_equal: false,
         left_schema: bid,
         right_schema: auction.clone(),
         left_keys: vec![0],

@@ -30,7 +30,7 @@ const TABLES: [&str; 3] = [
 ];
 
 /// Name and query; later ones may read earlier ones.
-const VIEWS: [(&str, &str); 26] = [
+const VIEWS: [(&str, &str); 45] = [
     (
         "project",
         "SELECT id, v + 1 AS v1, upper(g) AS g, coalesce(v, -1) AS v0, n * 2 AS n2, d + 1 AS d1 FROM a",
@@ -99,6 +99,34 @@ const VIEWS: [(&str, &str); 26] = [
         "above_mean",
         "SELECT a.id FROM a JOIN (SELECT k, round(avg(v), 6) AS m FROM a GROUP BY k) x ON a.k = x.k WHERE a.v > x.m",
     ),
+    ("left_joined", "SELECT a.id AS a, b.id AS b, b.w FROM a LEFT JOIN b ON a.k = b.k"),
+    ("right_joined", "SELECT a.id AS a, a.v, b.id AS b FROM a RIGHT JOIN b ON a.k = b.k"),
+    (
+        "full_joined",
+        "SELECT a.id AS a, b.id AS b, a.g, b.g AS bg FROM a FULL JOIN b ON a.k = b.k AND a.g = b.g",
+    ),
+    ("left_if", "SELECT a.id AS a, b.id AS b FROM a LEFT JOIN b ON a.k = b.k AND a.v > b.w"),
+    ("full_if", "SELECT a.id AS a, b.id AS b FROM a FULL JOIN b ON a.k = b.k AND a.v > b.w AND b.id > 5"),
+    (
+        "left_counts",
+        "SELECT b.k, count(*) AS n, count(a.id) AS c, sum(a.v) AS s FROM b LEFT JOIN a ON a.k = b.k GROUP BY b.k",
+    ),
+    (
+        "outer_chain",
+        "SELECT a.id AS a, b.id AS b, c.u FROM a LEFT JOIN b ON a.k = b.k LEFT JOIN c ON c.k = b.k AND c.g = a.g",
+    ),
+    ("semi", "SELECT id, v FROM a WHERE k IN (SELECT k FROM b WHERE w > 2)"),
+    ("semi_if", "SELECT id FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND b.w > a.v)"),
+    ("anti", "SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k)"),
+    ("anti_if", "SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND b.w < a.v)"),
+    ("not_in", "SELECT id, k FROM a WHERE k NOT IN (SELECT k FROM b WHERE w > 8)"),
+    ("mark", "SELECT id FROM a WHERE v > 8 OR EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND b.g = a.g)"),
+    ("null_safe", "SELECT a.id AS a, b.id AS b FROM a LEFT JOIN b ON a.k IS NOT DISTINCT FROM b.k"),
+    ("non_equi", "SELECT a.id AS a, b.id AS b FROM a JOIN b ON a.id < b.id AND a.v = b.w + 1"),
+    ("left_less", "SELECT b.id AS b, c.u FROM b LEFT JOIN c ON b.w < c.u"),
+    ("crossed", "SELECT b.id AS b, c.u FROM b CROSS JOIN c WHERE b.w + c.u > 12"),
+    ("above_all", "SELECT a.id FROM a, (SELECT round(avg(w), 6) AS m FROM b) x WHERE a.v > x.m"),
+    ("on_nulls", "SELECT y.g, a.id FROM by_group y FULL JOIN a ON y.n = a.v"),
 ];
 
 fn main() {
@@ -184,7 +212,7 @@ fn one_round(runtime: &Arc<Runtime>, seed: u64, postgres: Option<&str>) -> Resul
     let early = random.below(VIEWS.len() as u64) as usize;
     let mut made = Vec::new();
     for (i, (name, query)) in VIEWS.iter().enumerate() {
-        // "on_view" and "view_join" need "by_group".
+        // "on_view", "view_join" and "on_nulls" need "by_group".
         if i < early || i == 4 {
             create(&mut server, name, query)?;
             made.push(*name);

@@ -14,14 +14,16 @@ use super::graph::{DataflowSpec, InputSpec, Node, ObjectId, Stage, StageInput, S
 use super::operator::Operator;
 use super::operators::aggregate::{self, AggregateOperator, AggregateSpec};
 use super::operators::constant::ConstantOperator;
-use super::operators::join::{JoinOperator, JoinSpec, JoinWindow};
+use super::operators::join::{JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
 use super::operators::set_op::SetOpOperator;
 use super::operators::unnest::UnnestOperator;
 use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
 use crate::error::Result;
-use crate::plan::{AggregateWindow, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime, replicated_side};
+use crate::plan::{
+    AggregateWindow, JoinKind, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime, replicated_side,
+};
 use crate::types::window::Windows;
 
 /// The side relations that a view's operators write to.
@@ -150,6 +152,8 @@ fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>
     let wanted = match &plan.nodes[id].op {
         StreamOp::Aggregate(a) => a.group.clone(),
         StreamOp::Join(_) if replicated_side(plan, &plan.nodes[id]).is_some() => return None,
+        // One NULL on the right concerns all rows on the left.
+        StreamOp::Join(j) if j.kind == (JoinKind::Anti { null_aware: true }) => Vec::new(),
         StreamOp::Join(j) if side == 0 => j.left_keys.clone(),
         StreamOp::Join(j) => j.right_keys.clone(),
         // Equal rows of both sides meet.
@@ -225,8 +229,10 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         }
         StreamOp::Join(j) => {
             let (left, right) = (child(0), child(1));
-            Box::new(JoinOperator::new(JoinSpec {
+            join_operator(JoinSpec {
                 name: "join".into(),
+                kind: j.kind,
+                null_equal: j.null_equal,
                 left_schema: Arc::clone(&left.schema),
                 right_schema: Arc::clone(&right.schema),
                 left_keys: j.left_keys.clone(),
@@ -241,7 +247,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
                 left_append_only: left.facts.append_only,
                 right_append_only: right.facts.append_only,
                 errors: Arc::clone(&sides.errors),
-            })?)
+            })?
         }
     })
 }

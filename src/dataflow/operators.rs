@@ -20,7 +20,7 @@ pub use aggregate::{
     WindowTime,
 };
 pub use errors::{RowError, RowErrors};
-pub use join::{JoinOperator, JoinSpec};
+pub use join::{JoinKind, JoinOperator, JoinSpec};
 pub use late::{LateReason, LateRow, LateRows};
 pub use map::{MapOperator, PassOperator};
 pub use window_assign::{WindowAssignOperator, WindowAssignSpec, Windows};

@@ -173,7 +173,5 @@ async fn a_hop_view_equals_the_same_query_ad_hoc() {
     }
     let refused = view(&db, "x", "SELECT k FROM f ORDER BY v LIMIT 3").await.expect_err("refused");
     assert_eq!(refused.sqlstate(), "0A000", "{refused}");
-    let refused = view(&db, "x", "SELECT f.k FROM f LEFT JOIN h ON f.k = h.k").await.expect_err("refused");
-    assert!(refused.message().contains("outer join"), "{refused}");
     db.engine.shutdown();
 }

@@ -91,7 +91,7 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
     Some((local, StreamOp::Aggregate(last)))
 }
 
-/// The side of an inner join that has one row a window and is sent to every worker.
+/// The side of a join that has one row a window and is sent to every worker.
 pub fn replicated_side(plan: &StreamPlan, node: &StreamNode) -> Option<usize> {
     let StreamOp::Join(join) = &node.op else { return None };
     let few_rows = |side: usize, keys: &[usize]| {
@@ -99,7 +99,15 @@ pub fn replicated_side(plan: &StreamPlan, node: &StreamNode) -> Option<usize> {
         let unique = facts.unique_key.as_ref().is_some_and(|u| u.iter().all(|c| keys.contains(c)));
         unique && keys.iter().all(|k| is_window_bound(&facts.columns[*k]))
     };
-    let sides = [few_rows(0, &join.left_keys), few_rows(1, &join.right_keys)];
+    // A row that is shown by whether it matches must be held once.
+    let may = match join.kind {
+        JoinKind::Inner => [true, true],
+        JoinKind::Left | JoinKind::Semi | JoinKind::Mark | JoinKind::Anti { null_aware: false } => {
+            [false, true]
+        }
+        JoinKind::Full | JoinKind::Anti { null_aware: true } => [false, false],
+    };
+    let sides = [may[0] && few_rows(0, &join.left_keys), may[1] && few_rows(1, &join.right_keys)];
     match sides {
         [false, true] => Some(1),
         [true, false] => Some(0),

@@ -75,11 +75,22 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
         }
         StreamOp::Join(j) => {
             let right = n.children.get(1).map(|c| &plan.nodes[*c]);
+            let equals = if j.null_equal { "is not distinct from" } else { "=" };
             let pairs: Vec<String> = (j.left_keys.iter().zip(&j.right_keys))
                 .map(|(l, r)| {
-                    format!("{} = {}", name(*l), right.map_or_else(String::new, |n| column_name(n, *r)))
+                    let r = right.map_or_else(String::new, |n| column_name(n, *r));
+                    format!("{} {equals} {r}", name(*l))
                 })
                 .collect();
+            let kind = match j.kind {
+                JoinKind::Inner => "Join",
+                JoinKind::Left => "Left join",
+                JoinKind::Full => "Full join",
+                JoinKind::Semi => "Semi join",
+                JoinKind::Anti { null_aware: false } => "Anti join",
+                JoinKind::Anti { null_aware: true } => "Anti join (NOT IN)",
+                JoinKind::Mark => "Mark join",
+            };
             let residual =
                 j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
             let replicated = match super::distribute::replicated_side(plan, n) {
@@ -88,7 +99,7 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
                 Some(_) => ", right side on every worker",
             };
             format!(
-                "Join on {}{residual}{replicated}",
+                "{kind} on {}{residual}{replicated}",
                 if pairs.is_empty() { "true".into() } else { pairs.join(" and ") }
             )
         }

@@ -1,75 +1,77 @@
-//! Lowering of inner joins.
+//! Lowering of joins.
 //!
 //! `a JOIN b ON a.x = b.y AND residual`: key expressions that are not plain columns become
 //! appended columns of a map below the join; the residual sees left ++ right; the output
-//! drops the appended columns again. Without an equality all rows meet at one worker. A join
-//! of windowed aggregates on the window's end forgets the rows of windows that are over.
+//! drops the appended columns again. Right joins are left joins of swapped inputs. Without an
+//! equality all rows meet at one worker. A join of windowed aggregates on the window's end
+//! forgets the rows of windows that are over.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::{DFSchema, NullEquality};
-use datafusion::logical_expr::{Expr, Join, JoinType};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, Operator};
 
 use super::expr;
-use super::lower::{Lowering, refuse};
+use super::lower::Lowering;
 use super::*;
 use crate::error::{HwError, Result};
 
-pub(super) fn refuse_join(join_type: JoinType) -> HwError {
-    let (what, hint) = match join_type {
-        JoinType::Left | JoinType::Right | JoinType::Full => {
-            ("an outer join", "Use an inner join, or UNION ALL with the unmatched rows.")
-        }
-        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => (
-            "IN or EXISTS with a sub-query",
-            "Write it as an inner join with SELECT DISTINCT on the right side.",
-        ),
-        _ => (
-            "NOT IN or NOT EXISTS with a sub-query",
-            "Keep the counter-set as a view and subtract it in the SELECT that reads it.",
-        ),
-    };
-    refuse(what, hint)
-}
-
 impl Lowering<'_> {
     pub fn join(&mut self, join: &Join) -> Result<NodeId> {
-        if join.join_type != JoinType::Inner {
-            return Err(refuse_join(join.join_type));
+        let (on, filter, null_aware) = join_conditions(join);
+        let swap = matches!(
+            join.join_type,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
+        );
+        let kind = match join.join_type {
+            JoinType::Inner => JoinKind::Inner,
+            JoinType::Left | JoinType::Right => JoinKind::Left,
+            JoinType::Full => JoinKind::Full,
+            JoinType::LeftSemi | JoinType::RightSemi => JoinKind::Semi,
+            JoinType::LeftAnti | JoinType::RightAnti => JoinKind::Anti { null_aware },
+            JoinType::LeftMark | JoinType::RightMark => JoinKind::Mark,
+        };
+        let mut plans = [&join.left, &join.right];
+        let mut keys: [Vec<Expr>; 2] = [Vec::new(), Vec::new()];
+        for (left, right) in on {
+            keys[swap as usize].push(left);
+            keys[1 - swap as usize].push(right);
         }
-        if join.null_equality == NullEquality::NullEqualsNull {
-            return Err(refuse("INTERSECT", "Use an inner join on the columns."));
+        if swap {
+            plans.swap(0, 1);
         }
-        let left = self.plan(&join.left)?;
-        let right = self.plan(&join.right)?;
-        let (on_left, on_right): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
-        let (left, left_keys, left_width) = self.with_keys(left, &on_left, join.left.schema())?;
-        let (right, right_keys, right_width) = self.with_keys(right, &on_right, join.right.schema())?;
+        let left = self.plan(plans[0])?;
+        let right = self.plan(plans[1])?;
+        let (left, left_keys, left_width) = self.with_keys(left, &keys[0], plans[0].schema())?;
+        let (right, right_keys, right_width) = self.with_keys(right, &keys[1], plans[1].schema())?;
         let left_total = self.nodes[left].schema.fields().len();
-
-        let residual = match &join.filter {
+        // Columns in the order in which the query has them, as positions of left ++ right.
+        let left_columns = 0..left_width;
+        let right_columns = left_total..left_total + right_width;
+        let written: Vec<usize> = match swap {
+            false => left_columns.clone().chain(right_columns).collect(),
+            true => right_columns.chain(left_columns.clone()).collect(),
+        };
+        let residual = match &filter {
             None => None,
             Some(condition) => {
-                let both = join
-                    .left
-                    .schema()
-                    .join(join.right.schema())
-                    .map_err(|e| HwError::internal(e.to_string()))?;
+                let both = join.left.schema().join(join.right.schema());
+                let both = both.map_err(|e| HwError::internal(e.to_string()))?;
                 let compiled = self.compile(condition, &both)?;
-                let shift =
-                    |c: usize| expr::column(if c < left_width { c } else { c - left_width + left_total });
-                Some(expr::substitute(&compiled, &shift)?)
+                Some(expr::substitute(&compiled, &|c| expr::column(written[c]))?)
             }
         };
-        let output: Vec<usize> = (0..left_width).chain(left_total..left_total + right_width).collect();
+        let output: Vec<usize> = match kind {
+            JoinKind::Inner | JoinKind::Left | JoinKind::Full => written,
+            JoinKind::Semi | JoinKind::Anti { .. } | JoinKind::Mark => left_columns.collect(),
+        };
+        let null_equal = join.null_equality == NullEquality::NullEqualsNull;
         let window = self.join_window((left, &left_keys), (right, &right_keys));
-        let mut facts = self.join_facts(left, right, left_width, right_width);
-        if window.is_some() {
-            facts.state = StateBound::Window;
-        }
+        let node = JoinNode { kind, null_equal, left_keys, right_keys, residual, output, window };
+        let facts = self.join_facts(&node, left, right);
         let schema = Arc::new(join.schema.as_arrow().clone());
-        let node = JoinNode { left_keys, right_keys, residual, output, window };
         Ok(self.add(StreamOp::Join(node), vec![left, right], schema, facts))
     }
 
@@ -139,37 +141,96 @@ impl Lowering<'_> {
         }
     }
 
-    fn join_facts(&self, left: NodeId, right: NodeId, left_width: usize, right_width: usize) -> Facts {
+    fn join_facts(&self, join: &JoinNode, left: NodeId, right: NodeId) -> Facts {
         let (l, r) = (&self.nodes[left].facts, &self.nodes[right].facts);
-        let unique_key = match (&l.unique_key, &r.unique_key) {
-            (Some(a), Some(b)) if a.iter().all(|c| *c < left_width) && b.iter().all(|c| *c < right_width) => {
-                Some(a.iter().copied().chain(b.iter().map(|c| c + left_width)).collect())
+        let width = self.nodes[left].schema.fields().len();
+        let inner = join.kind == JoinKind::Inner;
+        let columns = join.output.iter().map(|c| match *c < width {
+            true if join.kind == JoinKind::Full => ColumnFact::Plain,
+            true => joined_fact(&l.columns[*c], r),
+            false if inner => joined_fact(&r.columns[*c - width], l),
+            false => ColumnFact::Plain,
+        });
+        let mark = (join.kind == JoinKind::Mark).then_some(ColumnFact::Plain);
+        let append_only = l.append_only && r.append_only && (inner || join.kind == JoinKind::Semi);
+        let state = match (&join.window, join.kind) {
+            (Some(_), _) => StateBound::Window,
+            (None, JoinKind::Inner | JoinKind::Left | JoinKind::Full) => {
+                StateBound::Unbounded("a join keeps the rows of both sides".into())
             }
-            _ => None,
-        };
-        // A joined row's time columns are complete only when both sides are.
-        let both = |fact: &ColumnFact, other: &Facts| match fact {
-            ColumnFact::EventTime { inputs } => {
-                let mut all = inputs.clone();
-                for c in &other.columns {
-                    if let ColumnFact::EventTime { inputs } = c {
-                        all.extend(inputs);
-                    }
-                }
-                all.sort_unstable();
-                all.dedup();
-                ColumnFact::EventTime { inputs: all }
+            _ if join.residual.is_some() => {
+                StateBound::Unbounded("it keeps the rows of both sides, to see which of them match".into())
             }
-            fact => fact.clone(),
+            _ => StateBound::Unbounded("it keeps the rows of one side and the keys of the other".into()),
         };
-        let columns = (l.columns[..left_width].iter().map(|c| both(c, r)))
-            .chain(r.columns[..right_width].iter().map(|c| both(c, l)))
-            .collect();
         Facts {
-            append_only: l.append_only && r.append_only,
-            unique_key,
-            columns,
-            state: StateBound::Unbounded("a join keeps the rows of both sides".into()),
+            append_only,
+            unique_key: self.join_key(join, left, right),
+            columns: columns.chain(mark).collect(),
+            state,
         }
     }
+
+    /// Output columns that identify a row. A side whose key is among the join's keys gives
+    /// at most one partner to a row of the other side, which then is identified by its own.
+    fn join_key(&self, join: &JoinNode, left: NodeId, right: NodeId) -> Option<Vec<usize>> {
+        let (l, r) = (&self.nodes[left], &self.nodes[right]);
+        let width = l.schema.fields().len();
+        let place = |key: &Vec<usize>, shift: usize| {
+            key.iter().map(|k| join.output.iter().position(|c| *c == k + shift)).collect::<Option<Vec<_>>>()
+        };
+        let left_key = l.facts.unique_key.as_ref().and_then(|k| place(k, 0));
+        let right_key = r.facts.unique_key.as_ref().and_then(|k| place(k, width));
+        let one_of = |side: &StreamNode, keys: &[usize]| {
+            side.facts.unique_key.as_ref().is_some_and(|k| k.iter().all(|c| keys.contains(c)))
+        };
+        match join.kind {
+            JoinKind::Semi | JoinKind::Anti { .. } | JoinKind::Mark => left_key,
+            JoinKind::Inner | JoinKind::Left if one_of(r, &join.right_keys) && left_key.is_some() => left_key,
+            JoinKind::Inner if one_of(l, &join.left_keys) && right_key.is_some() => right_key,
+            // A row without a partner on either side could have only NULLs in its key.
+            JoinKind::Full => None,
+            JoinKind::Inner | JoinKind::Left => Some(left_key?.into_iter().chain(right_key?).collect()),
+        }
+    }
+}
+
+/// A joined row's time columns are complete only when both sides are.
+fn joined_fact(fact: &ColumnFact, other: &Facts) -> ColumnFact {
+    let ColumnFact::EventTime { inputs } = fact else { return fact.clone() };
+    let mut all = inputs.clone();
+    for c in &other.columns {
+        if let ColumnFact::EventTime { inputs } = c {
+            all.extend(inputs);
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    ColumnFact::EventTime { inputs: all }
+}
+
+/// Key pairs, further condition, and whether the join is NOT IN over keys alone.
+///
+/// `x NOT IN (SELECT y …)` keeps a row if `x = y` is false for every row of the sub-query:
+/// with correlation, that is an anti join on the correlated columns where `x = y` is not
+/// false. Only without correlation does it become a null-aware join by key.
+fn join_conditions(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>, bool) {
+    let (mut on, mut filter) = (join.on.clone(), join.filter.clone());
+    if !join.null_aware {
+        return (on, filter, false);
+    }
+    if on.len() == 1 && filter.is_none() {
+        return (on, filter, true);
+    }
+    let not_false = |e: Expr| Expr::IsNotFalse(Box::new(e));
+    if on.is_empty() {
+        let mut parts = filter.take().map(split_conjunction_owned).unwrap_or_default();
+        if let Some(first) = parts.first_mut() {
+            *first = not_false(std::mem::take(first));
+        }
+        return (on, conjunction(parts), false);
+    }
+    let (left, right) = on.remove(0);
+    let equal = Expr::BinaryExpr(BinaryExpr::new(Box::new(left), Operator::Eq, Box::new(right)));
+    (on, conjunction(std::iter::once(not_false(equal)).chain(filter)), false)
 }

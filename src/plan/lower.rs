@@ -11,7 +11,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::DFSchema;
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::expr::{self, PExpr};
 use super::relation::StreamRelation;
@@ -473,7 +473,6 @@ fn refuse_plan(plan: &LogicalPlan) -> HwError {
             "Use GROUP BY with TUMBLE or HOP, or apply OVER in the SELECT that reads the view.",
         ),
         LogicalPlan::Distinct(_) => refuse("DISTINCT ON", "Use GROUP BY with min or max."),
-        LogicalPlan::Join(j) if j.join_type != JoinType::Inner => super::join::refuse_join(j.join_type),
         LogicalPlan::Subquery(_) => refuse("a sub-query in an expression", "Write it as a join."),
         LogicalPlan::RecursiveQuery(_) => {
             refuse("WITH RECURSIVE", "Materialize the base relation and run the recursion ad hoc.")

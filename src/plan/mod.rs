@@ -180,13 +180,33 @@ pub enum AggregateFunction {
     BoolOr,
 }
 
-/// Inner join on equal keys, with a residual condition over left ++ right.
+/// Which rows a join shows. Right joins are planned as left joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Pairs.
+    Inner,
+    /// Pairs, and unmatched left rows with NULLs.
+    Left,
+    /// Pairs, and unmatched rows of both sides with NULLs.
+    Full,
+    /// Left rows that match.
+    Semi,
+    /// Left rows that do not match; `null_aware` as NOT IN means it.
+    Anti { null_aware: bool },
+    /// All left rows, followed by whether they match.
+    Mark,
+}
+
+/// Join on equal keys, with a residual condition over left ++ right.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinNode {
+    pub kind: JoinKind,
+    /// Whether NULL keys match NULL keys.
+    pub null_equal: bool,
     pub left_keys: Vec<usize>,
     pub right_keys: Vec<usize>,
     pub residual: Option<Arc<dyn PhysicalExpr>>,
-    /// Output columns as indices over left ++ right.
+    /// Output columns as indices over left ++ right; a mark join adds its answer.
     pub output: Vec<usize>,
     /// The pair of keys, and its clock, that holds the end of a window on both sides: when
     /// that has passed, no row of the window changes any more and the join forgets them.

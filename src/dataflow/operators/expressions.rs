@@ -79,7 +79,8 @@ pub fn isolate_errors(
     }
 }
 
-fn is_data_error(error: &HwError) -> bool {
+/// Whether an error is the row's fault.
+pub fn is_data_error(error: &HwError) -> bool {
     !matches!(&error.sqlstate()[..2], "XX" | "0A")
 }
 

@@ -109,6 +109,14 @@ fn partition_by_follows(parser: &Parser<'_>) -> bool {
     is_word(&parser.peek_token_ref().token, "PARTITION") && is_word(&parser.peek_nth_token_ref(1).token, "BY")
 }
 
+/// `IS [NOT] DISTINCT FROM`, whose right side sqlparser would let reach over AND; true with NOT.
+fn distinct_from_follows(parser: &Parser<'_>) -> Option<bool> {
+    let next = |n: usize, word: &str| is_word(&parser.peek_nth_token_ref(n).token, word);
+    let negated = next(1, "NOT");
+    let at = 1 + negated as usize;
+    (next(0, "IS") && next(at, "DISTINCT") && next(at + 1, "FROM")).then_some(negated)
+}
+
 impl Dialect for HeadwaterDialect {
     fn dialect(&self) -> TypeId {
         TypeId::of::<PostgreSqlDialect>()
@@ -166,8 +174,14 @@ impl Dialect for HeadwaterDialect {
         &self,
         parser: &mut Parser,
         expr: &Expr,
-        _precedence: u8,
+        precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if let Some(negated) = distinct_from_follows(parser) {
+            (0..3 + negated as usize).for_each(|_| parser.advance_token());
+            let other = parser.parse_subexpr(precedence);
+            let made = if negated { Expr::IsNotDistinctFrom } else { Expr::IsDistinctFrom };
+            return Some(other.map(|other| made(Box::new(expr.clone()), Box::new(other))));
+        }
         if !partition_by_follows(parser) {
             return None;
         }

@@ -7,14 +7,12 @@
 //! deletion comes before its insertion. Invariant: a node is in its key's chain and, on a
 //! retracting side, in the row table, iff it is not free.
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::buffer::NullBuffer;
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use hashbrown::{HashMap, HashTable};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::dataflow::operators::window_assign::timestamp_values;
+use super::keys::{Admission, Arrival, KeysByEnd};
 use crate::error::Result;
 use crate::state::{RowId, RowStore};
 use crate::types::ChangeBatch;
@@ -38,12 +36,14 @@ impl Matches {
     }
 }
 
-/// Rows of a batch that can match, reduced to the stored columns.
-pub struct Arrival {
-    pub rows: ChangeBatch,
-    pub key_prints: Vec<u128>,
-    /// Window ends by row, on sides with windows.
-    ends: Vec<i64>,
+/// Where stored rows went, one entry an arrived row.
+#[derive(Default)]
+pub struct Placement {
+    pub nodes: Vec<u32>,
+    /// Whether the row made its node.
+    pub fresh: Vec<bool>,
+    /// Weight of the node before the row.
+    pub before: Vec<i64>,
 }
 
 /// A stored row in the chain of its key.
@@ -64,8 +64,7 @@ struct Origin {
 
 /// One side of a join.
 pub struct Side {
-    keys: Vec<usize>,
-    columns: Vec<usize>,
+    admission: Admission,
     all_columns: Vec<usize>,
     store: RowStore,
     /// First node of each key.
@@ -74,10 +73,17 @@ pub struct Side {
     free: Vec<u32>,
     /// Present on retracting sides: nodes by fingerprint of key and row.
     by_row: Option<RowTable>,
-    /// The key column that holds the window's end.
-    end_column: Option<usize>,
-    /// Keys by window end; a key may be there twice or be gone.
-    by_end: BTreeMap<i64, Vec<u128>>,
+    /// Nodes whose weight became 0 and that may still be in their chains.
+    emptied: Vec<u32>,
+    ends: KeysByEnd,
+}
+
+impl Placement {
+    fn add(&mut self, node: u32, fresh: bool, before: i64) {
+        self.nodes.push(node);
+        self.fresh.push(fresh);
+        self.before.push(before);
+    }
 }
 
 #[derive(Default)]
@@ -87,32 +93,20 @@ struct RowTable {
 }
 
 impl Side {
-    /// `columns` of `schema` are stored; `end_column`, one of `keys`, holds window ends.
-    pub fn new(
-        schema: &SchemaRef,
-        keys: Vec<usize>,
-        columns: Vec<usize>,
-        end_column: Option<usize>,
-        append_only: bool,
-    ) -> Result<Side> {
-        let stored = Arc::new(schema.project(&columns)?);
+    /// The rows that `admission` lets in are stored.
+    pub fn new(schema: &SchemaRef, admission: Admission, append_only: bool) -> Result<Side> {
+        let stored = Arc::new(schema.project(&admission.columns)?);
         Ok(Side {
-            keys,
-            all_columns: (0..columns.len()).collect(),
-            columns,
+            all_columns: (0..admission.columns.len()).collect(),
+            admission,
             store: RowStore::new(stored),
             chains: HashMap::default(),
             nodes: Vec::new(),
             free: Vec::new(),
             by_row: (!append_only).then(RowTable::default),
-            end_column,
-            by_end: BTreeMap::new(),
+            emptied: Vec::new(),
+            ends: KeysByEnd::default(),
         })
-    }
-
-    /// Schema of the stored columns.
-    pub fn schema(&self) -> &SchemaRef {
-        self.store.schema()
     }
 
     pub fn len(&self) -> usize {
@@ -129,26 +123,40 @@ impl Side {
         self.store.gather_columns(ids, &self.all_columns)
     }
 
-    /// The rows of `batch` whose keys are not NULL, with fingerprints of their keys.
+    /// The rows of `batch` that can match.
     pub fn admit(&self, batch: &ChangeBatch) -> Result<Option<Arrival>> {
-        let nulls = self.keys.iter().fold(None, |nulls, key| {
-            NullBuffer::union(nulls.as_ref(), batch.rows.column(*key).logical_nulls().as_ref())
-        });
-        let filtered = match nulls.filter(|n| n.null_count() > 0) {
-            Some(nulls) => batch.filter(&BooleanArray::new(nulls.into_inner(), None))?,
-            None => batch.clone(),
-        };
-        if filtered.is_empty() {
-            return Ok(None);
-        }
-        let keys: Vec<ArrayRef> = self.keys.iter().map(|k| filtered.rows.column(*k).clone()).collect();
-        let key_prints = fingerprints(&keys, filtered.len());
-        let ends = match self.end_column {
-            Some(column) => timestamp_values(&filtered, column)?.values().to_vec(),
-            None => Vec::new(),
-        };
-        let rows = filtered.with_rows(filtered.rows.project(&self.columns)?);
-        Ok(Some(Arrival { rows, key_prints, ends }))
+        self.admission.admit(batch)
+    }
+
+    /// Whether rows of this key are held.
+    #[inline]
+    pub fn contains(&self, key: u128) -> bool {
+        self.chains.contains_key(&key)
+    }
+
+    /// The keys held, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = u128> + '_ {
+        self.chains.keys().copied()
+    }
+
+    /// The nodes of a key.
+    pub fn chain(&self, key: u128) -> impl Iterator<Item = u32> + '_ {
+        std::iter::successors(self.first(key), |node| {
+            let next = self.nodes[*node as usize].next;
+            (next != NONE).then_some(next)
+        })
+    }
+
+    /// Address and weight of a node's row.
+    #[inline]
+    pub fn row(&self, node: u32) -> (RowId, i64) {
+        let node = &self.nodes[node as usize];
+        (node.id, node.weight)
+    }
+
+    /// One more than the largest node.
+    pub fn nodes_end(&self) -> usize {
+        self.nodes.len()
     }
 
     /// The first node of a key's chain.
@@ -169,37 +177,33 @@ impl Side {
 
     /// Applies arrived rows to what this side holds.
     pub fn store(&mut self, arrival: Arrival) -> Result<()> {
-        self.note_ends(&arrival);
-        if self.by_row.is_none() {
-            let first = self.store.append(arrival.rows.rows.clone())?;
-            for (row, key) in arrival.key_prints.iter().enumerate() {
-                self.link(first + row as u64, arrival.rows.weights.get(row), *key, 0);
-            }
-            return Ok(());
-        }
-        self.store_changes(&arrival)
+        self.place(&arrival, None)?;
+        self.unlink_emptied();
+        Ok(())
     }
 
-    /// Remembers the ends of keys that are not stored yet.
-    fn note_ends(&mut self, arrival: &Arrival) {
-        let mut noted = None;
-        for (key, end) in arrival.key_prints.iter().zip(&arrival.ends) {
-            if noted != Some(*key) && !self.chains.contains_key(key) {
-                self.by_end.entry(*end).or_default().push(*key);
-            }
-            noted = Some(*key);
+    /// Like [`store`](Self::store), and tells where the rows went. Rows whose weight becomes
+    /// 0 stay in their chains until [`unlink_emptied`](Self::unlink_emptied).
+    pub fn place(&mut self, arrival: &Arrival, mut placed: Option<&mut Placement>) -> Result<()> {
+        let chains = &self.chains;
+        self.ends.note(arrival, |key| chains.contains_key(&key));
+        if self.by_row.is_some() {
+            return self.store_changes(arrival, placed);
         }
+        let first = self.store.append(arrival.rows.rows.clone())?;
+        for (row, key) in arrival.key_prints.iter().enumerate() {
+            let node = self.link(first + row as u64, arrival.rows.weights.get(row), *key, 0);
+            if let Some(placed) = &mut placed {
+                placed.add(node, true, 0);
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the rows of windows that ended at `reached` or before.
     pub fn expire(&mut self, reached: i64) {
-        while let Some(window) = self.by_end.first_entry() {
-            if *window.key() > reached {
-                return;
-            }
-            for key in window.remove() {
-                self.forget(key);
-            }
+        for key in self.ends.take(reached) {
+            self.forget(key);
         }
     }
 
@@ -221,24 +225,26 @@ impl Side {
         }
     }
 
-    fn store_changes(&mut self, arrival: &Arrival) -> Result<()> {
+    fn store_changes(&mut self, arrival: &Arrival, mut placed: Option<&mut Placement>) -> Result<()> {
         let batch = &arrival.rows.rows;
         let row_prints = fingerprints(batch.columns(), batch.num_rows());
         let mut new: Vec<(u32, u32)> = Vec::new();
-        let mut emptied: Vec<u32> = Vec::new();
         for (row, key) in arrival.key_prints.iter().enumerate() {
             let print = extend_print(extend_print(row_prints[row], *key as u64), (*key >> 64) as u64);
             let weight = arrival.rows.weights.get(row);
-            match self.find(print) {
-                Some(node) => {
-                    let node_ref = &mut self.nodes[node as usize];
-                    node_ref.weight += weight;
-                    if node_ref.weight == 0 {
-                        emptied.push(node);
-                    }
-                }
-                // The row id follows when the new rows are stored together.
-                None => new.push((row as u32, self.link(0, weight, *key, print))),
+            let known = self.find(print);
+            // The row id follows when the new rows are stored together.
+            let node = known.unwrap_or_else(|| self.link(0, 0, *key, print));
+            if known.is_none() {
+                new.push((row as u32, node));
+            }
+            let node_ref = &mut self.nodes[node as usize];
+            if let Some(placed) = &mut placed {
+                placed.add(node, known.is_none(), node_ref.weight);
+            }
+            node_ref.weight += weight;
+            if node_ref.weight == 0 {
+                self.emptied.push(node);
             }
         }
         let rows = arrow::array::UInt32Array::from_iter_values(new.iter().map(|(row, _)| *row));
@@ -251,14 +257,21 @@ impl Side {
         for (id, (_, node)) in (first..).zip(&new) {
             self.nodes[*node as usize].id = id;
         }
+        Ok(())
+    }
+
+    /// Forgets the rows whose weight became 0 and still is.
+    pub fn unlink_emptied(&mut self) {
+        let mut emptied = std::mem::take(&mut self.emptied);
         emptied.sort_unstable();
         emptied.dedup();
-        for node in emptied {
-            if self.nodes[node as usize].weight == 0 {
-                self.unlink(node);
+        for node in &emptied {
+            if self.nodes[*node as usize].weight == 0 {
+                self.unlink(*node);
             }
         }
-        Ok(())
+        emptied.clear();
+        self.emptied = emptied;
     }
 
     fn find(&self, print: u128) -> Option<u32> {

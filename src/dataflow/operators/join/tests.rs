@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use arrow::array::{Int64Array, StringArray};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use proptest::prelude::*;
@@ -42,6 +42,8 @@ fn operator(residual: bool, append_only: [bool; 2]) -> JoinOperator {
         Arc::new(Schema::new(vec![left.field(2).clone(), right.field(0).clone(), right.field(1).clone()]));
     let spec = JoinSpec {
         name: "join".into(),
+        kind: JoinKind::Inner,
+        null_equal: false,
         left_schema: left,
         right_schema: right,
         left_keys: vec![0],
@@ -161,6 +163,8 @@ fn windows_that_are_over_are_forgotten() {
     for append_only in [true, false] {
         let mut join = JoinOperator::new(JoinSpec {
             name: "join".into(),
+            kind: JoinKind::Inner,
+            null_equal: false,
             left_schema: schema.clone(),
             right_schema: schema.clone(),
             left_keys: vec![0],
