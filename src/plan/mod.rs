@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod distribute;
+mod emit_rules;
 mod explain;
 mod explain_emit;
 mod expr;
@@ -27,6 +28,7 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 pub use distribute::replicated_side;
+pub use emit_rules::EmitWords;
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};

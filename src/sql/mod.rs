@@ -8,6 +8,7 @@
 
 pub mod ast;
 pub mod context;
+pub mod emit;
 pub mod errors;
 pub mod functions;
 pub mod parser;
