@@ -33,7 +33,7 @@ use headwater::dataflow::operators::{LateRows, RowErrors};
 use headwater::engine::database::Database;
 use headwater::formats::json::{JsonDecoder, JsonLimits};
 use headwater::plan::StreamPlan;
-use headwater::types::trigger::EmitSpec;
+use headwater::sql::emit::BoundEmit;
 use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
 /// The server's allocator.
@@ -287,7 +287,7 @@ async fn database(dir: &std::path::Path) -> Result<Arc<Database>, BoxError> {
 async fn plan(database: &Arc<Database>, sql: &str) -> Result<StreamPlan, BoxError> {
     let cx = database.system_context(&["public".to_string()]);
     let query = headwater::engine::definitions::parse_query(sql)?;
-    Ok(database.plan_view(&cx, &query, EmitSpec::changes(), None, Some(sql)).await?.plan)
+    Ok(database.plan_view(&cx, &query, &BoundEmit::default(), None, Some(sql)).await?.plan)
 }
 
 /// One view in a host of its own.

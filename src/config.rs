@@ -36,6 +36,7 @@ pub struct Config {
     pub connections_max: usize,
     pub dead_letters_max: usize,
     pub late_rows_max: usize,
+    pub panes_max: usize,
     pub max_record_bytes: usize,
     pub subscribe_buffer_bytes_max: usize,
     pub query_memory_limit_bytes: usize,
@@ -85,7 +86,7 @@ const fn setting(name: &'static str, meaning: &'static str) -> Setting {
 }
 
 /// All settings, in the order in which they are printed.
-pub const SETTINGS: [Setting; 18] = [
+pub const SETTINGS: [Setting; 19] = [
     setting("data_dir", "Folder of the catalog, the journal and the local logs; one server at a time."),
     setting("pg_listen", "Address and port of the PostgreSQL protocol."),
     setting("http_listen", "Address and port of /healthz and /metrics."),
@@ -99,6 +100,7 @@ pub const SETTINGS: [Setting; 18] = [
     setting("connections_max", "Client connections; further ones get 53300."),
     setting("dead_letters_max", "Undecodable records kept per source; older ones are dropped."),
     setting("late_rows_max", "Rows too late kept per view; older ones are dropped."),
+    setting("panes_max", "Panes kept per view for headwater.panes; older ones are dropped."),
     setting("max_record_bytes", "A larger record becomes a dead letter."),
     setting("subscribe_buffer_bytes_max", "Changes that may wait for one subscriber before it is closed."),
     setting("query_memory_limit_bytes", "Memory of one ad-hoc query; above it the query gets 53200."),
@@ -122,6 +124,7 @@ impl Default for Config {
             connections_max: 1_000,
             dead_letters_max: 10_000,
             late_rows_max: 10_000,
+            panes_max: 10_000,
             max_record_bytes: 16 << 20,
             subscribe_buffer_bytes_max: 64 << 20,
             query_memory_limit_bytes: 1 << 30,
@@ -173,6 +176,7 @@ impl Config {
             ("connections_max", self.connections_max as u64, 1, 100_000),
             ("dead_letters_max", self.dead_letters_max as u64, 0, 10_000_000),
             ("late_rows_max", self.late_rows_max as u64, 0, 10_000_000),
+            ("panes_max", self.panes_max as u64, 0, 10_000_000),
             ("max_record_bytes", self.max_record_bytes as u64, 1, 1 << 30),
             ("subscribe_buffer_bytes_max", self.subscribe_buffer_bytes_max as u64, 1 << 16, 1 << 40),
             ("query_memory_limit_bytes", self.query_memory_limit_bytes as u64, 1 << 20, 1 << 50),

@@ -15,6 +15,7 @@ use datafusion::logical_expr::Expr;
 use parking_lot::RwLock;
 
 use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, rename};
+use super::panes::{Edge, PaneLog};
 use super::relations::{BlackholeOutput, Progress, StoreOutput, ViewSpec};
 use super::status::ViewSides;
 use super::{Engine, EngineLimits, definitions};
@@ -26,12 +27,15 @@ use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::relation::RelationKind;
-use crate::plan::{ColumnFact, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, lower};
-use crate::sql::ast::{EmitClause, EmitPolicy};
+use crate::plan::{
+    ColumnFact, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, check_emit, lower,
+};
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
+use crate::sql::pane_columns::mark_pane_columns;
 use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::windows::WindowInputs;
-use crate::types::trigger::EmitSpec;
+use crate::sql::emit::{BoundEmit, bind_stored};
+use crate::types::trigger::{EmitPolicy, EmitSpec};
 use crate::views::{Pin, ViewScan, ViewStore};
 
 /// What the planner knows of a materialized view.
@@ -43,11 +47,14 @@ struct ViewFacts {
     unique_key: Option<Vec<usize>>,
     event_time_columns: Vec<usize>,
     window_columns: Option<(Option<usize>, Option<usize>, i64)>,
+    /// How its panes appear to subscribers and sinks.
+    edge: Edge,
 }
 
 /// A planned view, before it exists.
 pub struct PlannedView {
     pub plan: StreamPlan,
+    pub edge: Edge,
     pub columns: Vec<Field>,
     pub depends_on: Vec<u64>,
 }
@@ -181,11 +188,11 @@ impl Database {
             Details::Table(_) => self.engine.create_table(definitions::table_spec(definition)).await,
             Details::MaterializedView(view) => {
                 let query = definitions::parse_query(&view.query)?;
-                let emit = parse_emit(view.emit.as_deref())?;
+                let emit = bind_stored(view.emit.as_deref())?;
                 let cx = self.system_context(&view.search_path);
                 let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
-                let planned = self.plan_view(&cx, &query, emit, Some(&names), None).await?;
-                self.start_view(definition, planned.plan, progress).await
+                let planned = self.plan_view(&cx, &query, &emit, Some(&names), None).await?;
+                self.start_view(definition, planned, progress).await
             }
             Details::Sink(sink) => {
                 let text = match (&sink.query, sink.from) {
@@ -193,11 +200,14 @@ impl Database {
                     (None, Some(from)) => self.select_all(from)?,
                     (None, None) => return Err(HwError::internal("a sink without input")),
                 };
-                let emit = parse_emit(sink.emit.as_deref())?;
+                let emit = bind_stored(sink.emit.as_deref())?;
                 let cx = self.system_context(&sink.search_path);
-                let planned =
-                    self.plan_view(&cx, &definitions::parse_query(&text)?, emit, None, None).await?;
-                self.start_view(definition, planned.plan, progress).await
+                let query = definitions::parse_query(&text)?;
+                let mut planned = self.plan_view(&cx, &query, &emit, None, None).await?;
+                if let Some(from) = sink.from {
+                    planned.edge = self.edge_of(from);
+                }
+                self.start_view(definition, planned, progress).await
             }
             Details::View(_)
             | Details::Index(_)
@@ -214,22 +224,38 @@ impl Database {
         Ok(format!("SELECT * FROM {}.{}", quote(&from.schema), quote(&from.name)))
     }
 
-    async fn start_view(&self, definition: &Definition, plan: StreamPlan, progress: Progress) -> Result<()> {
+    /// How the panes of a view appear to those who follow it.
+    pub fn edge_of(&self, view: u64) -> Edge {
+        self.facts.read().get(&view).map_or(Edge::Changes, |f| f.edge)
+    }
+
+    async fn start_view(
+        &self,
+        definition: &Definition,
+        planned: PlannedView,
+        progress: Progress,
+    ) -> Result<()> {
+        let PlannedView { plan, edge, .. } = planned;
         let id = definition.id;
         let limit = self.config.late_rows_max;
         let sides = Sides { late: Arc::new(LateRows::new(limit)), errors: Arc::new(RowErrors::new(limit)) };
         let dataflow = Arc::new(build(id, &definition.name, &plan, &sides));
-        let facts = view_facts(&plan);
+        let facts = view_facts(&plan, edge)?;
         let is_sink = definition.kind == Kind::Sink;
-        let store = (!is_sink).then(|| {
-            let workers = self.config.workers;
-            let key = facts.unique_key.clone().filter(|k| !k.is_empty());
-            Arc::new(ViewStore::new(definition.name.clone(), plan.schema(), key, facts.append_only, workers))
-        });
+        let store = match is_sink {
+            true => None,
+            false => Some(Arc::new(self.view_store(&definition.name, &plan)?)),
+        };
         let output: Arc<dyn ViewOutput> = match &store {
-            Some(store) => Arc::new(StoreOutput { store: Arc::clone(store) }),
+            Some(store) => {
+                let panes = (plan.hidden > 0).then(|| Arc::new(self.pane_log(definition, &plan)));
+                if let Some(panes) = &panes {
+                    self.engine.shared.status.panes.write().insert(id, Arc::clone(panes));
+                }
+                Arc::new(StoreOutput { store: Arc::clone(store), panes })
+            }
             None => {
-                let output = Arc::new(BlackholeOutput::default());
+                let output = Arc::new(BlackholeOutput::new(edge));
                 self.engine.shared.status.blackholes.write().insert(id, Arc::clone(&output));
                 output
             }
@@ -241,13 +267,30 @@ impl Database {
         self.engine.create_view(spec, progress).await
     }
 
+    fn view_store(&self, name: &str, plan: &StreamPlan) -> Result<ViewStore> {
+        let facts = &plan.root_node().facts;
+        let key = facts.unique_key.clone().filter(|k| !k.is_empty());
+        ViewStore::new(name, plan.schema(), key, facts.append_only, self.config.workers)
+            .with_hidden(plan.hidden)
+    }
+
+    fn pane_log(&self, definition: &Definition, plan: &StreamPlan) -> PaneLog {
+        let retain = match &definition.details {
+            Details::MaterializedView(view) => view.with.text("retain_history"),
+            _ => None,
+        };
+        // Read at CREATE; what is stored can be read again.
+        let retain_us = retain.and_then(|text| definitions::duration_us("retain_history", text).ok());
+        PaneLog::new(plan.schema(), plan.hidden, self.config.workers, self.config.panes_max, retain_us)
+    }
+
     /// Plans the query of a view for maintenance. `names`: output names given or stored;
     /// `sql`: the statement's text, for positions in errors.
     pub fn plan_view<'a>(
         self: &'a Arc<Self>,
         cx: &'a SqlContext,
         query: &'a sqlparser::ast::Query,
-        emit: EmitSpec,
+        emit: &'a BoundEmit,
         names: Option<&'a [String]>,
         sql: Option<&'a str>,
     ) -> SendFuture<'a, Result<PlannedView>> {
@@ -259,12 +302,13 @@ impl Database {
         self: &Arc<Self>,
         cx: &SqlContext,
         query: &sqlparser::ast::Query,
-        emit: EmitSpec,
+        emit: &BoundEmit,
         names: Option<&[String]>,
         sql: Option<&str>,
     ) -> Result<PlannedView> {
         let scope = Scope::new(Arc::clone(self), Leaves::Streaming, cx.clone());
-        let Planned { state, plan, names: own_names } = scope.plan(query, sql).await?;
+        let (query, emit_spec) = self.with_panes(cx, query, emit);
+        let Planned { state, plan, names: own_names } = scope.plan(&query, sql).await?;
         let mut output_names = own_names;
         if let Some(given) = names {
             if given.len() > output_names.len() {
@@ -280,9 +324,33 @@ impl Database {
         let plan = analyze(plan, &state)?;
         let plan = optimize_for_stream(plan, &state)?;
         let compiler = Compiler { state: &state };
-        let plan = lower(&plan, &compiler, LowerOptions { emit })?;
-        let columns = plan.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        Ok(PlannedView { plan, columns, depends_on: scope.named_objects() })
+        let edge = Edge::of(&emit_spec, emit.words.accumulation);
+        let plan = lower(&plan, &compiler, LowerOptions { emit: emit_spec.clone() })?;
+        check_emit(&plan, &emit_spec, &emit.words)?;
+        let visible = plan.visible_schema()?;
+        let columns = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        Ok(PlannedView { plan, edge, columns, depends_on: scope.named_objects() })
+    }
+
+    /// The query with its pane columns marked, and the clause that says whether there are any.
+    fn with_panes(
+        &self,
+        cx: &SqlContext,
+        query: &sqlparser::ast::Query,
+        emit: &BoundEmit,
+    ) -> (sqlparser::ast::Query, EmitSpec) {
+        let catalog = self.catalog();
+        let columns_of = |schema: Option<&str>, name: &str| {
+            let name = crate::catalog::QualifiedName::new(schema, name);
+            let found = catalog.lookup(&name, &cx.search_path)?;
+            Some(found.columns.iter().map(|c| c.name().clone()).collect())
+        };
+        let mut query = query.clone();
+        let named = mark_pane_columns(&mut query, &columns_of);
+        let mut spec = emit.spec.clone();
+        spec.with_pane_columns =
+            named || emit.words.accumulation || !matches!(spec.policy, EmitPolicy::Changes);
+        (query, spec)
     }
 
     /// A relation as a leaf of a view's plan.
@@ -354,7 +422,7 @@ fn source_facts(definition: &Definition, details: &SourceDetails, relation: &mut
     }
 }
 
-fn view_facts(plan: &StreamPlan) -> ViewFacts {
+fn view_facts(plan: &StreamPlan, edge: Edge) -> Result<ViewFacts> {
     let facts = &plan.root_node().facts;
     let event_time_columns = (0..facts.columns.len())
         .filter(|c| matches!(facts.columns[*c], ColumnFact::EventTime { .. }))
@@ -371,51 +439,16 @@ fn view_facts(plan: &StreamPlan) -> ViewFacts {
         (None, None) => None,
         (start, end) => Some((start.map(|s| s.0), end, start.map_or(0, |s| s.1))),
     };
-    let fields: Vec<Field> =
-        plan.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-    ViewFacts {
+    let visible = plan.visible_schema()?;
+    let fields: Vec<Field> = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Ok(ViewFacts {
         schema: Arc::new(arrow::datatypes::Schema::new(fields)),
         append_only: facts.append_only,
-        unique_key: facts.unique_key.clone(),
+        unique_key: plan.visible_key(),
         event_time_columns,
         window_columns,
-    }
-}
-
-/// What the EMIT clause asks for; what is not there yet is refused by name.
-pub fn emit_mode(emit: Option<&EmitClause>) -> Result<EmitSpec> {
-    let Some(clause) = emit else { return Ok(EmitSpec::changes()) };
-    let refused = |what: &str| {
-        Err(HwError::unsupported(what, "Use EMIT CHANGES or EMIT ON WINDOW CLOSE.").at(clause.position))
-    };
-    if clause.allowed_lateness.is_some() {
-        return refused("ALLOWED LATENESS");
-    }
-    if clause.closing.is_some() {
-        return refused("CLOSING");
-    }
-    if clause.accumulation.is_some() {
-        return refused("an accumulation mode");
-    }
-    if clause.late_data_to.is_some() {
-        return refused("LATE DATA TO");
-    }
-    match &clause.policy {
-        None | Some(EmitPolicy::Changes) => Ok(EmitSpec::changes()),
-        Some(EmitPolicy::Final) => Ok(EmitSpec::final_pane()),
-        Some(EmitPolicy::When(_)) => refused("EMIT WHEN"),
-        Some(EmitPolicy::Phases { .. }) => refused("EMIT EARLY, ON TIME or LATE"),
-    }
-}
-
-/// Reads a stored EMIT clause.
-fn parse_emit(text: Option<&str>) -> Result<EmitSpec> {
-    let Some(text) = text else { return Ok(EmitSpec::changes()) };
-    let statements = crate::sql::parse_sql(&format!("CREATE MATERIALIZED VIEW v AS SELECT 1 {text}"))?;
-    match statements.first().map(|s| &s.kind) {
-        Some(crate::sql::StatementKind::CreateMaterializedView(v)) => emit_mode(v.emit.as_ref()),
-        _ => Err(HwError::internal("a stored EMIT clause cannot be read")),
-    }
+        edge,
+    })
 }
 
 /// 0A000 for functions whose value a replay would not find again.

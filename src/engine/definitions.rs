@@ -142,7 +142,8 @@ fn invalid_option(name: &str, connector: &str, valid: &[&str]) -> HwError {
     .with_hint(format!("Valid options are: {}.", valid.join(", ")))
 }
 
-fn duration_us(key: &str, text: &str) -> Result<i64> {
+/// A duration option in microseconds. 22023 if it is none.
+pub fn duration_us(key: &str, text: &str) -> Result<i64> {
     let parsed = crate::types::text::parse_interval(text.as_bytes()).ok().filter(|i| i.months == 0);
     let us = parsed.map(|i| i.days as i64 * 86_400_000_000 + i.nanoseconds / 1000).filter(|us| *us >= 0);
     us.ok_or_else(|| {

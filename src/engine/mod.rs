@@ -15,6 +15,7 @@ pub mod hydrate;
 pub mod intake;
 pub mod journal;
 pub mod local_log;
+pub mod panes;
 pub mod planning;
 pub mod recovery;
 pub mod relations;

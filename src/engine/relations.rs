@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::datatypes::SchemaRef;
 
 use super::hydrate::Gate;
+use super::panes::{Edge, PaneLog};
 use crate::dataflow::graph::DataflowSpec;
 use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operator::EpochContext;
@@ -128,6 +129,8 @@ fn reads_watermark(plan: &StreamPlan) -> bool {
 /// Applies a view's changes to its store.
 pub struct StoreOutput {
     pub store: Arc<ViewStore>,
+    /// Remembers the panes, if the view has an emit clause.
+    pub panes: Option<Arc<PaneLog>>,
 }
 
 impl ViewOutput for StoreOutput {
@@ -135,20 +138,29 @@ impl ViewOutput for StoreOutput {
         if changes.is_empty() {
             return Ok(());
         }
+        if let Some(panes) = &self.panes {
+            panes.record(worker, cx, changes)?;
+        }
         self.store.apply(worker, cx.epoch, changes)
     }
 }
 
 /// Takes everything and keeps nothing but counts.
-#[derive(Default)]
 pub struct BlackholeOutput {
     pub rows: AtomicU64,
     pub epochs: AtomicU64,
+    edge: Edge,
+}
+
+impl BlackholeOutput {
+    pub fn new(edge: Edge) -> BlackholeOutput {
+        BlackholeOutput { rows: AtomicU64::new(0), epochs: AtomicU64::new(0), edge }
+    }
 }
 
 impl ViewOutput for BlackholeOutput {
     fn epoch(&self, _worker: usize, _cx: &EpochContext, changes: &[ChangeBatch]) -> Result<()> {
-        self.rows.fetch_add(changes.iter().map(|c| c.len() as u64).sum(), Ordering::Relaxed);
+        self.rows.fetch_add(changes.iter().map(|c| self.edge.count(c)).sum(), Ordering::Relaxed);
         self.epochs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -63,6 +63,8 @@ pub struct EngineStatus {
     pub sides: RwLock<BTreeMap<u64, ViewSides>>,
     /// Watermark of every view (µs), as of the last cut.
     pub view_watermarks: RwLock<BTreeMap<u64, i64>>,
+    /// Panes fired, of views that keep them.
+    pub panes: RwLock<BTreeMap<u64, Arc<super::panes::PaneLog>>>,
     pub blackholes: RwLock<BTreeMap<u64, Arc<super::relations::BlackholeOutput>>>,
 }
 
@@ -77,6 +79,7 @@ impl EngineStatus {
         self.dead_letters.write().remove(&id);
         self.sides.write().remove(&id);
         self.view_watermarks.write().remove(&id);
+        self.panes.write().remove(&id);
         self.blackholes.write().remove(&id);
     }
 

@@ -42,12 +42,39 @@ impl Prepared {
     }
 }
 
+/// What an aggregate makes besides its keys.
+struct Results {
+    calls: Vec<AggregateCall>,
+    /// Of the calls, then of the pane columns if there are.
+    fields: Vec<FieldRef>,
+    /// For each result of the logical aggregate, its place among `fields`.
+    places: Vec<usize>,
+}
+
+/// The pane column that an expression of the SELECT list names.
+fn named_pane(e: &Expr) -> Option<usize> {
+    match e {
+        Expr::Alias(a) => named_pane(&a.expr),
+        Expr::AggregateFunction(f) => super::panes::marked(f.func.name()),
+        _ => None,
+    }
+}
+
 impl Lowering<'_> {
     pub fn aggregate(&mut self, aggregate: &Aggregate) -> Result<NodeId> {
         if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
-            return self.grouping_sets(aggregate, sets);
+            // Their rows come from several aggregates, none of which is the view's own.
+            let below = self.options.emit.below();
+            let options = std::mem::replace(&mut self.options.emit, below);
+            let node = self.grouping_sets(aggregate, sets);
+            self.options.emit = options;
+            return node;
         }
-        let child = self.plan(&aggregate.input)?;
+        let below = self.options.emit.below();
+        let emit = std::mem::replace(&mut self.options.emit, below);
+        let child = self.plan(&aggregate.input);
+        self.options.emit = emit;
+        let child = child?;
         let input = aggregate.input.schema();
         let input_arrow = Arc::clone(&self.nodes[child].schema);
         let output = aggregate.schema.as_arrow();
@@ -59,15 +86,42 @@ impl Lowering<'_> {
             group.push(prepared.add(compiled, output.field(i).name().clone(), &input_arrow)?);
         }
         let mut calls = Vec::new();
+        let mut named = Vec::new();
         for (i, e) in aggregate.aggr_expr.iter().enumerate() {
-            let field = Arc::clone(&output.fields()[group.len() + i]);
-            calls.push(self.call(e, input, &input_arrow, field, &mut prepared)?);
+            let pane = named_pane(e);
+            named.push(pane);
+            if pane.is_none() {
+                let field = Arc::clone(&output.fields()[group.len() + i]);
+                calls.push(self.call(e, input, &input_arrow, field, &mut prepared)?);
+            }
         }
+        let results = self.results(&calls, &named)?;
         // Group columns are distinct columns in the operator; `group` maps them back.
         let mut keys = group.clone();
         keys.sort_unstable();
         keys.dedup();
-        self.windowed_or_plain(child, prepared, keys, &group, calls, output)
+        self.windowed_or_plain(child, prepared, keys, &group, results, output)
+    }
+
+    /// The columns that the aggregate makes besides its keys.
+    fn results(&self, calls: &[AggregateCall], named: &[Option<usize>]) -> Result<Results> {
+        let with_panes = self.options.emit.with_pane_columns;
+        if !with_panes && named.iter().any(Option::is_some) {
+            return Err(refuse(
+                "a pane column of an aggregation inside another query",
+                "Name pane columns in the outermost SELECT with GROUP BY; its panes are those of the view.",
+            ));
+        }
+        let mut fields: Vec<FieldRef> = calls.iter().map(|c| Arc::clone(&c.output)).collect();
+        if with_panes {
+            fields.extend(super::panes::pane_fields());
+        }
+        let mut call = 0..;
+        let place = |pane: &Option<usize>| match pane {
+            Some(pane) => calls.len() + pane,
+            None => call.next().unwrap_or(0),
+        };
+        Ok(Results { calls: calls.to_vec(), fields, places: named.iter().map(place).collect() })
     }
 
     fn windowed_or_plain(
@@ -76,12 +130,12 @@ impl Lowering<'_> {
         prepared: Prepared,
         keys: Vec<usize>,
         group: &[usize],
-        calls: Vec<AggregateCall>,
+        results: Results,
         output: &Schema,
     ) -> Result<NodeId> {
         let schema = Arc::new(Schema::new(prepared.fields));
         let map = self.map(child, None, prepared.exprs, schema)?;
-        if let Some(node) = self.fuse(map, &keys, group, &calls, output)? {
+        if let Some(node) = self.fuse(map, &keys, group, &results, output)? {
             return Ok(node);
         }
         let (map, keys, window) = self.keyed_window(map, keys)?;
@@ -89,20 +143,21 @@ impl Lowering<'_> {
         let mut fields: Vec<FieldRef> = keys.iter().map(|k| Arc::clone(&map_schema.fields()[*k])).collect();
         let mut columns: Vec<ColumnFact> =
             keys.iter().map(|k| self.nodes[map].facts.columns[*k].clone()).collect();
-        fields.extend(calls.iter().map(|c| Arc::clone(&c.output)));
-        columns.extend(calls.iter().map(|_| ColumnFact::Plain));
+        fields.extend(results.fields.iter().cloned());
+        columns.extend(results.fields.iter().map(|_| ColumnFact::Plain));
         let positions: Vec<usize> =
             group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
-        let facts = self.aggregate_facts(keys.len(), columns, window.as_ref());
-        let calls_len = calls.len();
+        let Results { calls, places, .. } = results;
+        let facts = self.aggregate_facts(keys.len(), calls.len(), columns, window.as_ref());
         let node = AggregateNode { group: keys.clone(), calls, window, emit: self.options.emit.clone() };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
-        self.arrange(node, positions, keys.len(), calls_len, output)
+        self.arrange(node, positions, keys.len(), &places, output)
     }
 
     fn aggregate_facts(
         &self,
         keys: usize,
+        calls: usize,
         columns: Vec<ColumnFact>,
         window: Option<&AggregateWindow>,
     ) -> Facts {
@@ -120,7 +175,7 @@ impl Lowering<'_> {
         };
         Facts {
             append_only: closes && self.options.emit.is_append_only(),
-            unique_key: Some((0..keys).collect()),
+            unique_key: super::panes::pane_key(&self.options.emit, keys, calls),
             columns,
             state,
         }
@@ -132,10 +187,10 @@ impl Lowering<'_> {
         node: NodeId,
         group: Vec<usize>,
         keys: usize,
-        calls: usize,
+        places: &[usize],
         output: &Schema,
     ) -> Result<NodeId> {
-        let exprs = group.into_iter().chain(keys..keys + calls).map(expr::column).collect();
+        let exprs = group.into_iter().chain(places.iter().map(|p| keys + p)).map(expr::column).collect();
         self.map(node, None, exprs, Arc::new(output.clone()))
     }
 
@@ -179,9 +234,10 @@ impl Lowering<'_> {
         map: NodeId,
         keys: &[usize],
         group: &[usize],
-        calls: &[AggregateCall],
+        results: &Results,
         output: &Schema,
     ) -> Result<Option<NodeId>> {
+        let calls = &results.calls;
         let StreamOp::Map { filter, exprs } = self.nodes[map].op.clone() else { return Ok(None) };
         let assign_id = self.nodes[map].children[0];
         let StreamOp::WindowAssign(assign) = self.nodes[assign_id].op.clone() else { return Ok(None) };
@@ -234,6 +290,7 @@ impl Lowering<'_> {
             .collect();
         let group_columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
         let assign = WindowAssign { time_column, ..assign };
+        let moved = Results { calls: moved, fields: results.fields.clone(), places: results.places.clone() };
         self.sliced(map, group_columns, assign, window_fields, moved, positions, output).map(Some)
     }
 
@@ -245,7 +302,7 @@ impl Lowering<'_> {
         group: Vec<usize>,
         assign: WindowAssign,
         window_fields: Vec<FieldRef>,
-        calls: Vec<AggregateCall>,
+        results: Results,
         positions: Vec<usize>,
         output: &Schema,
     ) -> Result<NodeId> {
@@ -256,14 +313,15 @@ impl Lowering<'_> {
         fields.extend(window_fields);
         columns.push(ColumnFact::WindowStart { time: assign.time.clone(), size_us: assign.size_us });
         columns.push(ColumnFact::WindowEnd { time: assign.time.clone() });
-        fields.extend(calls.iter().map(|c| Arc::clone(&c.output)));
-        columns.extend(calls.iter().map(|_| ColumnFact::Plain));
-        let (keys, calls_len) = (group.len() + 2, calls.len());
+        fields.extend(results.fields.iter().cloned());
+        columns.extend(results.fields.iter().map(|_| ColumnFact::Plain));
+        let Results { calls, places, .. } = results;
+        let keys = group.len() + 2;
         let window = Some(AggregateWindow::Fused(assign));
-        let facts = self.aggregate_facts(keys, columns, window.as_ref());
+        let facts = self.aggregate_facts(keys, calls.len(), columns, window.as_ref());
         let node = AggregateNode { group, calls, window, emit: self.options.emit.clone() };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
-        self.arrange(node, positions, keys, calls_len, output)
+        self.arrange(node, positions, keys, &places, output)
     }
 
     fn call(

@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::error::{HwError, Result, sqlstate};
-use crate::types::trigger::{Accumulation, EmitSpec};
+use crate::types::trigger::Accumulation;
 
 /// Which parts of an emit clause were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,4 +23,107 @@ pub struct EmitWords {
     pub lateness: bool,
     pub closing: bool,
     pub accumulation: bool,
+    /// `LATE DATA TO`.
+    pub late_data: bool,
+}
+
+/// Checks a clause against the plan it belongs to.
+pub fn check_emit(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
+    check(plan, spec, words).map_err(|e| match words.position {
+        Some(position) => e.at(position),
+        None => e,
+    })
+}
+
+fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
+    let windows = windows(plan);
+    if windows.is_empty() {
+        let needing_windows = [
+            (words.lateness, "ALLOWED LATENESS"),
+            (words.late, "LATE"),
+            (words.closing, "CLOSING"),
+            (words.late_data, "LATE DATA TO"),
+        ];
+        if let Some((_, part)) = needing_windows.iter().find(|(written, _)| *written) {
+            return Err(refused(
+                format!("{part} needs windows"),
+                "The view has no windows, so no row of it is ever late.",
+                "Group by window_start, window_end of TUMBLE, HOP, CUMULATE or SESSION, or leave it out.",
+            ));
+        }
+    }
+    let needing_watermark = [
+        (words.on_time, "ON TIME"),
+        (words.late, "LATE"),
+        (words.at_close, "EMIT FINAL"),
+        (words.after_watermark, "AFTER WATERMARK"),
+        (words.lateness, "ALLOWED LATENESS"),
+        (words.late_data, "LATE DATA TO"),
+    ];
+    if let Some((_, part)) = needing_watermark.iter().find(|(written, _)| *written) {
+        check_watermark(plan, &windows, part)?;
+    }
+    if spec.accumulation == Accumulation::Discarding {
+        check_discarding(plan)?;
+    }
+    Ok(())
+}
+
+/// The clocks of the plan's windows.
+fn windows(plan: &StreamPlan) -> Vec<&WindowTime> {
+    let aggregates = plan.nodes.iter().filter_map(|n| match &n.op {
+        StreamOp::Aggregate(a) => a.window.as_ref().map(|w| match w {
+            AggregateWindow::Keyed { time, .. } => time,
+            AggregateWindow::Fused(assign) => &assign.time,
+        }),
+        _ => None,
+    });
+    let columns = plan.nodes.iter().flat_map(|n| &n.facts.columns).filter_map(|c| match c {
+        ColumnFact::WindowEnd { time } => Some(time),
+        _ => None,
+    });
+    aggregates.chain(columns).collect()
+}
+
+fn check_watermark(plan: &StreamPlan, windows: &[&WindowTime], part: &str) -> Result<()> {
+    if windows.iter().any(|time| **time == WindowTime::Unbounded) {
+        return Err(refused(
+            format!("{part} needs a watermark"),
+            "The time column of the window has no watermark, so it is never known that a window is complete.",
+            "Declare WATERMARK FOR the column on the source, or use EMIT CHANGES or a trigger of rows or processing time.",
+        ));
+    }
+    let has_event_time = |n: &StreamNode| {
+        n.facts.columns.iter().any(|c| {
+            matches!(c, ColumnFact::EventTime { .. } | ColumnFact::WindowEnd { time: WindowTime::Event { .. } })
+        })
+    };
+    let known = !windows.is_empty() || plan.nodes.iter().any(has_event_time);
+    if known {
+        return Ok(());
+    }
+    Err(refused(
+        format!("{part} needs a watermark"),
+        "Nothing that the view reads has a watermark.",
+        "Read a source that declares WATERMARK FOR a column, or use EMIT CHANGES or a trigger of rows or processing time.",
+    ))
+}
+
+/// The panes of DISCARDING cannot take back what an earlier pane has shown.
+fn check_discarding(plan: &StreamPlan) -> Result<()> {
+    let owner = panes::owner(&plan.nodes, plan.root).unwrap_or(plan.root);
+    let inputs = match plan.nodes[owner].children.as_slice() {
+        [] => vec![owner],
+        children => children.to_vec(),
+    };
+    if inputs.iter().all(|c| plan.nodes[*c].facts.append_only) {
+        return Ok(());
+    }
+    Err(HwError::new(sqlstate::FEATURE_NOT_SUPPORTED, "DISCARDING needs an input that only appends")
+        .with_detail("A row that is deleted or changed may have been in a pane that is not kept.")
+        .with_hint("Use ACCUMULATING or ACCUMULATING AND RETRACTING, or read a source."))
+}
+
+fn refused(message: String, detail: &str, hint: &str) -> HwError {
+    HwError::new(sqlstate::INVALID_TABLE_DEFINITION, message).with_detail(detail).with_hint(hint)
 }

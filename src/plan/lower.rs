@@ -43,7 +43,8 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
     if closes {
         lowering.check_on_window_close(root)?;
     }
-    let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs };
+    let hidden = panes::carry(&mut lowering.nodes, root)?;
+    let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs, hidden };
     prune(&mut plan);
     super::distribute::split_aggregates(&mut plan);
     note_used_columns(&mut plan);
@@ -59,6 +60,26 @@ pub(super) struct Lowering<'a> {
 
 impl Lowering<'_> {
     pub fn plan(&mut self, plan: &LogicalPlan) -> Result<NodeId> {
+        // The clause is that of the outermost aggregate; what other nodes read follows it.
+        let passes = matches!(
+            plan,
+            LogicalPlan::Projection(_)
+                | LogicalPlan::Filter(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::Sort(_)
+                | LogicalPlan::Aggregate(_)
+        );
+        if passes {
+            return self.plan_node(plan);
+        }
+        let below = self.options.emit.below();
+        let emit = std::mem::replace(&mut self.options.emit, below);
+        let node = self.plan_node(plan);
+        self.options.emit = emit;
+        node
+    }
+
+    fn plan_node(&mut self, plan: &LogicalPlan) -> Result<NodeId> {
         match plan {
             LogicalPlan::TableScan(scan) => self.table_scan(scan),
             LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),

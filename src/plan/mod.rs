@@ -16,6 +16,7 @@ mod expr;
 mod grouping;
 mod join;
 pub mod lower;
+pub mod panes;
 pub mod relation;
 mod rows;
 pub mod set_op_node;
@@ -28,12 +29,13 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 pub use distribute::replicated_side;
-pub use emit_rules::EmitWords;
+pub use emit_rules::{EmitWords, check_emit};
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};
 pub use window_node::{WindowKind, WindowNode};
 
+use crate::error::Result;
 use crate::types::trigger::{EmitPolicy, EmitSpec};
 
 /// Index into [`StreamPlan::nodes`].
@@ -46,6 +48,9 @@ pub struct StreamPlan {
     pub root: NodeId,
     /// The relations read, in the order of `StreamOp::Input`.
     pub inputs: Vec<PlanInput>,
+    /// So many columns at the end of the root are pane columns that only those see who name
+    /// them.
+    pub hidden: usize,
 }
 
 /// One relation that the plan reads.
@@ -262,6 +267,20 @@ impl StreamPlan {
 
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.root_node().schema)
+    }
+
+    /// The columns that the view shows.
+    pub fn visible_schema(&self) -> Result<SchemaRef> {
+        let schema = self.schema();
+        let visible = schema.fields().len() - self.hidden;
+        Ok(Arc::new(schema.project(&(0..visible).collect::<Vec<_>>())?))
+    }
+
+    /// The unique key, if all of its columns are shown.
+    pub fn visible_key(&self) -> Option<Vec<usize>> {
+        let node = self.root_node();
+        let visible = node.schema.fields().len() - self.hidden;
+        node.facts.unique_key.clone().filter(|key| key.iter().all(|c| *c < visible))
     }
 
     /// The plan as EXPLAIN prints it, one line a node, root first.

@@ -254,6 +254,11 @@ async fn plan_query_inner(
     Ok((plan, names))
 }
 
+/// Whether a function of that name is an aggregate.
+pub fn is_aggregate(name: &str) -> bool {
+    TEMPLATE.aggregate_functions().contains_key(name)
+}
+
 /// An aggregate of the registry by name, for planners that build plans themselves.
 pub fn aggregate(state: &SessionState, name: &str) -> Result<Arc<AggregateUDF>> {
     state.aggregate_functions().get(name).cloned().ok_or_else(|| {

@@ -58,6 +58,7 @@ fn bind(clause: &EmitClause) -> Result<BoundEmit> {
     let mut bound = BoundEmit { late_data_to: clause.late_data_to.clone(), ..BoundEmit::default() };
     let (spec, words) = (&mut bound.spec, &mut bound.words);
     words.position = Some(clause.position);
+    words.late_data = clause.late_data_to.is_some();
     if let Some(lateness) = &clause.allowed_lateness {
         spec.lateness_us = interval_us(&lateness.expr, Least::Zero)?;
         words.lateness = true;

@@ -78,6 +78,9 @@ pub fn register(state: &mut SessionState) {
     }
     let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::sum())));
     let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::avg()).with_aliases(["mean"])));
+    for marker in super::pane_columns::markers() {
+        let _ = state.register_udaf(marker);
+    }
     if let Some(all) = state.aggregate_functions().get("bool_and").cloned() {
         let _ = state.register_udaf(Arc::new(all.as_ref().clone().with_aliases(["every"])));
     }

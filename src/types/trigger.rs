@@ -99,6 +99,20 @@ impl EmitSpec {
         EmitSpec { policy: EmitPolicy::Final, ..EmitSpec::changes() }
     }
 
+    /// What the aggregates do that the outermost one reads.
+    pub fn below(&self) -> EmitSpec {
+        let policy = match self.policy {
+            EmitPolicy::Final => EmitPolicy::Final,
+            _ => EmitPolicy::Changes,
+        };
+        EmitSpec { policy, lateness_us: self.lateness_us, ..EmitSpec::changes() }
+    }
+
+    /// Whether each pane stays a row of its own beside the later ones.
+    pub fn keeps_every_pane(&self) -> bool {
+        self.accumulation == Accumulation::Discarding
+    }
+
     /// Whether a windowed aggregate with this clause never takes back what it has emitted.
     pub fn is_append_only(&self) -> bool {
         self.policy == EmitPolicy::Final || self.accumulation == Accumulation::Discarding

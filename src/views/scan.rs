@@ -24,6 +24,7 @@ use crate::error::Result;
 pub struct ViewScan {
     store: Arc<ViewStore>,
     pin: Arc<Pin>,
+    schema: SchemaRef,
 }
 
 impl std::fmt::Debug for ViewScan {
@@ -35,12 +36,19 @@ impl std::fmt::Debug for ViewScan {
 impl ViewScan {
     /// `pin` is shared by the scans of a statement or transaction.
     pub fn new(store: Arc<ViewStore>, pin: Arc<Pin>) -> ViewScan {
-        ViewScan { store, pin }
+        let schema = store.schema();
+        ViewScan { store, pin, schema }
+    }
+
+    /// With the hidden columns after the others.
+    pub fn with_hidden(store: Arc<ViewStore>, pin: Arc<Pin>) -> ViewScan {
+        let schema = store.stored_schema();
+        ViewScan { store, pin, schema }
     }
 
     /// The key that the filters ask for: a value for each key column, or `None`.
     fn key_values<'a>(&self, filters: impl Iterator<Item = &'a Expr> + Clone) -> Option<Vec<ScalarValue>> {
-        let schema = self.store.schema();
+        let schema = &self.schema;
         let value = |column: &usize| {
             let field = schema.field(*column);
             let mut values = filters.clone().filter_map(|filter| column_equals(filter, field.name()));
@@ -52,8 +60,11 @@ impl ViewScan {
     /// Batches by partition.
     fn read(&self, columns: Option<&[usize]>, filters: &[Expr]) -> Result<Vec<Vec<RecordBatch>>> {
         let epoch = self.pin.epoch();
-        let Some(key) = self.key_values(filters.iter()) else {
-            return self.store.snapshot_by_shard(epoch, columns);
+        let hidden = self.schema.fields().len() > self.store.schema().fields().len();
+        let key = if hidden { None } else { self.key_values(filters.iter()) };
+        let Some(key) = key else {
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            return self.store.snapshot_by_shard(epoch, Some(columns.unwrap_or(&all)));
         };
         let key = key.iter().map(|value| value.to_array()).collect::<DataFusionResult<Vec<_>>>();
         let key = key.map_err(|e| crate::error::HwError::internal(e.to_string()))?;
@@ -72,10 +83,9 @@ impl ViewScan {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let batches = self.read(columns, filters)?;
-        let schema = self.store.schema();
         let schema = match columns {
-            Some(columns) => Arc::new(schema.project(columns)?),
-            None => schema,
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
         };
         let source = MemorySourceConfig::try_new(&batches, schema, None)?.with_limit(limit);
         Ok(datafusion::datasource::source::DataSourceExec::from_data_source(source))
@@ -98,7 +108,7 @@ fn column_equals<'a>(filter: &'a Expr, column: &str) -> Option<&'a ScalarValue> 
 
 impl TableProvider for ViewScan {
     fn schema(&self) -> SchemaRef {
-        self.store.schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -138,6 +148,6 @@ impl TableProvider for ViewScan {
 
     fn statistics(&self) -> Option<Statistics> {
         let rows = self.store.len_at(self.pin.epoch());
-        Some(Statistics::new_unknown(&self.store.schema()).with_num_rows(Precision::Exact(rows)))
+        Some(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows)))
     }
 }

@@ -7,6 +7,7 @@
 //! while the epoch is not below the horizon.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -23,6 +24,9 @@ use crate::types::{ChangeBatch, Epoch, hash};
 /// Rows of a view or table at the epochs from the horizon on.
 pub struct ViewStore {
     name: String,
+    /// All columns that are stored, the hidden ones last.
+    stored: SchemaRef,
+    /// The columns that readers see unless they name hidden ones.
     schema: SchemaRef,
     index_by: IndexBy,
     append_only: bool,
@@ -47,7 +51,16 @@ impl ViewStore {
             None => IndexBy::WholeRow,
         };
         let shards = (0..shards).map(|_| RwLock::new(Shard::new(index_by.clone()))).collect();
-        ViewStore { name: name.into(), schema, index_by, append_only, shards, horizon: AtomicU64::new(0) }
+        let stored = Arc::clone(&schema);
+        let horizon = AtomicU64::new(0);
+        ViewStore { name: name.into(), stored, schema, index_by, append_only, shards, horizon }
+    }
+
+    /// The last `hidden` columns are stored, and read only by those who name them.
+    pub fn with_hidden(mut self, hidden: usize) -> Result<ViewStore> {
+        let visible = self.stored.fields().len().saturating_sub(hidden);
+        self.schema = Arc::new(self.stored.project(&(0..visible).collect::<Vec<_>>())?);
+        Ok(self)
     }
 
     pub fn name(&self) -> &str {
@@ -58,10 +71,20 @@ impl ViewStore {
         self.schema.clone()
     }
 
-    /// The key columns, if the rows have a key.
+    /// The columns that readers see, then the hidden ones.
+    pub fn stored_schema(&self) -> SchemaRef {
+        self.stored.clone()
+    }
+
+    /// Number of columns that readers see.
+    fn visible(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    /// The key columns, if the rows have a key of visible columns.
     pub fn key(&self) -> Option<&[usize]> {
         match &self.index_by {
-            IndexBy::Key(key) => Some(key),
+            IndexBy::Key(key) if key.iter().all(|c| *c < self.visible()) => Some(key),
             _ => None,
         }
     }
@@ -79,8 +102,8 @@ impl ViewStore {
             return self.shards[shard].write().begin(epoch.0);
         }
         let changes = match self.append_only {
-            true => concat(&self.schema, changes)?,
-            false => consolidate(&self.schema, changes)?,
+            true => concat(&self.stored, changes)?,
+            false => consolidate(&self.stored, changes)?,
         };
         let Some(weights) = changes.weights.as_slice() else {
             let prints = self.index_by.prints(&changes.rows);
@@ -129,7 +152,7 @@ impl ViewStore {
         HwError::internal(format!("inconsistent changes of \"{}\": {what}", self.name))
     }
 
-    /// The rows at `epoch`, with the projected columns. Chunks all of whose rows are visible
+    /// The rows at `epoch`, with the projected columns (`None`: the visible ones). Chunks all of whose rows are visible
     /// are handed out without a copy. 55000 if `epoch` is below the horizon.
     pub fn snapshot(&self, epoch: Epoch, projection: Option<&[usize]>) -> Result<Vec<RecordBatch>> {
         Ok(self.snapshot_by_shard(epoch, projection)?.into_iter().flatten().collect())
@@ -141,6 +164,9 @@ impl ViewStore {
         epoch: Epoch,
         projection: Option<&[usize]>,
     ) -> Result<Vec<Vec<RecordBatch>>> {
+        let visible: Vec<usize> = (0..self.visible()).collect();
+        let all = self.visible() == self.stored.fields().len();
+        let projection = projection.or((!all).then_some(visible.as_slice()));
         let select = |shard: &RwLock<Shard>| -> Result<Vec<RecordBatch>> {
             let selected = shard.read().select(epoch.0);
             let project = |rows: RecordBatch| match projection {
@@ -164,11 +190,12 @@ impl ViewStore {
         let print = hash::fingerprints(key_values, 1)[0];
         let row = self.shards.iter().find_map(|shard| shard.read().lookup(print, epoch.0));
         self.check_readable(epoch)?;
-        Ok(row)
+        let visible: Vec<usize> = (0..self.visible()).collect();
+        row.map(|row| Ok(row.project(&visible)?)).transpose()
     }
 
     /// The changes of the epochs `after < E <= up_to`, ascending, without epochs that changed
-    /// nothing. `after` must not be below the horizon (55000).
+    /// nothing; with the hidden columns. `after` must not be below the horizon (55000).
     pub fn changes(&self, after: Epoch, up_to: Epoch) -> Result<Vec<(Epoch, ChangeBatch)>> {
         let mut epochs: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
         for shard in &self.shards {
@@ -184,7 +211,7 @@ impl ViewStore {
             }
         }
         self.check_readable(after)?;
-        epochs.into_iter().map(|(epoch, all)| Ok((Epoch(epoch), concat(&self.schema, &all)?))).collect()
+        epochs.into_iter().map(|(epoch, all)| Ok((Epoch(epoch), concat(&self.stored, &all)?))).collect()
     }
 
     /// Number of rows at `epoch`.

@@ -1,6 +1,6 @@
 //! Following a view: its rows at one epoch, then what changes.
 //!
-//! A [`Subscription`] is pulled with the last published epoch and gives batches by epoch.
+//! A [`Subscription`] gives all stored columns, hidden ones too. It is pulled with the last published epoch and gives batches by epoch.
 //! It pins the epoch up to which it has given everything, so the store keeps just what the
 //! subscriber has not seen. Sum of the batches up to an epoch = snapshot at the epoch.
 
@@ -18,12 +18,15 @@ pub struct Subscription {
     store: Arc<ViewStore>,
     pin: Pin,
     snapshot_due: bool,
+    /// The store's columns, hidden ones too.
+    all: Vec<usize>,
 }
 
 impl Subscription {
     /// Starts at the pinned epoch; with `snapshot` the rows at that epoch come first.
     pub fn new(store: Arc<ViewStore>, pin: Pin, snapshot: bool) -> Subscription {
-        Subscription { store, pin, snapshot_due: snapshot }
+        let all = (0..store.stored_schema().fields().len()).collect();
+        Subscription { store, pin, snapshot_due: snapshot, all }
     }
 
     /// Everything up to this epoch has been given.
@@ -36,7 +39,7 @@ impl Subscription {
     pub fn poll(&mut self, published: Epoch) -> Result<Vec<(Epoch, ChangeBatch)>> {
         let at = self.pin.epoch();
         if self.snapshot_due {
-            let rows = self.store.snapshot(at, None)?;
+            let rows = self.store.snapshot(at, Some(&self.all))?;
             self.snapshot_due = false;
             return Ok(rows.into_iter().map(|rows| (at, ChangeBatch::inserts(rows))).collect());
         }

@@ -202,6 +202,17 @@ impl WorkerLoop {
     }
 }
 
+/// The changes of a view as other views see them: without its hidden columns.
+fn visible(changes: &[ChangeBatch], columns: usize) -> Result<Vec<ChangeBatch>> {
+    let project = |batch: &ChangeBatch| {
+        if batch.rows.num_columns() <= columns {
+            return Ok(batch.clone());
+        }
+        Ok(batch.with_rows(batch.rows.project(&(0..columns).collect::<Vec<_>>())?))
+    };
+    changes.iter().map(project).collect()
+}
+
 fn rows_of(feed: &Feed, input: &InputSpec, worker: usize) -> Vec<ChangeBatch> {
     let relations = feed.rows.iter().filter(|rows| rows.relation == input.relation);
     relations.filter_map(|rows| rows.per_worker.get(worker)).flatten().cloned().collect()
@@ -300,7 +311,9 @@ impl Dataflow {
         let Some(step) = self.queue.get_mut(at).filter(|step| step.cx.epoch == epoch) else { return };
         if let Some(i) = step.missing.iter().position(|missing| *missing == input) {
             step.missing.swap_remove(i);
-            step.rows[input].extend_from_slice(changes);
+            let columns = self.shared.build.spec.inputs[input].schema.fields().len();
+            let visible = self.shared.guarded(|| visible(changes, columns)).unwrap_or_default();
+            step.rows[input].extend(visible);
             self.queued_rows += changes.iter().map(ChangeBatch::len).sum::<usize>();
             self.submit_ready();
         }

@@ -14,12 +14,12 @@ use crate::catalog::{
     Definition, Details, Kind, MaterializedViewDetails, NewDefinition, SinkDetails, ViewDetails,
 };
 use crate::clock;
-use crate::engine::database::emit_mode;
 use crate::engine::planning::{Leaves, Scope};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::{StateBound, StreamNode, StreamOp, StreamPlan};
 use crate::serving::pg::api::{CancelFlag, Notice, Outcome};
 use crate::sql::ast::{CreateMaterializedView, CreateSink, CreateView, SinkInput};
+use crate::sql::emit::bind_emit;
 use crate::types::PgType;
 
 /// Least time between two progress notices.
@@ -104,11 +104,14 @@ impl Session {
         if self.exists(Kind::MaterializedView, &create.name, create.if_not_exists)? {
             return Ok(command("CREATE MATERIALIZED VIEW"));
         }
-        check_known(&create.with, &[], "CREATE MATERIALIZED VIEW")?;
+        check_known(&create.with, &["retain_history"], "CREATE MATERIALIZED VIEW")?;
+        if let Some(option) = create.with.get("retain_history") {
+            crate::engine::definitions::duration_us("retain_history", &option.value.as_text())?;
+        }
         let (plan, mut new) = self.plan_materialized(create, text).await?;
         // What was written before, in this message, has to be in the log when the view reads it.
         self.outside_block_writes().await?;
-        new.primary_key = plan.root_node().facts.unique_key.clone().unwrap_or_default();
+        new.primary_key = plan.visible_key().unwrap_or_default();
         for notice in unbounded_state(&plan) {
             self.notice(notice);
         }
@@ -122,10 +125,10 @@ impl Session {
         create: &CreateMaterializedView,
         text: Text<'_>,
     ) -> Result<(StreamPlan, NewDefinition)> {
-        let mode = emit_mode(create.emit.as_ref())?;
+        let emit = bind_emit(create.emit.as_ref())?;
         let cx = self.database.system_context(&self.search_path());
         let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
-        let planned = self.database.plan_view(&cx, &create.query.query, mode, names, Some(text.submitted));
+        let planned = self.database.plan_view(&cx, &create.query.query, &emit, names, Some(text.submitted));
         let planned = self.limited(planned).await?;
         let details = Details::MaterializedView(MaterializedViewDetails {
             query: create.query.text.clone(),
@@ -186,8 +189,8 @@ impl Session {
                 depends_on.push(from.id);
             }
             SinkInput::Query(query, emit) => {
-                let mode = emit_mode(emit.as_deref())?;
-                let planned = self.database.plan_view(&cx, &query.query, mode, None, Some(text.submitted));
+                let bound = bind_emit(emit.as_deref())?;
+                let planned = self.database.plan_view(&cx, &query.query, &bound, None, Some(text.submitted));
                 depends_on = self.limited(planned).await?.depends_on;
                 details.query = Some(query.text.clone());
                 details.emit = emit.as_ref().map(|e| e.text.clone());

@@ -9,13 +9,13 @@ use super::Session;
 use super::query::Text;
 use super::results::{batch_of, rows, schema_of, text};
 use crate::catalog::{Definition, Details, Kind};
-use crate::engine::database::emit_mode;
 use crate::engine::definitions::parse_query;
 use crate::error::{HwError, Result};
 use crate::serving::pg::api::{Outcome, RowsTag};
 use crate::sql::ast::{Explain, ExplainTarget, Query};
 use crate::sql::errors::to_hw_error;
-use crate::sql::{StatementKind, parse_sql};
+use crate::sql::StatementKind;
+use crate::sql::emit::bind_stored;
 use crate::types::PgType;
 
 pub(super) fn schema() -> SchemaRef {
@@ -101,16 +101,11 @@ impl Session {
         let Details::MaterializedView(view) = &definition.details else {
             return Err(HwError::internal("a materialized view without a query"));
         };
-        let emit = view.emit.as_deref().unwrap_or_default();
-        let stored = parse_sql(&format!("CREATE MATERIALIZED VIEW v AS SELECT 1 {emit}"))?;
-        let mode = match stored.first().map(|s| &s.kind) {
-            Some(StatementKind::CreateMaterializedView(create)) => emit_mode(create.emit.as_ref())?,
-            _ => return Err(HwError::internal("a stored EMIT clause cannot be read")),
-        };
+        let emit = bind_stored(view.emit.as_deref())?;
         let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
         let cx = self.database.system_context(&view.search_path);
         let query = parse_query(&view.query)?;
-        let planned = self.database.plan_view(&cx, &query, mode, Some(&names), None);
+        let planned = self.database.plan_view(&cx, &query, &emit, Some(&names), None);
         Ok(self.limited(planned).await?.plan.explain())
     }
 }

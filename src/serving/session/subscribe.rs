@@ -27,6 +27,7 @@ use super::results::{batch, counted};
 use crate::catalog::{Definition, Kind};
 use crate::engine::Published;
 use crate::engine::database::Database;
+use crate::engine::panes::Edge;
 use crate::engine::planning::{Leaves, Scope, SqlContext};
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
@@ -51,6 +52,7 @@ pub(super) struct Feed {
     subscription: Subscription,
     published: watch::Receiver<Published>,
     projection: Option<Projection>,
+    edge: Edge,
     schema: SchemaRef,
     progress: bool,
     /// Rows of this epoch and before are complete for the client.
@@ -111,7 +113,7 @@ impl Session {
             None => (None, store.schema()),
             Some(query) => {
                 let projection = Projection { query, cx: self.context() };
-                let columns = self.check_projection(&projection, &store.schema(), text).await?;
+                let columns = self.check_projection(&projection, &store.stored_schema(), text).await?;
                 (Some(projection), columns)
             }
         };
@@ -120,6 +122,7 @@ impl Session {
             subscription: Subscription::new(store, pin, snapshot),
             published: self.database.engine.shared.published.subscribe(),
             projection,
+            edge: self.database.edge_of(definition.id),
             schema: with_epoch_columns(&columns),
             progress,
             told: None,
@@ -323,7 +326,7 @@ impl Feed {
                 .with_hint("Read faster, subscribe to fewer rows, or raise subscribe_buffer_bytes_max."));
         }
         for (epoch, changes) in changes {
-            let changes = self.project(changes).await?;
+            let changes = self.project(self.edge.apply(changes)?).await?;
             if !changes.is_empty() {
                 let rows = self.rows(epoch, &changes)?;
                 self.waiting.push_back(rows);
