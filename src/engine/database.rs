@@ -324,6 +324,12 @@ impl Database {
         let plan = analyze(plan, &state)?;
         let plan = optimize_for_stream(plan, &state)?;
         let compiler = Compiler { state: &state };
+        if emit_spec.with_pane_columns || emit.late_data_to.is_some() {
+            return Err(HwError::unsupported(
+                "an emit clause with panes",
+                "Use EMIT CHANGES or EMIT ON WINDOW CLOSE.",
+            ));
+        }
         let edge = Edge::of(&emit_spec, emit.words.accumulation);
         let plan = lower(&plan, &compiler, LowerOptions { emit: emit_spec.clone() })?;
         check_emit(&plan, &emit_spec, &emit.words)?;
@@ -348,8 +354,9 @@ impl Database {
         let mut query = query.clone();
         let named = mark_pane_columns(&mut query, &columns_of);
         let mut spec = emit.spec.clone();
-        spec.with_pane_columns =
-            named || emit.words.accumulation || !matches!(spec.policy, EmitPolicy::Changes);
+        spec.with_pane_columns = named
+            || emit.words.accumulation
+            || !matches!(spec.policy, EmitPolicy::Changes | EmitPolicy::Final);
         (query, spec)
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Schema;
 
-use super::database::{Database, emit_mode};
+use super::database::Database;
+use crate::sql::emit::bind_emit;
 use super::planning::{Leaves, Scope};
 use crate::catalog::*;
 use crate::config::Config;
@@ -48,10 +49,10 @@ async fn view(db: &Arc<Database>, name: &str, sql: &str) -> crate::error::Result
     let text = format!("CREATE MATERIALIZED VIEW {name} AS {sql}");
     let statement = crate::sql::parse_sql(&text)?.remove(0);
     let StatementKind::CreateMaterializedView(create) = statement.kind else { panic!("not a view") };
-    let emit = emit_mode(create.emit.as_ref())?;
+    let emit = bind_emit(create.emit.as_ref())?;
     let path = vec!["public".to_string()];
     let planned =
-        db.plan_view(&db.system_context(&path), &create.query.query, emit, None, Some(&text)).await?;
+        db.plan_view(&db.system_context(&path), &create.query.query, &emit, None, Some(&text)).await?;
     println!("{}", planned.plan.explain().join("\n"));
     let details = MaterializedViewDetails {
         query: create.query.text.clone(),
