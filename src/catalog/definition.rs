@@ -117,7 +117,15 @@ impl Definition {
 
     /// Whether some stored text names what this object depends on.
     pub(super) fn names_its_inputs(&self) -> bool {
-        self.kind != Kind::Index
+        self.kind != Kind::Index && self.late_of().is_none()
+    }
+
+    /// The object whose late rows this relation holds.
+    pub fn late_of(&self) -> Option<ObjectId> {
+        match &self.details {
+            Details::View(view) => view.late_of,
+            _ => None,
+        }
     }
 }
 
@@ -220,6 +228,9 @@ pub struct ViewDetails {
     pub column_names: Vec<String>,
     /// Where unqualified names in `query` are looked up.
     pub search_path: Vec<String>,
+    /// The object whose late rows it holds (`LATE DATA TO`); it comes and goes with it.
+    #[serde(default)]
+    pub late_of: Option<ObjectId>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

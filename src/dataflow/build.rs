@@ -30,6 +30,9 @@ use crate::types::window::Windows;
 #[derive(Clone)]
 pub struct Sides {
     pub late: Arc<LateRows>,
+    /// In place of `late` for the view's own windows, if the clause names a late relation: rows
+    /// of closed windows, and rows without a time.
+    pub relation: Option<(Arc<LateRows>, Arc<LateRows>)>,
     pub errors: Arc<RowErrors>,
 }
 
@@ -207,7 +210,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
             windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,
             time_column: (w.time != WindowTime::Processing).then_some(w.time_column),
             output_schema: schema,
-            late: Arc::clone(&sides.late),
+            late: sides.relation.as_ref().map_or_else(|| Arc::clone(&sides.late), |r| Arc::clone(&r.1)),
         })?),
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             let is_local = matches!(node.op, StreamOp::LocalAggregate(_));
@@ -220,7 +223,10 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
                 window: window_spec(a.window.as_ref())?,
                 emit: a.emit.clone(),
                 input_append_only: child(0).facts.append_only,
-                late: Arc::clone(&sides.late),
+                late: match &sides.relation {
+                    Some((closed, _)) if !a.late.is_empty() => Arc::clone(closed),
+                    _ => Arc::clone(&sides.late),
+                },
                 errors: Arc::clone(&sides.errors),
                 global: a.group.is_empty() && a.window.is_none() && !is_local,
                 owner: worker == 0,

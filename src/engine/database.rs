@@ -15,10 +15,11 @@ use datafusion::logical_expr::Expr;
 use parking_lot::RwLock;
 
 use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, rename};
+use super::late::LateRelation;
 use super::panes::{Edge, PaneLog};
 use super::relations::{BlackholeOutput, Progress, StoreOutput, ViewSpec};
 use super::status::ViewSides;
-use super::{Engine, EngineLimits, definitions};
+use super::{Engine, EngineLimits, definitions, late};
 use crate::catalog::{Catalog, CatalogStore, Definition, Details, Kind, NewDefinition, SourceDetails};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,7 +29,8 @@ use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::relation::RelationKind;
 use crate::plan::{
-    ColumnFact, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, check_emit, lower,
+    ColumnFact, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, check_emit,
+    keep_window_columns, lower,
 };
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
 use crate::sql::pane_columns::mark_pane_columns;
@@ -125,16 +127,28 @@ impl Database {
 
     /// Stores a definition and starts the object; takes it back if that fails.
     pub async fn create(self: &Arc<Self>, new: NewDefinition, progress: Progress) -> Result<Arc<Definition>> {
+        self.create_with_late(new, None, progress).await
+    }
+
+    /// The same, together with the relation of its late rows.
+    pub async fn create_with_late(
+        self: &Arc<Self>,
+        new: NewDefinition,
+        late: Option<NewDefinition>,
+        progress: Progress,
+    ) -> Result<Arc<Definition>> {
         let guard = self.ddl.lock().await;
         let (catalog, definition) = self.catalog().create(new)?;
-        self.save(catalog)?;
+        self.save(late::create_relation(catalog, definition.id, late)?)?;
         // Filling a view may take long; other DDL need not wait for it.
         drop(guard);
         if let Err(e) = self.start_object(&definition, progress).await {
             let _guard = self.ddl.lock().await;
             let _ = self.engine.drop_objects(vec![definition.id]).await;
             self.facts.write().remove(&definition.id);
-            self.save(self.catalog().remove(&[definition.id]))?;
+            let catalog = self.catalog();
+            let ids = late::with_relations(&catalog, &[definition.id])?;
+            self.save(catalog.remove(&ids))?;
             return Err(e);
         }
         Ok(definition)
@@ -145,9 +159,10 @@ impl Database {
     pub async fn drop_objects(&self, ids: &[u64], cascade: bool) -> Result<Vec<Arc<Definition>>> {
         let _guard = self.ddl.lock().await;
         let catalog = self.catalog();
+        let ids = &late::with_relations(&catalog, ids)?;
         let order = catalog.drop_order(ids, cascade)?;
-        let dropped =
-            order.iter().filter(|id| !ids.contains(id)).filter_map(|id| catalog.get(*id).cloned()).collect();
+        let others = order.iter().filter(|id| !ids.contains(id)).filter_map(|id| catalog.get(*id).cloned());
+        let dropped = others.filter(|d| d.late_of().is_none()).collect();
         self.save(catalog.remove(&order))?;
         order.iter().for_each(|id| drop(self.facts.write().remove(id)));
         self.engine.drop_objects(order).await?;
@@ -238,7 +253,12 @@ impl Database {
         let PlannedView { plan, edge, .. } = planned;
         let id = definition.id;
         let limit = self.config.late_rows_max;
-        let sides = Sides { late: Arc::new(LateRows::new(limit)), errors: Arc::new(RowErrors::new(limit)) };
+        let relation = plan.late.as_ref().map(|late| Arc::new(LateRelation::new(late, limit)));
+        let sides = Sides {
+            late: Arc::new(LateRows::new(limit)),
+            relation: relation.as_ref().map(|r| (Arc::clone(&r.closed), Arc::clone(&r.unassigned))),
+            errors: Arc::new(RowErrors::new(limit)),
+        };
         let dataflow = Arc::new(build(id, &definition.name, &plan, &sides));
         let facts = view_facts(&plan, edge)?;
         let is_sink = definition.kind == Kind::Sink;
@@ -260,7 +280,12 @@ impl Database {
                 output
             }
         };
-        let view_sides = ViewSides { late: vec![sides.late], errors: vec![sides.errors] };
+        let relations = sides.relation.into_iter().flat_map(|(a, b)| [a, b]);
+        let all_late = std::iter::once(sides.late).chain(relations).collect();
+        let view_sides = ViewSides { late: all_late, errors: vec![sides.errors] };
+        if let Some(relation) = relation {
+            self.engine.shared.status.late_relations.write().insert(id, relation);
+        }
         self.engine.shared.status.sides.write().insert(id, view_sides);
         self.facts.write().insert(id, facts);
         let spec = ViewSpec { id, name: definition.name.clone(), plan, dataflow, store, output };
@@ -321,17 +346,18 @@ impl Database {
         }
         let plan = rename(plan, &output_names)?;
         refuse_volatile(&plan)?;
+        let plan = if emit.late_data_to.is_some() { keep_window_columns(plan)? } else { plan };
         let plan = analyze(plan, &state)?;
         let plan = optimize_for_stream(plan, &state)?;
         let compiler = Compiler { state: &state };
-        if emit_spec.with_pane_columns || emit.late_data_to.is_some() {
+        if emit_spec.with_pane_columns {
             return Err(HwError::unsupported(
                 "an emit clause with panes",
                 "Use EMIT CHANGES or EMIT ON WINDOW CLOSE.",
             ));
         }
         let edge = Edge::of(&emit_spec, emit.words.accumulation);
-        let plan = lower(&plan, &compiler, LowerOptions { emit: emit_spec.clone() })?;
+        let plan = lower(&plan, &compiler, LowerOptions { emit: emit_spec.clone(), late_rows: emit.late_data_to.is_some() })?;
         check_emit(&plan, &emit_spec, &emit.words)?;
         let visible = plan.visible_schema()?;
         let columns = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();

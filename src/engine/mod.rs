@@ -14,6 +14,7 @@ pub mod definitions;
 pub mod hydrate;
 pub mod intake;
 pub mod journal;
+pub mod late;
 pub mod local_log;
 pub mod panes;
 pub mod planning;
@@ -23,6 +24,7 @@ pub mod source;
 pub mod source_scan;
 pub mod status;
 pub mod table;
+pub mod table_functions;
 #[cfg(test)]
 mod tests;
 

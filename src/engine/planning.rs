@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use sqlparser::ast::Query;
 
 use super::database::Database;
+use super::table_functions::TableFunctions;
 use crate::catalog::{Definition, Details, Kind, QualifiedName};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
@@ -105,7 +106,11 @@ impl Scope {
         let mut builder = session_state_builder(&self.cx.options)
             .map_err(|e| to_hw_error(e, None))?
             .with_catalog_list(catalogs)
-            .with_relation_planners(vec![Arc::new(WindowPlanner::new(inputs)), Arc::new(SetOpPlanner)])
+            .with_relation_planners(vec![
+                Arc::new(WindowPlanner::new(inputs)),
+                Arc::new(SetOpPlanner),
+                Arc::new(TableFunctions::new(Arc::clone(self))),
+            ])
             .with_query_planner(Arc::new(WindowQueryPlanner));
         if let Some(config) = builder.config() {
             let catalog = &mut config.options_mut().catalog;

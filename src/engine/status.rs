@@ -65,6 +65,8 @@ pub struct EngineStatus {
     pub view_watermarks: RwLock<BTreeMap<u64, i64>>,
     /// Panes fired, of views that keep them.
     pub panes: RwLock<BTreeMap<u64, Arc<super::panes::PaneLog>>>,
+    /// Rows of `LATE DATA TO`, by view.
+    pub late_relations: RwLock<BTreeMap<u64, Arc<super::late::LateRelation>>>,
     pub blackholes: RwLock<BTreeMap<u64, Arc<super::relations::BlackholeOutput>>>,
 }
 
@@ -80,6 +82,7 @@ impl EngineStatus {
         self.sides.write().remove(&id);
         self.view_watermarks.write().remove(&id);
         self.panes.write().remove(&id);
+        self.late_relations.write().remove(&id);
         self.blackholes.write().remove(&id);
     }
 

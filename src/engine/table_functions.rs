@@ -36,8 +36,9 @@ impl TableFunctions {
 
     fn provider(&self, function: &str, args: &[FunctionArg]) -> Result<Arc<dyn TableProvider>> {
         let Leaves::Snapshot(pin) = &self.scope.leaves else {
+            let what = if function == PANES { "headwater.panes" } else { "a relation of late rows" };
             return Err(HwError::unsupported(
-                format!("headwater.{function} in a materialized view"),
+                format!("{what} in a materialized view"),
                 "Use it in the SELECT that reads, or insert its rows into a table or feed.",
             ));
         };

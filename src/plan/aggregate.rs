@@ -49,6 +49,10 @@ struct Results {
     fields: Vec<FieldRef>,
     /// For each result of the logical aggregate, its place among `fields`.
     places: Vec<usize>,
+    /// Columns below that make a row of the late relation.
+    late: Vec<usize>,
+    /// Names and types of these, as the window function reads them.
+    row: Vec<FieldRef>,
 }
 
 /// The pane column that an expression of the SELECT list names.
@@ -64,17 +68,17 @@ impl Lowering<'_> {
     pub fn aggregate(&mut self, aggregate: &Aggregate) -> Result<NodeId> {
         if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
             // Their rows come from several aggregates, none of which is the view's own.
-            let below = self.options.emit.below();
-            let options = std::mem::replace(&mut self.options.emit, below);
+            let below = self.options.below();
+            let options = std::mem::replace(&mut self.options, below);
             let node = self.grouping_sets(aggregate, sets);
-            self.options.emit = options;
+            self.options = options;
             return node;
         }
-        let below = self.options.emit.below();
-        let emit = std::mem::replace(&mut self.options.emit, below);
+        let below = self.options.below();
+        let options = std::mem::replace(&mut self.options, below);
         let child = self.plan(&aggregate.input);
-        self.options.emit = emit;
-        let child = child?;
+        self.options = options;
+        let (child, late) = self.late_row(child?)?;
         let input = aggregate.input.schema();
         let input_arrow = Arc::clone(&self.nodes[child].schema);
         let output = aggregate.schema.as_arrow();
@@ -95,7 +99,11 @@ impl Lowering<'_> {
                 calls.push(self.call(e, input, &input_arrow, field, &mut prepared)?);
             }
         }
-        let results = self.results(&calls, &named)?;
+        let mut results = self.results(&calls, &named)?;
+        for (column, field) in &late {
+            results.late.push(prepared.add(expr::column(*column), field.name().clone(), &input_arrow)?);
+            results.row.push(Arc::clone(field));
+        }
         // Group columns are distinct columns in the operator; `group` maps them back.
         let mut keys = group.clone();
         keys.sort_unstable();
@@ -121,7 +129,7 @@ impl Lowering<'_> {
             Some(pane) => calls.len() + pane,
             None => call.next().unwrap_or(0),
         };
-        Ok(Results { calls: calls.to_vec(), fields, places: named.iter().map(place).collect() })
+        Ok(Results { calls: calls.to_vec(), fields, places: named.iter().map(place).collect(), late: Vec::new(), row: Vec::new() })
     }
 
     fn windowed_or_plain(
@@ -147,10 +155,12 @@ impl Lowering<'_> {
         columns.extend(results.fields.iter().map(|_| ColumnFact::Plain));
         let positions: Vec<usize> =
             group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
-        let Results { calls, places, .. } = results;
+        let Results { calls, places, late, row, .. } = results;
         let facts = self.aggregate_facts(keys.len(), calls.len(), columns, window.as_ref());
-        let node = AggregateNode { group: keys.clone(), calls, window, emit: self.options.emit.clone() };
+        let emit = self.options.emit.clone();
+        let node = AggregateNode { group: keys.clone(), calls, window, emit, late };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
+        self.note_late(node, &row);
         self.arrange(node, positions, keys.len(), &places, output)
     }
 
@@ -290,7 +300,13 @@ impl Lowering<'_> {
             .collect();
         let group_columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
         let assign = WindowAssign { time_column, ..assign };
-        let moved = Results { calls: moved, fields: results.fields.clone(), places: results.places.clone() };
+        let moved = Results {
+            calls: moved,
+            fields: results.fields.clone(),
+            places: results.places.clone(),
+            late: results.late.iter().filter_map(|k| place(*k)).collect(),
+            row: results.row.clone(),
+        };
         self.sliced(map, group_columns, assign, window_fields, moved, positions, output).map(Some)
     }
 
@@ -315,12 +331,13 @@ impl Lowering<'_> {
         columns.push(ColumnFact::WindowEnd { time: assign.time.clone() });
         fields.extend(results.fields.iter().cloned());
         columns.extend(results.fields.iter().map(|_| ColumnFact::Plain));
-        let Results { calls, places, .. } = results;
+        let Results { calls, places, late, row, .. } = results;
         let keys = group.len() + 2;
         let window = Some(AggregateWindow::Fused(assign));
         let facts = self.aggregate_facts(keys, calls.len(), columns, window.as_ref());
-        let node = AggregateNode { group, calls, window, emit: self.options.emit.clone() };
+        let node = AggregateNode { group, calls, window, emit: self.options.emit.clone(), late };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
+        self.note_late(node, &row);
         self.arrange(node, positions, keys, &places, output)
     }
 

@@ -63,6 +63,13 @@ fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
     if let Some((_, part)) = needing_watermark.iter().find(|(written, _)| *written) {
         check_watermark(plan, &windows, part)?;
     }
+    if words.late_data && plan.late.is_none() {
+        return Err(refused(
+            "LATE DATA TO needs windows".into(),
+            "The outermost aggregation of the view is not grouped by a window, so it refuses no row.",
+            "Group by window_start, window_end of TUMBLE, HOP, CUMULATE or SESSION, or leave it out.",
+        ));
+    }
     if spec.accumulation == Accumulation::Discarding {
         check_discarding(plan)?;
     }

@@ -28,6 +28,15 @@ pub trait ExprCompiler {
 #[derive(Clone, Debug)]
 pub struct LowerOptions {
     pub emit: EmitSpec,
+    /// Whether the rows that the view's windows refuse are kept whole.
+    pub late_rows: bool,
+}
+
+impl LowerOptions {
+    /// For what the outermost aggregate reads.
+    pub fn below(&self) -> LowerOptions {
+        LowerOptions { emit: self.emit.below(), late_rows: false }
+    }
 }
 
 /// Builds the streaming plan of a view.
@@ -36,7 +45,7 @@ pub struct LowerOptions {
 /// `EMIT ON WINDOW CLOSE` has no window to close.
 pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOptions) -> Result<StreamPlan> {
     let closes = options.emit.policy == EmitPolicy::Final;
-    let mut lowering = Lowering { nodes: Vec::new(), inputs: Vec::new(), compiler, options };
+    let mut lowering = Lowering { nodes: Vec::new(), inputs: Vec::new(), compiler, options, late: None };
     let root = lowering.plan(plan)?;
     let root = lowering.restore_names(root, plan.schema());
     lowering.check_processing_time_marker(root)?;
@@ -44,7 +53,8 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
         lowering.check_on_window_close(root)?;
     }
     let hidden = panes::carry(&mut lowering.nodes, root)?;
-    let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs, hidden };
+    let late = lowering.late.take();
+    let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs, hidden, late };
     prune(&mut plan);
     super::distribute::split_aggregates(&mut plan);
     note_used_columns(&mut plan);
@@ -56,6 +66,8 @@ pub(super) struct Lowering<'a> {
     pub inputs: Vec<PlanInput>,
     pub compiler: &'a dyn ExprCompiler,
     pub options: LowerOptions,
+    /// Found while the outermost aggregate is lowered.
+    pub late: Option<LatePlan>,
 }
 
 impl Lowering<'_> {
@@ -72,10 +84,10 @@ impl Lowering<'_> {
         if passes {
             return self.plan_node(plan);
         }
-        let below = self.options.emit.below();
-        let emit = std::mem::replace(&mut self.options.emit, below);
+        let below = self.options.below();
+        let options = std::mem::replace(&mut self.options, below);
         let node = self.plan_node(plan);
-        self.options.emit = emit;
+        self.options = options;
         node
     }
 

@@ -15,6 +15,7 @@ mod explain_emit;
 mod expr;
 mod grouping;
 mod join;
+mod late;
 pub mod lower;
 pub mod panes;
 pub mod relation;
@@ -26,10 +27,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 pub use distribute::replicated_side;
 pub use emit_rules::{EmitWords, check_emit};
+pub use late::keep_window_columns;
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};
@@ -51,6 +54,19 @@ pub struct StreamPlan {
     /// So many columns at the end of the root are pane columns that only those see who name
     /// them.
     pub hidden: usize,
+    /// What a row of the late relation is, if there is one.
+    pub late: Option<LatePlan>,
+}
+
+/// The rows of a late relation.
+#[derive(Clone, Debug)]
+pub struct LatePlan {
+    /// The row as the window function reads it.
+    pub row: SchemaRef,
+    /// Its columns in the input of the aggregate that refuses it.
+    pub columns: Vec<usize>,
+    /// Type of the window's bounds.
+    pub bound: DataType,
 }
 
 /// One relation that the plan reads.
@@ -138,6 +154,8 @@ pub struct AggregateNode {
     pub calls: Vec<AggregateCall>,
     pub window: Option<AggregateWindow>,
     pub emit: EmitSpec,
+    /// Columns of the child that make a row of the late relation; empty without one.
+    pub late: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -33,6 +33,8 @@ pub struct WindowNode {
     pub slide_us: i64,
     pub size_us: i64,
     pub offset_us: i64,
+    /// All columns of the input are kept, used or not: its late rows are asked for.
+    pub keep_columns: bool,
     schema: DFSchemaRef,
 }
 
@@ -62,7 +64,14 @@ impl WindowNode {
             fields.push((None, Arc::new(Field::new(name, time_type.clone(), false))));
         }
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
-        Ok(WindowNode { kind, input: Arc::new(input), time, slide_us, size_us, offset_us, schema })
+        Ok(WindowNode { kind, input: Arc::new(input), time, slide_us, size_us, offset_us, keep_columns: false, schema })
+    }
+}
+
+impl WindowNode {
+    /// The same, keeping all columns of its input.
+    pub fn keeping_columns(&self) -> WindowNode {
+        WindowNode { keep_columns: true, ..self.clone() }
     }
 }
 
@@ -108,7 +117,9 @@ impl UserDefinedLogicalNodeCore for WindowNode {
     fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         match (exprs.pop(), inputs.pop()) {
             (Some(time), Some(input)) => {
-                WindowNode::try_new(self.kind, input, time, self.slide_us, self.size_us, self.offset_us)
+                let node =
+                    WindowNode::try_new(self.kind, input, time, self.slide_us, self.size_us, self.offset_us)?;
+                Ok(WindowNode { keep_columns: self.keep_columns, ..node })
             }
             _ => plan_err!("a window needs one input and one time expression"),
         }
@@ -116,6 +127,9 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let width = self.input.schema().fields().len();
+        if self.keep_columns {
+            return Some(vec![(0..width).collect()]);
+        }
         let mut needed: Vec<usize> = output_columns.iter().copied().filter(|c| *c < width).collect();
         for column in self.time.column_refs() {
             if let Some(index) = self.input.schema().maybe_index_of_column(column) {

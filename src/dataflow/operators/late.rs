@@ -51,6 +51,8 @@ pub struct Refusal {
 #[derive(Debug)]
 pub struct LateRows {
     capacity: usize,
+    /// What is kept of a row; all of it if `None`.
+    columns: Option<Vec<usize>>,
     ring: Mutex<VecDeque<LateRow>>,
     closed: AtomicU64,
     null_times: AtomicU64,
@@ -61,10 +63,17 @@ impl LateRows {
     pub fn new(capacity: usize) -> LateRows {
         LateRows {
             capacity,
+            columns: None,
             ring: Mutex::new(VecDeque::new()),
             closed: AtomicU64::new(0),
             null_times: AtomicU64::new(0),
         }
+    }
+
+    /// Keeps only these columns of the rows that enter the operator.
+    pub fn of_columns(mut self, columns: Vec<usize>) -> LateRows {
+        self.columns = Some(columns);
+        self
     }
 
     /// Records refusals of rows of `batch`; `weight_of` gives the weight of a row.
@@ -82,7 +91,11 @@ impl LateRows {
         };
         counter.fetch_add(refusals.len() as u64, Ordering::Relaxed);
         let kept = &refusals[refusals.len().saturating_sub(self.capacity)..];
-        let rows = take_record_batch(batch, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
+        let kept_columns = match &self.columns {
+            Some(columns) => batch.project(columns)?,
+            None => batch.clone(),
+        };
+        let rows = take_record_batch(&kept_columns, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
         let mut ring = self.ring.lock();
         for (i, refusal) in kept.iter().enumerate() {
             if ring.len() >= self.capacity {

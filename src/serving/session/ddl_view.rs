@@ -19,7 +19,7 @@ use crate::error::{HwError, Result, sqlstate};
 use crate::plan::{StateBound, StreamNode, StreamOp, StreamPlan};
 use crate::serving::pg::api::{CancelFlag, Notice, Outcome};
 use crate::sql::ast::{CreateMaterializedView, CreateSink, CreateView, SinkInput};
-use crate::sql::emit::bind_emit;
+use crate::sql::emit::{BoundEmit, bind_emit};
 use crate::types::PgType;
 
 /// Least time between two progress notices.
@@ -63,6 +63,7 @@ impl Session {
             query: create.query.text.clone(),
             column_names: create.columns.clone(),
             search_path: self.search_path(),
+            late_of: None,
         });
         let mut new = self.definition(&create.name, details)?;
         new.columns = columns;
@@ -115,7 +116,8 @@ impl Session {
         for notice in unbounded_state(&plan) {
             self.notice(notice);
         }
-        self.create_filled(new).await?;
+        let late = self.late_relation(bind_emit(create.emit.as_ref())?, &plan, &new)?;
+        self.create_filled(new, late).await?;
         Ok(command("CREATE MATERIALIZED VIEW"))
     }
 
@@ -177,6 +179,7 @@ impl Session {
         };
         let cx = self.database.system_context(&self.search_path());
         let mut depends_on = Vec::new();
+        let mut late = None;
         match &create.input {
             SinkInput::Object(name) => {
                 let from = self.resolve(name)?;
@@ -191,26 +194,58 @@ impl Session {
             SinkInput::Query(query, emit) => {
                 let bound = bind_emit(emit.as_deref())?;
                 let planned = self.database.plan_view(&cx, &query.query, &bound, None, Some(text.submitted));
-                depends_on = self.limited(planned).await?.depends_on;
+                let planned = self.limited(planned).await?;
+                depends_on = planned.depends_on;
+                late = Some((bound, planned.plan));
                 details.query = Some(query.text.clone());
                 details.emit = emit.as_ref().map(|e| e.text.clone());
             }
         }
         let mut new = self.definition(&create.name, Details::Sink(details))?;
         new.depends_on = depends_on;
+        let late = match late {
+            Some((bound, plan)) => self.late_relation(bound, &plan, &new)?,
+            None => None,
+        };
         self.outside_block_writes().await?;
-        self.create_filled(new).await?;
+        self.create_filled(new, late).await?;
         Ok(command("CREATE SINK"))
+    }
+
+    /// The relation of LATE DATA TO, to be created with `of`.
+    ///
+    /// Errors: 42P07 if the name is taken.
+    fn late_relation(
+        &self,
+        emit: BoundEmit,
+        plan: &StreamPlan,
+        of: &NewDefinition,
+    ) -> Result<Option<NewDefinition>> {
+        let (Some(name), Some(late)) = (emit.late_data_to, &plan.late) else { return Ok(None) };
+        let details = ViewDetails { search_path: self.search_path(), ..ViewDetails::default() };
+        let mut relation = self.definition(&name, Details::View(details))?;
+        let there = crate::catalog::QualifiedName::new(Some(&relation.schema), &relation.name);
+        let same = relation.schema == of.schema && relation.name == of.name;
+        if same || self.database.catalog().lookup(&there, &[]).is_some() {
+            let text = format!("relation \"{}\" already exists", relation.name);
+            return Err(HwError::new(sqlstate::DUPLICATE_TABLE, text)
+                .with_hint("LATE DATA TO creates the relation: write a name that is not in use.")
+                .at(name.position));
+        }
+        let schema = crate::engine::late::schema(late);
+        relation.columns = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        check_columns(&relation.columns)?;
+        Ok(Some(relation))
     }
 
     /// Creates an object that is filled first, telling how far it is. A cancelled one is
     /// taken back.
-    async fn create_filled(&mut self, new: NewDefinition) -> Result<()> {
+    async fn create_filled(&mut self, new: NewDefinition, late: Option<NewDefinition>) -> Result<()> {
         let (shown, schema, name) = (new.name.clone(), new.schema.clone(), new.name.clone());
         let kind = new.details.kind();
         let (sender, mut reports) = tokio::sync::mpsc::channel(PROGRESS_WAITING_MAX);
         let database = Arc::clone(&self.database);
-        let mut creation = tokio::spawn(async move { database.create(new, Some(sender)).await });
+        let mut creation = tokio::spawn(async move { database.create_with_late(new, late, Some(sender)).await });
         let mut told = clock::monotonic();
         let error = loop {
             tokio::select! {

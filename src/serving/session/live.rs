@@ -10,7 +10,6 @@ use super::results::{batch_of, int8, schema_of, text, timestamptz};
 use crate::catalog::Kind;
 use crate::catalog::system::LiveTable;
 use crate::connectors::ReaderState;
-use crate::dataflow::operators::LateReason;
 use crate::engine::ViewState;
 use crate::engine::database::Database;
 use crate::error::Result;
@@ -282,16 +281,12 @@ fn late_rows(database: &Database) -> Result<Vec<Row>> {
     for (id, sides) in database.engine.shared.status.sides.read().iter() {
         let Some(name) = name_of(database, *id) else { continue };
         for late in sides.late.iter().flat_map(|l| l.rows()) {
-            let reason = match late.reason {
-                LateReason::WindowClosed => "window closed",
-                LateReason::NullTime => "event time is null",
-            };
             rows.push(vec![
                 text(&name),
                 timestamptz(late.window_start),
                 timestamptz(late.window_end),
                 timestamptz(Some(late.watermark.0).filter(|w| *w != i64::MIN)),
-                text(reason),
+                text(crate::engine::late::reason_text(late.reason)),
                 text(row_text(&late.row)?),
             ]);
         }
