@@ -305,7 +305,11 @@ impl Run {
     fn start(plan: &StreamPlan, workers: usize) -> Result<Run, BoxError> {
         let (sender, reports) = bounded(4_096);
         let host = Host::start(workers, sender)?;
-        let sides = Sides { late: Arc::new(LateRows::new(100)), relation: None, errors: Arc::new(RowErrors::new(100)) };
+        let sides = Sides {
+            late: Arc::new(LateRows::new(100)),
+            relation: None,
+            errors: Arc::new(RowErrors::new(100)),
+        };
         let spec: Arc<DataflowSpec> = Arc::new(build(VIEW, "nexmark", plan, &sides));
         let counter = Arc::new(Counter::default());
         let relation = plan.inputs.first().ok_or("a plan without input")?.relation;

@@ -30,7 +30,12 @@ fn new(text: &str, details: Details, depends_on: &[ObjectId]) -> NewDefinition {
 }
 
 fn view(query: &str) -> Details {
-    Details::View(ViewDetails { query: query.to_string(), column_names: vec![], search_path: path(), late_of: None })
+    Details::View(ViewDetails {
+        query: query.to_string(),
+        column_names: vec![],
+        search_path: path(),
+        late_of: None,
+    })
 }
 
 fn table() -> Details {

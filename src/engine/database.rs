@@ -14,9 +14,9 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use parking_lot::RwLock;
 
-use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, rename};
 use super::late::LateRelation;
 use super::panes::{Edge, PaneLog};
+use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, rename};
 use super::relations::{BlackholeOutput, Progress, StoreOutput, ViewSpec};
 use super::status::ViewSides;
 use super::{Engine, EngineLimits, definitions, late};
@@ -33,10 +33,10 @@ use crate::plan::{
     keep_window_columns, lower,
 };
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
+use crate::sql::emit::{BoundEmit, bind_stored};
 use crate::sql::pane_columns::mark_pane_columns;
 use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::windows::WindowInputs;
-use crate::sql::emit::{BoundEmit, bind_stored};
 use crate::types::trigger::{EmitPolicy, EmitSpec};
 use crate::views::{Pin, ViewScan, ViewStore};
 
@@ -357,7 +357,11 @@ impl Database {
             ));
         }
         let edge = Edge::of(&emit_spec, emit.words.accumulation);
-        let plan = lower(&plan, &compiler, LowerOptions { emit: emit_spec.clone(), late_rows: emit.late_data_to.is_some() })?;
+        let plan = lower(
+            &plan,
+            &compiler,
+            LowerOptions { emit: emit_spec.clone(), late_rows: emit.late_data_to.is_some() },
+        )?;
         check_emit(&plan, &emit_spec, &emit.words)?;
         let visible = plan.visible_schema()?;
         let columns = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
@@ -473,7 +477,8 @@ fn view_facts(plan: &StreamPlan, edge: Edge) -> Result<ViewFacts> {
         (start, end) => Some((start.map(|s| s.0), end, start.map_or(0, |s| s.1))),
     };
     let visible = plan.visible_schema()?;
-    let fields: Vec<Field> = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let fields: Vec<Field> =
+        visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Ok(ViewFacts {
         schema: Arc::new(arrow::datatypes::Schema::new(fields)),
         append_only: facts.append_only,

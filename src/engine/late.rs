@@ -11,9 +11,9 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::dataflow::operators::{LateReason, LateRow, LateRows};
 use super::table_functions::LATE_ROWS;
 use crate::catalog::{Catalog, Details, NewDefinition};
+use crate::dataflow::operators::{LateReason, LateRow, LateRows};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::LatePlan;
 use crate::types::PgType;

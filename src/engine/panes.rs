@@ -10,9 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
-};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use parking_lot::Mutex;
 
@@ -51,9 +49,8 @@ impl Edge {
             Edge::Changes => Ok(changes),
             Edge::EveryPane => positive(&changes),
             Edge::Retracting => {
-                let of_sign = |negative: bool| {
-                    (0..weights.len()).filter(move |i| (weights.value(*i) < 0) == negative)
-                };
+                let of_sign =
+                    |negative: bool| (0..weights.len()).filter(move |i| (weights.value(*i) < 0) == negative);
                 let order = of_sign(true).chain(of_sign(false)).map(|i| i as u32);
                 changes.take(&UInt32Array::from_iter_values(order))
             }

@@ -71,7 +71,9 @@ impl TableFunctions {
             let text = format!("materialized view \"{}\" keeps no panes", view.name);
             HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
                 .with_detail("With EMIT CHANGES each result is just corrected.")
-                .with_hint("Create it with EMIT EARLY, ON TIME, LATE, FINAL or WHEN, or name an accumulation mode.")
+                .with_hint(
+                    "Create it with EMIT EARLY, ON TIME, LATE, FINAL or WHEN, or name an accumulation mode.",
+                )
         })?;
         let now = database.engine.shared.clock.now().0;
         Ok(Arc::new(MemTable::try_new(log.schema(), vec![log.read(epoch, now)?])?))

@@ -8,11 +8,11 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray}
 use arrow::datatypes::Schema;
 
 use super::database::Database;
-use crate::sql::emit::bind_emit;
 use super::planning::{Leaves, Scope};
 use crate::catalog::*;
 use crate::config::Config;
 use crate::sql::StatementKind;
+use crate::sql::emit::bind_emit;
 use crate::types::{ChangeBatch, PgType};
 
 const SECOND: i64 = 1_000_000;

@@ -129,7 +129,13 @@ impl Lowering<'_> {
             Some(pane) => calls.len() + pane,
             None => call.next().unwrap_or(0),
         };
-        Ok(Results { calls: calls.to_vec(), fields, places: named.iter().map(place).collect(), late: Vec::new(), row: Vec::new() })
+        Ok(Results {
+            calls: calls.to_vec(),
+            fields,
+            places: named.iter().map(place).collect(),
+            late: Vec::new(),
+            row: Vec::new(),
+        })
     }
 
     fn windowed_or_plain(

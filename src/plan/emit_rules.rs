@@ -102,7 +102,10 @@ fn check_watermark(plan: &StreamPlan, windows: &[&WindowTime], part: &str) -> Re
     }
     let has_event_time = |n: &StreamNode| {
         n.facts.columns.iter().any(|c| {
-            matches!(c, ColumnFact::EventTime { .. } | ColumnFact::WindowEnd { time: WindowTime::Event { .. } })
+            matches!(
+                c,
+                ColumnFact::EventTime { .. } | ColumnFact::WindowEnd { time: WindowTime::Event { .. } }
+            )
         })
     };
     let known = !windows.is_empty() || plan.nodes.iter().any(has_event_time);

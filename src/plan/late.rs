@@ -37,9 +37,7 @@ impl Lowering<'_> {
         }
         let (filter, mut exprs, window) = match &self.nodes[child].op {
             StreamOp::WindowAssign(_) => (None, Vec::new(), child),
-            StreamOp::Map { filter, exprs } => {
-                (filter.clone(), exprs.clone(), self.nodes[child].children[0])
-            }
+            StreamOp::Map { filter, exprs } => (filter.clone(), exprs.clone(), self.nodes[child].children[0]),
             _ => return Err(refused()),
         };
         if !matches!(self.nodes[window].op, StreamOp::WindowAssign(_)) {

@@ -64,7 +64,16 @@ impl WindowNode {
             fields.push((None, Arc::new(Field::new(name, time_type.clone(), false))));
         }
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
-        Ok(WindowNode { kind, input: Arc::new(input), time, slide_us, size_us, offset_us, keep_columns: false, schema })
+        Ok(WindowNode {
+            kind,
+            input: Arc::new(input),
+            time,
+            slide_us,
+            size_us,
+            offset_us,
+            keep_columns: false,
+            schema,
+        })
     }
 }
 

@@ -85,8 +85,7 @@ impl VisitorMut for Marker<'_> {
             .flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)))
             .flat_map(|factor| self.columns_in(factor))
             .collect();
-        let free: HashSet<&str> =
-            PANE_COLUMNS.into_iter().filter(|c| !real.iter().any(|r| r == c)).collect();
+        let free: HashSet<&str> = PANE_COLUMNS.into_iter().filter(|c| !real.iter().any(|r| r == c)).collect();
         if is_grouped(select) {
             self.marked |= mark_select(select, &free);
         }
@@ -110,12 +109,10 @@ impl Marker<'_> {
                 }
             }
             TableFactor::Derived { subquery, .. } => self.output_of(subquery),
-            TableFactor::NestedJoin { table_with_joins, .. } => {
-                std::iter::once(&table_with_joins.relation)
-                    .chain(table_with_joins.joins.iter().map(|j| &j.relation))
-                    .flat_map(|f| self.columns_in(f))
-                    .collect()
-            }
+            TableFactor::NestedJoin { table_with_joins, .. } => std::iter::once(&table_with_joins.relation)
+                .chain(table_with_joins.joins.iter().map(|j| &j.relation))
+                .flat_map(|f| self.columns_in(f))
+                .collect(),
             _ => Vec::new(),
         }
     }

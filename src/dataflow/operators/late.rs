@@ -95,7 +95,8 @@ impl LateRows {
             Some(columns) => batch.project(columns)?,
             None => batch.clone(),
         };
-        let rows = take_record_batch(&kept_columns, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
+        let rows =
+            take_record_batch(&kept_columns, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
         let mut ring = self.ring.lock();
         for (i, refusal) in kept.iter().enumerate() {
             if ring.len() >= self.capacity {

@@ -245,7 +245,8 @@ impl Session {
         let kind = new.details.kind();
         let (sender, mut reports) = tokio::sync::mpsc::channel(PROGRESS_WAITING_MAX);
         let database = Arc::clone(&self.database);
-        let mut creation = tokio::spawn(async move { database.create_with_late(new, late, Some(sender)).await });
+        let mut creation =
+            tokio::spawn(async move { database.create_with_late(new, late, Some(sender)).await });
         let mut told = clock::monotonic();
         let error = loop {
             tokio::select! {

@@ -12,10 +12,10 @@ use crate::catalog::{Definition, Details, Kind};
 use crate::engine::definitions::parse_query;
 use crate::error::{HwError, Result};
 use crate::serving::pg::api::{Outcome, RowsTag};
-use crate::sql::ast::{Explain, ExplainTarget, Query};
-use crate::sql::errors::to_hw_error;
 use crate::sql::StatementKind;
+use crate::sql::ast::{Explain, ExplainTarget, Query};
 use crate::sql::emit::bind_stored;
+use crate::sql::errors::to_hw_error;
 use crate::types::PgType;
 
 pub(super) fn schema() -> SchemaRef {

@@ -58,14 +58,8 @@ fn intervals_are_microseconds() {
         other => panic!("{other:?}"),
     };
     assert_eq!(every("EVERY INTERVAL '2' MINUTE"), (120_000_000, 0));
-    assert_eq!(
-        every("EVERY INTERVAL '2 minutes' OFFSET INTERVAL '-30 seconds'"),
-        (120_000_000, 90_000_000)
-    );
-    assert_eq!(
-        every("EVERY INTERVAL '2 minutes' OFFSET INTERVAL '5 minutes'"),
-        (120_000_000, 60_000_000)
-    );
+    assert_eq!(every("EVERY INTERVAL '2 minutes' OFFSET INTERVAL '-30 seconds'"), (120_000_000, 90_000_000));
+    assert_eq!(every("EVERY INTERVAL '2 minutes' OFFSET INTERVAL '5 minutes'"), (120_000_000, 60_000_000));
 }
 
 #[test]
