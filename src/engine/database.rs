@@ -428,11 +428,12 @@ impl Database {
         Ok(relation)
     }
 
-    /// A relation as rows of a pinned epoch.
+    /// A relation as rows of a pinned epoch; of a view with its hidden columns, if asked for.
     pub fn snapshot_relation(
         self: &Arc<Self>,
         definition: &Arc<Definition>,
         pin: &Arc<Pin>,
+        hidden: bool,
     ) -> Result<Arc<dyn TableProvider>> {
         if definition.kind == Kind::Source {
             let spec = self.engine.source(definition.id);
@@ -440,7 +441,10 @@ impl Database {
             return Ok(Arc::new(super::source_scan::SourceScan::new(Arc::clone(self), spec)));
         }
         let store = self.engine.readable_store(definition.id, &definition.name)?;
-        Ok(Arc::new(ViewScan::new(store, Arc::clone(pin))))
+        Ok(Arc::new(match hidden {
+            true => ViewScan::with_hidden(store, Arc::clone(pin)),
+            false => ViewScan::new(store, Arc::clone(pin)),
+        }))
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datafusion::catalog::{
@@ -19,11 +20,12 @@ use parking_lot::Mutex;
 use sqlparser::ast::Query;
 
 use super::database::Database;
-use super::table_functions::TableFunctions;
+use super::table_functions::{TableFunctions, is_table_function};
 use crate::catalog::{Definition, Details, Kind, QualifiedName};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
 use crate::sql::errors::to_hw_error;
+use crate::sql::pane_columns::{expand_wildcards, names_pane_column};
 use crate::sql::relations::SetOpPlanner;
 use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::window_exec::WindowQueryPlanner;
@@ -65,6 +67,8 @@ pub struct Scope {
     depth: usize,
     /// Catalog objects named by the statement itself.
     named: Mutex<Vec<u64>>,
+    /// Whether the statement names pane columns, so that views show those that they hide.
+    pane_columns: AtomicBool,
 }
 
 impl std::fmt::Debug for Scope {
@@ -75,7 +79,14 @@ impl std::fmt::Debug for Scope {
 
 impl Scope {
     pub fn new(database: Arc<Database>, leaves: Leaves, cx: SqlContext) -> Arc<Scope> {
-        Arc::new(Scope { database, leaves, cx, depth: 0, named: Mutex::new(Vec::new()) })
+        Arc::new(Scope {
+            database,
+            leaves,
+            cx,
+            depth: 0,
+            named: Mutex::new(Vec::new()),
+            pane_columns: AtomicBool::new(false),
+        })
     }
 
     /// The objects that the planned queries named, each once, ascending.
@@ -133,10 +144,30 @@ impl Scope {
     }
 
     async fn plan_inner(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
+        let with_panes = self.pane_columns_of(query)?;
+        let query = with_panes.as_ref().unwrap_or(query);
         let inputs = self.window_inputs(query).await;
         let state = self.session_state(inputs)?;
         let (plan, names) = plan_query(&state, query, sql).await?;
         Ok(Planned { state, plan, names })
+    }
+
+    /// The query as it is planned if it names pane columns of views that it reads.
+    fn pane_columns_of(&self, query: &Query) -> Result<Option<Query>> {
+        if matches!(self.leaves, Leaves::Streaming) || !names_pane_column(query) {
+            return Ok(None);
+        }
+        self.pane_columns.store(true, Ordering::Relaxed);
+        let catalog = self.database.catalog();
+        let hidden = |schema: Option<&str>, name: &str| {
+            let found = catalog.lookup(&QualifiedName::new(schema, name), &self.cx.search_path)?;
+            let store = self.database.engine.shared.stores.read().get(&found.id).cloned()?;
+            let hides = store.stored_schema().fields().len() > store.schema().fields().len();
+            hides.then(|| found.columns.iter().map(|c| c.name().clone()).collect())
+        };
+        let mut query = query.clone();
+        expand_wildcards(&mut query, &hidden)?;
+        Ok(Some(query))
     }
 
     async fn relation(
@@ -144,6 +175,9 @@ impl Scope {
         schema: Option<&str>,
         name: &str,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
+        if schema == Some("headwater") && is_table_function(name) {
+            return Ok(None);
+        }
         if let Some(schema) = schema
             && let Some(system) = self.cx.system.get(schema)
         {
@@ -181,7 +215,10 @@ impl Scope {
         }
         match &self.leaves {
             Leaves::Streaming => Ok(Arc::new(self.database.stream_relation(definition)?)),
-            Leaves::Snapshot(pin) => self.database.snapshot_relation(definition, pin),
+            Leaves::Snapshot(pin) => {
+                let hidden = self.pane_columns.load(Ordering::Relaxed);
+                self.database.snapshot_relation(definition, pin, hidden)
+            }
         }
     }
 
@@ -201,6 +238,7 @@ impl Scope {
             cx,
             depth: self.depth + 1,
             named: Mutex::new(Vec::new()),
+            pane_columns: AtomicBool::new(false),
         });
         let query = super::definitions::parse_query(query)?;
         let plan = inner.plan(&query, None).await?.plan;

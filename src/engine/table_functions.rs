@@ -24,6 +24,11 @@ use crate::sql::parser::relation_name;
 pub const LATE_ROWS: &str = "late_rows_of";
 const PANES: &str = "panes";
 
+/// Whether `headwater.name` is one of the functions.
+pub fn is_table_function(name: &str) -> bool {
+    [PANES, LATE_ROWS].contains(&name)
+}
+
 /// Plans the functions; leaves every other table factor alone.
 pub struct TableFunctions {
     scope: Arc<Scope>,
@@ -118,8 +123,7 @@ impl RelationPlanner for TableFunctions {
         };
         match called {
             Some((name, args, alias))
-                if name.schema.as_deref() == Some("headwater")
-                    && [PANES, LATE_ROWS].contains(&name.name.as_str()) =>
+                if name.schema.as_deref() == Some("headwater") && is_table_function(&name.name) =>
             {
                 let source = provider_as_source(self.provider(&name.name, &args)?);
                 let plan = LogicalPlanBuilder::scan(name.name.as_str(), source, None)?.build()?;

@@ -32,7 +32,9 @@ impl Lowering<'_> {
     /// The input of the outermost aggregate with all columns of a late row, and which they
     /// are. Without a late relation, the input as it is.
     pub(super) fn late_row(&mut self, child: NodeId) -> Result<(NodeId, Vec<(usize, FieldRef)>)> {
-        if !self.options.late_rows {
+        let windows = self.nodes.iter().any(|n| matches!(n.op, StreamOp::WindowAssign(_)));
+        // Without any window the rules of the clause refuse it.
+        if !self.options.late_rows || !windows {
             return Ok((child, Vec::new()));
         }
         let (filter, mut exprs, window) = match &self.nodes[child].op {

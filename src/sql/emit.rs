@@ -249,7 +249,8 @@ fn interval_us(expr: &Expr, least: Least) -> Result<i64> {
     if value.months != 0 {
         return Err(wrong(format!("{expr}: months and years differ in length and cannot time a trigger")));
     }
-    let us = i64::from(value.days) * MICROS_PER_DAY + value.nanoseconds / 1000;
+    let days_us = i64::from(value.days).saturating_mul(MICROS_PER_DAY);
+    let us = days_us.saturating_add(value.nanoseconds / 1000);
     match least {
         Least::Zero if us < 0 => Err(wrong(format!("{expr} must not be negative"))),
         Least::One if us <= 0 => Err(wrong(format!("{expr} must be positive"))),

@@ -4,6 +4,8 @@
 //! the SELECT list or HAVING of a grouped SELECT and no relation in FROM has a column of that
 //! name, become calls of marker aggregates (`plan::panes`), which need not be in GROUP BY.
 //! The planner turns those into columns of the aggregate; running one is an error.
+//!
+//! A query that reads a view may name its pane columns too; `*` does not mean them.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -57,6 +59,108 @@ pub fn names_pane_column(query: &Query) -> bool {
 
 pub fn is_pane_column(name: &str) -> bool {
     PANE_COLUMNS.contains(&name)
+}
+
+/// Writes out `*` where a relation has hidden columns, which would come with it. `hidden`
+/// gives the visible columns of such a relation.
+///
+/// Errors: 0A000 where the columns cannot be told apart by the name of their relation.
+pub fn expand_wildcards(query: &mut Query, hidden: &ColumnsOf<'_>) -> crate::error::Result<()> {
+    struct Expander<'a>(&'a ColumnsOf<'a>);
+    impl VisitorMut for Expander<'_> {
+        type Break = HwError;
+        fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<HwError> {
+            match expand_select(select, self.0) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(e) => ControlFlow::Break(e),
+            }
+        }
+    }
+    match query.visit(&mut Expander(hidden)) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(e) => Err(e),
+    }
+}
+
+fn expand_select(select: &mut Select, hidden: &ColumnsOf<'_>) -> crate::error::Result<()> {
+    use sqlparser::ast::{JoinConstraint, JoinOperator, SelectItemQualifiedWildcardKind as Kind};
+    let joins = select.from.iter().flat_map(|t| &t.joins);
+    let factors: Vec<&TableFactor> = (select.from.iter())
+        .flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)))
+        .collect();
+    let shown: Vec<(Option<Ident>, Option<Vec<String>>)> =
+        factors.iter().map(|f| relation_shown(f, hidden)).collect();
+    if shown.iter().all(|(_, columns)| columns.is_none()) {
+        return Ok(());
+    }
+    let merges = |j: &sqlparser::ast::Join| {
+        let constraint = match &j.join_operator {
+            JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::Left(c) => c,
+            JoinOperator::LeftOuter(c) | JoinOperator::Right(c) | JoinOperator::RightOuter(c) => c,
+            JoinOperator::FullOuter(c) => c,
+            _ => return false,
+        };
+        matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural)
+    };
+    let merged = joins.into_iter().any(merges);
+    let columns = |of: &Ident, names: &[String]| -> Vec<SelectItem> {
+        let column = |n: &String| vec![of.clone(), Ident::with_quote('"', n)];
+        names.iter().map(|n| SelectItem::UnnamedExpr(Expr::CompoundIdentifier(column(n)))).collect()
+    };
+    let mut items = Vec::new();
+    for item in std::mem::take(&mut select.projection) {
+        match &item {
+            SelectItem::Wildcard(options) if !merged && options.to_string().is_empty() => {
+                for (name, visible) in &shown {
+                    match (name, visible) {
+                        (Some(name), Some(visible)) => items.extend(columns(name, visible)),
+                        (Some(name), None) => items.push(SelectItem::QualifiedWildcard(
+                            Kind::ObjectName(ObjectName::from(vec![name.clone()])),
+                            options.clone(),
+                        )),
+                        (None, _) => return Err(unclear()),
+                    }
+                }
+            }
+            SelectItem::Wildcard(_) => return Err(unclear()),
+            SelectItem::QualifiedWildcard(Kind::ObjectName(of), _) => {
+                let of = of.0.last().and_then(|part| part.as_ident());
+                let named = |(name, _): &&(Option<Ident>, Option<Vec<String>>)| {
+                    name.as_ref().zip(of).is_some_and(|(a, b)| fold_identifier(a) == fold_identifier(b))
+                };
+                match shown.iter().find(named) {
+                    Some((Some(name), Some(visible))) => items.extend(columns(name, visible)),
+                    _ => items.push(item),
+                }
+            }
+            _ => items.push(item),
+        }
+    }
+    select.projection = items;
+    Ok(())
+}
+
+/// The name of a relation in FROM, and its visible columns if it has hidden ones.
+fn relation_shown(factor: &TableFactor, hidden: &ColumnsOf<'_>) -> (Option<Ident>, Option<Vec<String>>) {
+    match factor {
+        TableFactor::Table { name, args: None, alias, .. } => {
+            let relation = relation_name(name);
+            let columns = relation.and_then(|n| hidden(n.schema.as_deref(), &n.name));
+            let own = name.0.last().and_then(|part| part.as_ident()).cloned();
+            (alias.as_ref().map(|a| a.name.clone()).or(own), columns)
+        }
+        TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => {
+            (alias.as_ref().map(|a| a.name.clone()), None)
+        }
+        _ => (None, None),
+    }
+}
+
+fn unclear() -> HwError {
+    HwError::unsupported(
+        "* beside a pane column in this query",
+        "Write the columns out, or give every relation in FROM a name and join with ON.",
+    )
 }
 
 struct Marker<'a> {
