@@ -274,9 +274,10 @@ async fn database(dir: &std::path::Path) -> Result<Arc<Database>, BoxError> {
     let event = database.create(definition("event", columns, vec![], Details::Source(source)), None).await?;
     let names = ["auction", "bidder", "price", "channel", "url", "date_time", "extra"];
     let view = ViewDetails {
-        query: format!("SELECT {, late_of: None } FROM event WHERE event_type = 2", names.join(", ")),
+        query: format!("SELECT {} FROM event WHERE event_type = 2", names.join(", ")),
         column_names: Vec::new(),
         search_path: vec!["public".into()],
+        late_of: None,
     };
     let fields =
         names.iter().map(|n| Ok(schema.field_with_name(n)?.clone())).collect::<Result<_, BoxError>>()?;
