@@ -1,4 +1,4 @@
-//! Nexmark q0, q1, q2, q5 and q12 as maintained views, against DataFusion computing each once.
+//! Nexmark q0, q1, q2, q5, q11 and q12 as maintained views, against DataFusion computing each once.
 //!
 //!     cargo bench --bench nexmark [-- [--events N] [--epoch BATCHES] [--rounds N] [QUERY…]]
 //!
@@ -59,7 +59,7 @@ struct Query {
     goal_ratio: f64,
 }
 
-const QUERIES: [Query; 5] = [
+const QUERIES: [Query; 6] = [
     Query {
         name: "q0",
         sql: "SELECT auction, bidder, price, date_time, extra FROM bid",
@@ -103,6 +103,20 @@ const QUERIES: [Query; 5] = [
               JOIN (SELECT max(num) AS maxn, w FROM counts GROUP BY w) m ON a.w = m.w AND a.num >= m.maxn",
         goal: 2.5e6,
         goal_ratio: 3.0,
+    },
+    Query {
+        name: "q11",
+        sql: "SELECT bidder, count(*) AS bid_count, window_start AS starttime, window_end AS endtime
+              FROM SESSION(bid PARTITION BY bidder, date_time, INTERVAL '10' SECOND)
+              GROUP BY bidder, window_start, window_end",
+        baseline: "SELECT bidder, count(*), min(date_time), max(date_time) FROM (
+                SELECT bidder, date_time, sum(fresh) OVER (PARTITION BY bidder ORDER BY date_time
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS session FROM (
+                  SELECT bidder, date_time, CASE WHEN date_time > lag(date_time) OVER
+                    (PARTITION BY bidder ORDER BY date_time) + INTERVAL '10 seconds' THEN 1 ELSE 0 END AS fresh
+                  FROM event WHERE event_type = 2) bids) numbered GROUP BY bidder, session",
+        goal: 2e6,
+        goal_ratio: f64::INFINITY,
     },
     Query {
         name: "q12",

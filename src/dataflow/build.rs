@@ -6,6 +6,8 @@
 //! bounds, so that overlapping windows share slices on one worker), key columns for joins;
 //! no key means one worker. An input that is partitioned by that key already stays put.
 
+mod windows;
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -18,13 +20,11 @@ use super::operators::join::{JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
 use super::operators::set_op::SetOpOperator;
 use super::operators::unnest::UnnestOperator;
-use super::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use super::operators::{LateRows, RowErrors};
-use crate::error::Result;
+use crate::error::{HwError, Result};
 use crate::plan::{
     AggregateWindow, JoinKind, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime, replicated_side,
 };
-use crate::types::window::Windows;
 
 /// The side relations that a view's operators write to.
 #[derive(Clone)]
@@ -157,6 +157,12 @@ fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>
         StreamOp::Join(_) if replicated_side(plan, &plan.nodes[id]).is_some() => return None,
         // One NULL on the right concerns all rows on the left.
         StreamOp::Join(j) if j.kind == (JoinKind::Anti { null_aware: true }) => Vec::new(),
+        StreamOp::SessionAssign(s) => s.keys.clone(),
+        // A row and its deletion meet: by the key of what is below, or else by the whole row.
+        StreamOp::Retain { .. } if partitioning(plan, plan.nodes[id].children[side]).is_some() => {
+            return None;
+        }
+        StreamOp::Retain { .. } => (0..plan.nodes[id].schema.fields().len()).collect(),
         StreamOp::Join(j) if side == 0 => j.left_keys.clone(),
         StreamOp::Join(j) => j.right_keys.clone(),
         // Equal rows of both sides meet.
@@ -179,7 +185,10 @@ fn partitioning(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
             let below = partitioning(plan, plan.nodes[id].children[0])?;
             below.iter().map(|c| exprs.iter().position(|e| column_of(e) == Some(*c))).collect()
         }
-        StreamOp::WindowAssign(_) => partitioning(plan, plan.nodes[id].children[0]),
+        StreamOp::WindowAssign(_) | StreamOp::WindowColumns { .. } | StreamOp::Retain { .. } => {
+            partitioning(plan, plan.nodes[id].children[0])
+        }
+        StreamOp::SessionAssign(s) => Some(s.keys.clone()),
         _ => None,
     }
 }
@@ -205,13 +214,13 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         StreamOp::SetOp(kind) => Box::new(SetOpOperator::new(*kind, schema)),
         StreamOp::Constant(rows) => Box::new(ConstantOperator::new(rows.clone(), worker == 0)),
         StreamOp::Unnest(columns) => Box::new(UnnestOperator::new(columns.clone(), schema)),
-        StreamOp::WindowAssign(w) => Box::new(WindowAssignOperator::new(WindowAssignSpec {
-            name: "window".into(),
-            windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,
-            time_column: (w.time != WindowTime::Processing).then_some(w.time_column),
-            output_schema: schema,
-            late: sides.relation.as_ref().map_or_else(|| Arc::clone(&sides.late), |r| Arc::clone(&r.1)),
-        })?),
+        StreamOp::WindowAssign(w) => windows::assign(w, schema, sides)?,
+        StreamOp::SessionAssign(s) => windows::session_assign(s, &child(0).schema, schema, sides)?,
+        StreamOp::Retain { end, time, retention_us } => windows::retain(*end, time, *retention_us, schema),
+        StreamOp::WindowColumns { start, end } => windows::bounds(*start, *end, schema, sides)?,
+        StreamOp::Aggregate(a) if windows::is_session(a) => {
+            windows::session_aggregate(a, &child(0).schema, schema, sides)?
+        }
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             let is_local = matches!(node.op, StreamOp::LocalAggregate(_));
             let spec = AggregateSpec {
@@ -271,23 +280,26 @@ fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::Win
     Ok(match window {
         None => None,
         Some(AggregateWindow::Keyed { time: WindowTime::Unbounded, .. }) => None,
-        Some(AggregateWindow::Keyed { end, time: t }) => Some(aggregate::WindowSpec {
+        Some(AggregateWindow::Keyed { end, time: t, judged }) => Some(aggregate::WindowSpec {
             time: window_time(t),
-            bounds: aggregate::WindowBounds::Grouped { end_group: *end },
+            bounds: aggregate::WindowBounds::Grouped { end_group: *end, judged: *judged },
         }),
         Some(AggregateWindow::Fused(w)) => Some(aggregate::WindowSpec {
             time: window_time(&w.time),
-            bounds: aggregate::WindowBounds::Sliced(sliced(w)?),
+            bounds: aggregate::WindowBounds::Sliced(sliced(w)),
         }),
+        Some(AggregateWindow::Session(_)) => {
+            return Err(HwError::internal("sessions have an aggregate of their own"));
+        }
     })
 }
 
-fn sliced(w: &WindowAssign) -> Result<aggregate::HopSpec> {
-    Ok(aggregate::HopSpec {
-        windows: Windows::new(w.slide_us, w.size_us, w.offset_us)?,
+fn sliced(w: &WindowAssign) -> aggregate::HopSpec {
+    aggregate::HopSpec {
+        windows: w.windows,
         time_column: (w.time != WindowTime::Processing).then_some(w.time_column),
         with_window_time: false,
-    })
+    }
 }
 
 /// The schema that a dataflow's last stage produces.

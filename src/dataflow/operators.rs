@@ -11,9 +11,13 @@ pub mod expressions;
 pub mod join;
 pub mod late;
 pub mod map;
+pub mod retention;
+pub mod session;
+pub mod session_assign;
 pub mod set_op;
 pub mod unnest;
 pub mod window_assign;
+pub mod window_bounds;
 
 pub use aggregate::{
     AggregateCall, AggregateFunction, AggregateOperator, AggregateSpec, HopSpec, WindowBounds, WindowSpec,

@@ -48,7 +48,7 @@ struct ViewFacts {
     append_only: bool,
     unique_key: Option<Vec<usize>>,
     event_time_columns: Vec<usize>,
-    window_columns: Option<(Option<usize>, Option<usize>, i64)>,
+    window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
     /// How its panes appear to subscribers and sinks.
     edge: Edge,
 }
@@ -206,7 +206,8 @@ impl Database {
                 let emit = bind_stored(view.emit.as_deref())?;
                 let cx = self.system_context(&view.search_path);
                 let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
-                let planned = self.plan_view(&cx, &query, &emit, Some(&names), None).await?;
+                let mut planned = self.plan_view(&cx, &query, &emit, Some(&names), None).await?;
+                planned.plan = definitions::with_view_options(planned.plan, &view.with)?;
                 self.start_view(definition, planned, progress).await
             }
             Details::Sink(sink) => {
@@ -478,7 +479,7 @@ fn view_facts(plan: &StreamPlan, edge: Edge) -> Result<ViewFacts> {
         .position(|c| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } }));
     let window_columns = match (start, end) {
         (None, None) => None,
-        (start, end) => Some((start.map(|s| s.0), end, start.map_or(0, |s| s.1))),
+        (start, end) => Some((start.map(|s| s.0), end, start.and_then(|s| s.1))),
     };
     let visible = plan.visible_schema()?;
     let fields: Vec<Field> =

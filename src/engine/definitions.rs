@@ -23,6 +23,7 @@ use crate::connectors::kafka::{KafkaConnector, KafkaMetadata, KafkaOptions};
 use crate::connectors::{SourceConnector, SplitRange};
 use crate::error::{HwError, Result, sqlstate};
 use crate::formats::json::{JsonDecoder, JsonLimits};
+use crate::plan::StreamPlan;
 use crate::sql::StatementKind;
 use crate::sql::context::{analyze_expr, physical_expr};
 use crate::sql::errors::to_hw_error;
@@ -140,6 +141,14 @@ fn invalid_option(name: &str, connector: &str, valid: &[&str]) -> HwError {
         format!("unrecognized option \"{name}\" of connector \"{connector}\""),
     )
     .with_hint(format!("Valid options are: {}.", valid.join(", ")))
+}
+
+/// The plan of a view with its options `with`.
+pub fn with_view_options(plan: StreamPlan, with: &WithOptions) -> Result<StreamPlan> {
+    match with.text("retention") {
+        Some(text) => plan.retain(duration_us("retention", text)?),
+        None => Ok(plan),
+    }
 }
 
 /// A duration option in microseconds. 22023 if it is none.

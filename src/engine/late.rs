@@ -23,6 +23,7 @@ pub fn reason_text(reason: LateReason) -> &'static str {
     match reason {
         LateReason::WindowClosed => "window closed",
         LateReason::NullTime => "event time is null",
+        LateReason::EmptyWindow => "the window is empty",
     }
 }
 

@@ -43,16 +43,16 @@ impl Prepared {
 }
 
 /// What an aggregate makes besides its keys.
-struct Results {
-    calls: Vec<AggregateCall>,
+pub(super) struct Results {
+    pub calls: Vec<AggregateCall>,
     /// Of the calls, then of the pane columns if there are.
-    fields: Vec<FieldRef>,
+    pub fields: Vec<FieldRef>,
     /// For each result of the logical aggregate, its place among `fields`.
-    places: Vec<usize>,
+    pub places: Vec<usize>,
     /// Columns below that make a row of the late relation.
-    late: Vec<usize>,
+    pub late: Vec<usize>,
     /// Names and types of these, as the window function reads them.
-    row: Vec<FieldRef>,
+    pub row: Vec<FieldRef>,
 }
 
 /// The pane column that an expression of the SELECT list names.
@@ -152,7 +152,11 @@ impl Lowering<'_> {
         if let Some(node) = self.fuse(map, &keys, group, &results, output)? {
             return Ok(node);
         }
+        if let Some(node) = self.fuse_session(map, &keys, group, &results, output)? {
+            return Ok(node);
+        }
         let (map, keys, window) = self.keyed_window(map, keys)?;
+        self.check_session_panes(window.as_ref())?;
         let map_schema = Arc::clone(&self.nodes[map].schema);
         let mut fields: Vec<FieldRef> = keys.iter().map(|k| Arc::clone(&map_schema.fields()[*k])).collect();
         let mut columns: Vec<ColumnFact> =
@@ -170,18 +174,14 @@ impl Lowering<'_> {
         self.arrange(node, positions, keys.len(), &places, output)
     }
 
-    fn aggregate_facts(
+    pub(super) fn aggregate_facts(
         &self,
         keys: usize,
         calls: usize,
         columns: Vec<ColumnFact>,
         window: Option<&AggregateWindow>,
     ) -> Facts {
-        let closes = match window {
-            Some(AggregateWindow::Keyed { time, .. }) => *time != WindowTime::Unbounded,
-            Some(AggregateWindow::Fused(assign)) => assign.time != WindowTime::Unbounded,
-            None => false,
-        };
+        let closes = window.is_some_and(|w| *w.time() != WindowTime::Unbounded);
         let state = if closes {
             StateBound::Window
         } else if keys == 0 {
@@ -223,10 +223,11 @@ impl Lowering<'_> {
             let ColumnFact::WindowEnd { time } = facts[keys[end]].clone() else {
                 return Err(HwError::internal("window end lost its facts"));
             };
-            return Ok((map, keys, Some(AggregateWindow::Keyed { end, time })));
+            let judged = self.is_judged(map);
+            return Ok((map, keys, Some(AggregateWindow::Keyed { end, time, judged })));
         }
         let start = keys.iter().find_map(|k| match &facts[*k] {
-            ColumnFact::WindowStart { time, size_us } => Some((*k, time.clone(), *size_us)),
+            ColumnFact::WindowStart { time, size_us: Some(size_us) } => Some((*k, time.clone(), *size_us)),
             _ => None,
         });
         let Some((start, time, size_us)) = start else { return Ok((map, keys, None)) };
@@ -240,7 +241,7 @@ impl Lowering<'_> {
         self.nodes[map].facts.columns[width] = ColumnFact::WindowEnd { time: time.clone() };
         keys.push(width);
         let end = keys.len() - 1;
-        Ok((map, keys, Some(AggregateWindow::Keyed { end, time })))
+        Ok((map, keys, Some(AggregateWindow::Keyed { end, time, judged: false })))
     }
 
     /// Moves a window assignment directly below into the aggregate, if its columns are used
@@ -257,7 +258,7 @@ impl Lowering<'_> {
         let StreamOp::Map { filter, exprs } = self.nodes[map].op.clone() else { return Ok(None) };
         let assign_id = self.nodes[map].children[0];
         let StreamOp::WindowAssign(assign) = self.nodes[assign_id].op.clone() else { return Ok(None) };
-        if assign.time == WindowTime::Unbounded {
+        if assign.time == WindowTime::Unbounded || !assign.windows.end_is_unique() {
             return Ok(None);
         }
         let below = self.nodes[assign_id].children[0];
@@ -267,7 +268,11 @@ impl Lowering<'_> {
         let bounds: Vec<usize> = keys.iter().copied().filter(|k| is_bound(*k)).collect();
         let others: Vec<usize> = (0..exprs.len()).filter(|k| !bounds.contains(k)).collect();
         let reads_window = |e: &PExpr| expr::columns_of(e).iter().any(|c| *c >= width);
+        // The start stands for the window only if windows do not share it.
+        let is_end = |k: &usize| expr::as_column(&exprs[*k]) == Some(width + 1);
+        let whole = assign.windows.fixed_size_us().is_some() || bounds.iter().any(is_end);
         if bounds.is_empty()
+            || !whole
             || filter.iter().any(&reads_window)
             || others.iter().any(|k| reads_window(&exprs[*k]))
             || calls.iter().any(|c| [c.argument, c.filter].into_iter().flatten().any(&is_bound))
@@ -333,7 +338,8 @@ impl Lowering<'_> {
             group.iter().map(|k| Arc::clone(&below.schema.fields()[*k])).collect();
         let mut columns: Vec<ColumnFact> = group.iter().map(|k| below.facts.columns[*k].clone()).collect();
         fields.extend(window_fields);
-        columns.push(ColumnFact::WindowStart { time: assign.time.clone(), size_us: assign.size_us });
+        let size_us = assign.windows.fixed_size_us();
+        columns.push(ColumnFact::WindowStart { time: assign.time.clone(), size_us });
         columns.push(ColumnFact::WindowEnd { time: assign.time.clone() });
         fields.extend(results.fields.iter().cloned());
         columns.extend(results.fields.iter().map(|_| ColumnFact::Plain));
@@ -427,7 +433,7 @@ impl std::fmt::Display for PgTypeName<'_> {
 }
 
 /// `column + size_us`, as a timestamp of the column's type.
-fn plus_micros(column: usize, size_us: i64, schema: &Schema) -> Result<PExpr> {
+pub(super) fn plus_micros(column: usize, size_us: i64, schema: &Schema) -> Result<PExpr> {
     use datafusion::logical_expr::Operator;
     let interval = ScalarValue::new_interval_mdn(0, 0, size_us.saturating_mul(1000));
     datafusion::physical_expr::expressions::binary(

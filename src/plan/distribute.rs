@@ -53,9 +53,9 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
     };
     let window = match &aggregate.window {
         Some(AggregateWindow::Fused(w)) if aggregate.group.is_empty() => {
-            Some(AggregateWindow::Keyed { end: 1, time: w.time.clone() })
+            Some(AggregateWindow::Keyed { end: 1, time: w.time.clone(), judged: false })
         }
-        Some(AggregateWindow::Fused(_)) => return None,
+        Some(AggregateWindow::Fused(_) | AggregateWindow::Session(_)) => return None,
         other => other.clone(),
     };
     let few_groups = match &aggregate.window {
@@ -64,6 +64,7 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
             aggregate.group.iter().all(|g| is_window_bound(&child[*g]))
         }
         Some(AggregateWindow::Fused(w)) => w.time != WindowTime::Unbounded,
+        Some(AggregateWindow::Session(_)) => false,
         None => aggregate.group.is_empty(),
     };
     let splittable = few_groups

@@ -79,10 +79,7 @@ fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
 /// The clocks of the plan's windows.
 fn windows(plan: &StreamPlan) -> Vec<&WindowTime> {
     let aggregates = plan.nodes.iter().filter_map(|n| match &n.op {
-        StreamOp::Aggregate(a) => a.window.as_ref().map(|w| match w {
-            AggregateWindow::Keyed { time, .. } => time,
-            AggregateWindow::Fused(assign) => &assign.time,
-        }),
+        StreamOp::Aggregate(a) => a.window.as_ref().map(AggregateWindow::time),
         _ => None,
     });
     let columns = plan.nodes.iter().flat_map(|n| &n.facts.columns).filter_map(|c| match c {

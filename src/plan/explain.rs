@@ -6,6 +6,7 @@
 
 use super::expr::PExpr;
 use super::*;
+use crate::types::window::Shape;
 
 pub(super) fn explain(plan: &StreamPlan) -> Vec<String> {
     let mut lines = Vec::new();
@@ -45,6 +46,13 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             }
         }
         StreamOp::WindowAssign(w) => format!("{} rows to each window", window(w)),
+        StreamOp::SessionAssign(s) => format!("{} by ({}): rows to their session", session(s), list(&s.keys)),
+        StreamOp::Retain { end, retention_us, .. } => {
+            format!("Retain rows until {} plus {}s", name(*end), *retention_us as f64 / 1e6)
+        }
+        StreamOp::WindowColumns { start, end } => {
+            format!("Windows from {} to {} of each row", name(*start), name(*end))
+        }
         StreamOp::Union => "Union all".into(),
         StreamOp::SetOp(kind) => format!("{kind} by counts of each row"),
         StreamOp::Constant(rows) => format!("Constant rows: {}", rows.num_rows()),
@@ -59,6 +67,7 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             let calls = a.calls.iter().map(|c| call(c, &name)).collect::<Vec<_>>().join(", ");
             let window = match &a.window {
                 Some(AggregateWindow::Fused(w)) => format!(", {} in shared slices", window(w)),
+                Some(AggregateWindow::Session(s)) => format!(", {} kept here", session(s)),
                 Some(AggregateWindow::Keyed { end, .. }) => format!(", window end {}", name(a.group[*end])),
                 None => String::new(),
             };
@@ -135,14 +144,25 @@ fn call(c: &AggregateCall, name: &dyn Fn(usize) -> String) -> String {
 
 fn window(w: &WindowAssign) -> String {
     let seconds = |us: i64| format!("{}s", us as f64 / 1e6);
-    let clock = match &w.time {
+    let (size, slide) = (seconds(w.windows.size_us()), seconds(w.windows.slide_us()));
+    let clock = clock(&w.time);
+    let zone = w.windows.zone().map_or_else(String::new, |zone| format!(" in {}", zone.name()));
+    match w.windows.shape() {
+        Shape::Tumble => format!("tumble {size} of {clock}{zone}"),
+        Shape::Hop => format!("hop {size} by {slide} of {clock}{zone}"),
+        Shape::Cumulate => format!("cumulate {size} by {slide} of {clock}{zone}"),
+    }
+}
+
+fn session(s: &SessionAssign) -> String {
+    format!("session gap {}s of {}", s.gap_us as f64 / 1e6, clock(&s.time))
+}
+
+fn clock(time: &WindowTime) -> &'static str {
+    match time {
         WindowTime::Event { .. } => "event time",
         WindowTime::Processing => "processing time",
         WindowTime::Unbounded => "a column without watermark",
-    };
-    match w.kind {
-        WindowKind::Tumble => format!("tumble {} of {clock}", seconds(w.size_us)),
-        WindowKind::Hop => format!("hop {} by {} of {clock}", seconds(w.size_us), seconds(w.slide_us)),
     }
 }
 

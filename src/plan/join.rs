@@ -133,8 +133,9 @@ impl Lowering<'_> {
         match &n.op {
             StreamOp::Map { exprs, .. } => self.final_at(n.children[0], expr::as_column(&exprs[column])?),
             StreamOp::Aggregate(a) => match a.window.as_ref()? {
-                AggregateWindow::Keyed { end, time } if *end == column => Some(time.clone()),
+                AggregateWindow::Keyed { end, time, judged: false } if *end == column => Some(time.clone()),
                 AggregateWindow::Fused(assign) if column == a.group.len() + 1 => Some(assign.time.clone()),
+                AggregateWindow::Session(s) if column == a.group.len() + 1 => Some(s.time.clone()),
                 _ => None,
             },
             _ => None,

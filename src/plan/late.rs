@@ -32,17 +32,17 @@ impl Lowering<'_> {
     /// The input of the outermost aggregate with all columns of a late row, and which they
     /// are. Without a late relation, the input as it is.
     pub(super) fn late_row(&mut self, child: NodeId) -> Result<(NodeId, Vec<(usize, FieldRef)>)> {
-        let windows = self.nodes.iter().any(|n| matches!(n.op, StreamOp::WindowAssign(_)));
+        let windows = self.nodes.iter().any(|n| is_window(&n.op));
         // Without any window the rules of the clause refuse it.
         if !self.options.late_rows || !windows {
             return Ok((child, Vec::new()));
         }
         let (filter, mut exprs, window) = match &self.nodes[child].op {
-            StreamOp::WindowAssign(_) => (None, Vec::new(), child),
+            op if is_window(op) => (None, Vec::new(), child),
             StreamOp::Map { filter, exprs } => (filter.clone(), exprs.clone(), self.nodes[child].children[0]),
             _ => return Err(refused()),
         };
-        if !matches!(self.nodes[window].op, StreamOp::WindowAssign(_)) {
+        if !is_window(&self.nodes[window].op) {
             return Err(refused());
         }
         let row = Arc::clone(&self.nodes[self.nodes[window].children[0]].schema);
@@ -71,7 +71,7 @@ impl Lowering<'_> {
         let StreamOp::Aggregate(a) = &node.op else { return };
         let end = match &a.window {
             Some(AggregateWindow::Keyed { end, .. }) => *end,
-            Some(AggregateWindow::Fused(_)) => a.group.len() + 1,
+            Some(AggregateWindow::Fused(_) | AggregateWindow::Session(_)) => a.group.len() + 1,
             None => return,
         };
         if !a.late.is_empty() {
@@ -82,6 +82,10 @@ impl Lowering<'_> {
             });
         }
     }
+}
+
+fn is_window(op: &StreamOp) -> bool {
+    matches!(op, StreamOp::WindowAssign(_) | StreamOp::SessionAssign(_) | StreamOp::WindowColumns { .. })
 }
 
 fn refused() -> HwError {

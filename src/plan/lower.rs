@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DFSchema;
 use datafusion::datasource::source_as_provider;
@@ -15,7 +15,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::expr::{self, PExpr};
 use super::relation::StreamRelation;
-use super::window_node::WindowNode;
 use super::*;
 use crate::error::{HwError, Result};
 
@@ -298,58 +297,6 @@ impl Lowering<'_> {
         self.add(StreamOp::Union, children, schema, facts)
     }
 
-    fn window(&mut self, window: &WindowNode) -> Result<NodeId> {
-        let child = self.plan(&window.input)?;
-        let (time_column, time) = self.window_time(child, window)?;
-        let assign = WindowAssign {
-            kind: window.kind,
-            time_column,
-            time: time.clone(),
-            slide_us: window.slide_us,
-            size_us: window.size_us,
-            offset_us: window.offset_us,
-        };
-        let below = &self.nodes[child];
-        let width = below.schema.fields().len();
-        let mut columns = below.facts.columns.clone();
-        columns.push(ColumnFact::WindowStart { time: time.clone(), size_us: window.size_us });
-        columns.push(ColumnFact::WindowEnd { time: time.clone() });
-        columns.push(match &time {
-            WindowTime::Event { inputs } => ColumnFact::EventTime { inputs: inputs.clone() },
-            _ => ColumnFact::Plain,
-        });
-        let mut unique_key = below.facts.unique_key.clone();
-        if let (Some(key), WindowKind::Hop) = (&mut unique_key, window.kind) {
-            key.push(width);
-        }
-        let facts =
-            Facts { append_only: below.facts.append_only, unique_key, columns, state: StateBound::None };
-        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
-        let whole = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window).as_arrow().clone();
-        fields.extend(whole.fields().iter().rev().take(3).rev().cloned());
-        let schema = Arc::new(Schema::new(fields));
-        Ok(self.add(StreamOp::WindowAssign(assign), vec![child], schema, facts))
-    }
-
-    fn window_time(&self, child: NodeId, window: &WindowNode) -> Result<(usize, WindowTime)> {
-        if is_proctime(&window.time) {
-            return Ok((0, WindowTime::Processing));
-        }
-        let compiled = self.compile(&window.time, window.input.schema())?;
-        let Some(column) = expr::as_column(&compiled) else {
-            return Err(HwError::unsupported(
-                "a window over an expression",
-                "Name the expression as a column in a sub-query, or make it a generated column of the source.",
-            ));
-        };
-        let time = match &self.nodes[child].facts.columns[column] {
-            ColumnFact::EventTime { inputs } => WindowTime::Event { inputs: inputs.clone() },
-            ColumnFact::ProcTime => WindowTime::Processing,
-            _ => WindowTime::Unbounded,
-        };
-        Ok((column, time))
-    }
-
     /// The root with exactly the logical plan's output names.
     fn restore_names(&mut self, root: NodeId, schema: &DFSchema) -> NodeId {
         let target: SchemaRef = Arc::new(schema.as_arrow().clone());
@@ -388,10 +335,7 @@ impl Lowering<'_> {
             .with_hint("Group by window_start, window_end of TUMBLE or HOP over a column with a WATERMARK, or use EMIT CHANGES."))
         };
         match &n.op {
-            StreamOp::Aggregate(a) => match a.window.as_ref().map(|w| match w {
-                AggregateWindow::Keyed { time, .. } => time,
-                AggregateWindow::Fused(assign) => &assign.time,
-            }) {
+            StreamOp::Aggregate(a) => match a.window.as_ref().map(|w| w.time()) {
                 None => refused("An aggregation is not grouped by a window."),
                 Some(WindowTime::Unbounded) => refused("The time column of a window has no watermark."),
                 Some(_) => Ok(()),
@@ -403,7 +347,7 @@ impl Lowering<'_> {
 }
 
 /// `proctime()` or an alias of it.
-fn is_proctime(expr: &Expr) -> bool {
+pub(super) fn is_proctime(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(a) => is_proctime(&a.expr),
         Expr::ScalarFunction(f) => f.func.name() == "proctime",

@@ -19,8 +19,11 @@ mod late;
 pub mod lower;
 pub mod panes;
 pub mod relation;
+mod retention;
 mod rows;
+mod session;
 pub mod set_op_node;
+mod window;
 pub mod window_node;
 
 use std::sync::Arc;
@@ -35,10 +38,11 @@ pub use late::keep_window_columns;
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};
-pub use window_node::{WindowKind, WindowNode};
+pub use window_node::{WINDOW_COLUMNS, WindowNode, Windowing};
 
 use crate::error::Result;
 use crate::types::trigger::{EmitPolicy, EmitSpec};
+use crate::types::window::Windows;
 
 /// Index into [`StreamPlan::nodes`].
 pub type NodeId = usize;
@@ -100,6 +104,19 @@ pub enum StreamOp {
     },
     /// Appends `window_start`, `window_end`, `window_time`; one row per window.
     WindowAssign(WindowAssign),
+    /// Appends the same columns; a row's window changes when its session does.
+    SessionAssign(SessionAssign),
+    /// Appends the same columns, of which two are columns of the child already.
+    WindowColumns {
+        start: usize,
+        end: usize,
+    },
+    /// Lets rows out, and takes them back when their window has been over for so long.
+    Retain {
+        end: usize,
+        time: WindowTime,
+        retention_us: i64,
+    },
     Aggregate(AggregateNode),
     /// The same on each worker for its own rows; the node above combines the workers' rows.
     LocalAggregate(AggregateNode),
@@ -122,16 +139,27 @@ pub enum UnnestColumn {
     Elements(usize),
 }
 
-/// Assignment of rows to windows of fixed size.
+/// Assignment of rows to windows of given sizes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowAssign {
-    pub kind: WindowKind,
     /// Time column, ignored for processing time.
     pub time_column: usize,
     pub time: WindowTime,
-    pub slide_us: i64,
-    pub size_us: i64,
-    pub offset_us: i64,
+    pub windows: Windows,
+}
+
+/// Assignment of rows to sessions: those of a key whose windows `[t, t + gap)` overlap or
+/// touch share one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionAssign {
+    /// Time column, ignored for processing time.
+    pub time_column: usize,
+    pub time: WindowTime,
+    pub gap_us: i64,
+    /// Columns that partition the sessions, ascending.
+    pub keys: Vec<usize>,
+    /// How long after its end a session still takes rows.
+    pub lateness_us: i64,
 }
 
 /// By which clock windows open and close.
@@ -159,11 +187,24 @@ pub struct AggregateNode {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AggregateWindow {
-    /// The bounds are group columns already; `end` indexes `group`.
-    Keyed { end: usize, time: WindowTime },
+    /// The bounds are group columns already; `end` indexes `group`. Rows that were judged
+    /// against the watermark below, with their session, are never late here.
+    Keyed { end: usize, time: WindowTime, judged: bool },
     /// The aggregate assigns rows to windows itself, sharing slices between overlapping
     /// windows; its output is group columns, `window_start`, `window_end`, calls.
     Fused(WindowAssign),
+    /// The aggregate keeps the sessions itself; `group` are their keys; output as `Fused`.
+    Session(SessionAssign),
+}
+
+impl AggregateWindow {
+    pub fn time(&self) -> &WindowTime {
+        match self {
+            AggregateWindow::Keyed { time, .. } => time,
+            AggregateWindow::Fused(assign) => &assign.time,
+            AggregateWindow::Session(session) => &session.time,
+        }
+    }
 }
 
 /// One aggregate call of a SELECT list.
@@ -257,9 +298,10 @@ pub enum ColumnFact {
     },
     /// The marker made by `proctime()`; never materialized.
     ProcTime,
+    /// `size_us` if all windows have the same size.
     WindowStart {
         time: WindowTime,
-        size_us: i64,
+        size_us: Option<i64>,
     },
     WindowEnd {
         time: WindowTime,
@@ -309,11 +351,11 @@ impl StreamPlan {
     pub fn uses_processing_time(&self) -> bool {
         self.nodes.iter().any(|n| match &n.op {
             StreamOp::WindowAssign(w) => w.time == WindowTime::Processing,
-            StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => match &a.window {
-                Some(AggregateWindow::Keyed { time, .. }) => *time == WindowTime::Processing,
-                Some(AggregateWindow::Fused(w)) => w.time == WindowTime::Processing,
-                None => false,
-            },
+            StreamOp::SessionAssign(s) => s.time == WindowTime::Processing,
+            StreamOp::Retain { time, .. } => *time == WindowTime::Processing,
+            StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
+                a.window.as_ref().is_some_and(|w| *w.time() == WindowTime::Processing)
+            }
             _ => false,
         })
     }

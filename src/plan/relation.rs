@@ -35,8 +35,9 @@ pub struct StreamRelation {
     pub event_time_columns: Vec<usize>,
     /// Columns made by `proctime()`.
     pub proctime_columns: Vec<usize>,
-    /// `(start, end, size in µs)` columns when a view's rows are windows by event time.
-    pub window_columns: Option<(Option<usize>, Option<usize>, i64)>,
+    /// `(start, end)` columns and the size in µs, if all have one, when a view's rows are
+    /// windows by event time.
+    pub window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
 }
 
 #[async_trait]

@@ -1,15 +1,17 @@
-//! `TUMBLE` and `HOP` in FROM: a relation planner that makes [`WindowNode`]s.
+//! Window table functions in FROM: a relation planner that makes [`WindowNode`]s.
 //!
 //! Used by views and ad-hoc queries alike, so the same words mean the same windows. Sizes are
-//! intervals without months (a month has no fixed length). Errors: 22023 for a size or slide
-//! that does not fit, 0A000 for the windows that are not there yet, by name.
+//! intervals without months (a month has no fixed length). Columns of the input that are
+//! called like those a window adds are hidden by them, so that windows can be windowed again.
+//! Errors: 22023 for a size, slide or zone that does not fit, 42804 for a wrong type.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, ScalarValue, TableReference};
+use arrow::datatypes::DataType;
+use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
@@ -18,8 +20,10 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder,
 use sqlparser::ast::{Expr as SqlExpr, Query, TableFactor, Visit, Visitor};
 
 use super::parser::{WindowCall, WindowKind as Called, relation_name, window_call};
-use crate::error::{HwError, Result, sqlstate};
-use crate::plan::{WindowKind, WindowNode};
+use crate::error::{HwError, sqlstate};
+use crate::plan::{WINDOW_COLUMNS, WindowNode, Windowing};
+use crate::types::text::Zone;
+use crate::types::window::{Shape, Windows};
 
 /// Relations named as arguments of window functions, by schema and name.
 pub type WindowInputs = HashMap<(Option<String>, String), Arc<dyn TableSource>>;
@@ -90,39 +94,148 @@ impl WindowPlanner {
 
     fn plan_call(
         &self,
-        call: WindowCall,
+        call: &WindowCall,
         context: &mut dyn RelationPlannerContext,
     ) -> datafusion::error::Result<LogicalPlan> {
-        let kind = match call.kind {
-            Called::Tumble => WindowKind::Tumble,
-            Called::Hop => WindowKind::Hop,
-            other => return Err(not_yet(other.name()).into()),
+        let input = self.input(&call.input, context)?;
+        let schema = Arc::clone(input.schema());
+        let mut time = context.sql_to_expr(call.time_column.clone(), &schema)?;
+        let windowing = windowing(call, context)?;
+        check_zone(windowing, &time, &schema)?;
+        let keys = match call.kind {
+            Called::Windows => call.argument("end").into_iter().cloned().collect(),
+            _ => call.partition_by.clone(),
         };
-        if call.named.contains_key("time_zone") {
+        let mut keys = keys
+            .into_iter()
+            .map(|key| context.sql_to_expr(key, &schema))
+            .collect::<datafusion::error::Result<Vec<Expr>>>()?;
+        if let Some(key) = keys.iter().find(|k| k.try_as_col().is_none()) {
             return Err(HwError::unsupported(
-                "time_zone of a window",
-                "Windows are aligned to UTC; use offset => INTERVAL '…' for a fixed offset.",
+                format!("the expression {key} as a column of {}", call.kind.name()),
+                "Name the expression as a column in a sub-query.",
             )
             .into());
         }
-        let input = self.input(&call.input, context)?;
-        let time = context.sql_to_expr(call.time_column.clone(), &Arc::clone(input.schema()))?;
-        let mut argument = |name: &str| match call.argument(name) {
-            Some(e) => interval_us(e, context).map(Some),
-            None => Ok(None),
-        };
-        let missing = |name: &str| {
-            HwError::new(sqlstate::UNDEFINED_FUNCTION, format!("the {name} of the window is missing"))
-        };
-        let size_us = argument("size")?.ok_or_else(|| missing("size"))?;
-        let slide_us = match kind {
-            WindowKind::Tumble => size_us,
-            WindowKind::Hop => argument("slide")?.ok_or_else(|| missing("slide"))?,
-        };
-        let offset_us = argument("offset")?.unwrap_or(0);
-        check_sizes(kind, slide_us, size_us)?;
-        let node = WindowNode::try_new(kind, input, time, slide_us, size_us, offset_us)?;
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+        let (input, kept) = shadow(input)?;
+        for column in keys.iter_mut().chain([&mut time]) {
+            if let Expr::Column(column) = column {
+                *column = shadowed(column);
+            }
+        }
+        let node = WindowNode::try_new(windowing, input, time, keys)?;
+        let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        match kept {
+            None => Ok(plan),
+            Some(mut kept) => {
+                kept.extend(WINDOW_COLUMNS.map(|name| Expr::Column(Column::new_unqualified(name))));
+                LogicalPlanBuilder::from(plan).project(kept)?.build()
+            }
+        }
+    }
+}
+
+/// Before the name of a hidden column of the input.
+const HIDDEN: &str = "input.";
+
+/// `input` with columns called like those of a window under other names, and the columns
+/// that stay visible; `None` if there are no such columns.
+fn shadow(input: LogicalPlan) -> datafusion::error::Result<(LogicalPlan, Option<Vec<Expr>>)> {
+    let columns = input.schema().columns();
+    let hides = |c: &Column| WINDOW_COLUMNS.contains(&c.name.as_str());
+    if !columns.iter().any(hides) {
+        return Ok((input, None));
+    }
+    let renamed = columns.iter().map(|c| match hides(c) {
+        true => Expr::Column(c.clone()).alias_qualified(c.relation.clone(), shadowed(c).name),
+        false => Expr::Column(c.clone()),
+    });
+    let input = LogicalPlanBuilder::from(input).project(renamed.collect::<Vec<_>>())?.build()?;
+    Ok((input, Some(columns.into_iter().filter(|c| !hides(c)).map(Expr::Column).collect())))
+}
+
+/// The name under which a window finds a column of its input.
+fn shadowed(column: &Column) -> Column {
+    match WINDOW_COLUMNS.contains(&column.name.as_str()) {
+        true => Column::new(column.relation.clone(), format!("{HIDDEN}{}", column.name)),
+        false => column.clone(),
+    }
+}
+
+/// The sizes of a call.
+fn windowing(
+    call: &WindowCall,
+    context: &mut dyn RelationPlannerContext,
+) -> datafusion::error::Result<Windowing> {
+    let mut argument = |name: &str| match call.argument(name) {
+        Some(e) => interval_us(e, context).map(Some),
+        None => Ok(None),
+    };
+    let mut needed = |name: &str| match argument(name)? {
+        Some(value) => Ok(value),
+        None => {
+            let message = format!("the {name} of the window is missing");
+            Err(DataFusionError::from(HwError::new(sqlstate::UNDEFINED_FUNCTION, message)))
+        }
+    };
+    let (shape, slide_us) = match call.kind {
+        Called::Windows => return Ok(Windowing::Columns),
+        Called::Session => {
+            let gap_us = needed("gap")?;
+            if gap_us <= 0 {
+                let message = "the gap of a session must be positive";
+                return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+                    .with_hint("Write for example INTERVAL '10 seconds'.")
+                    .into());
+            }
+            return Ok(Windowing::Session { gap_us });
+        }
+        Called::Tumble => (Shape::Tumble, needed("size")?),
+        Called::Hop => (Shape::Hop, needed("slide")?),
+        Called::Cumulate => (Shape::Cumulate, needed("step")?),
+    };
+    let size_us = needed("size")?;
+    let offset_us = argument("offset")?.unwrap_or(0);
+    let zone = match call.named.get("time_zone") {
+        Some(e) => zone(e, context)?,
+        None => Zone::Utc,
+    };
+    // Windows that slide by their size are tumbling windows.
+    let shape = if shape == Shape::Hop && slide_us == size_us { Shape::Tumble } else { shape };
+    Ok(Windowing::Fixed(Windows::of(shape, slide_us, size_us, offset_us, zone)?))
+}
+
+/// A zone's name.
+fn zone(e: &SqlExpr, context: &mut dyn RelationPlannerContext) -> datafusion::error::Result<Zone> {
+    let planned = context.sql_to_expr(e.clone(), &DFSchema::empty())?;
+    let wrong = |message: String| {
+        let hint =
+            "Write the name of a zone, for example 'Europe/Berlin' or 'UTC'; pg_timezone_names lists them.";
+        DataFusionError::from(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message).with_hint(hint))
+    };
+    match constant(&planned) {
+        Some(ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name))) => {
+            Zone::from_name(name).ok_or_else(|| wrong(format!("time zone \"{name}\" not recognized")))
+        }
+        _ => Err(wrong(format!("the time_zone of a window must be a text literal, not {e}"))),
+    }
+}
+
+/// A zone aligns points in time; a timestamp without zone is none.
+fn check_zone(windowing: Windowing, time: &Expr, input: &DFSchema) -> datafusion::error::Result<()> {
+    use datafusion::logical_expr::ExprSchemable;
+    let Windowing::Fixed(windows) = windowing else { return Ok(()) };
+    let DataType::Timestamp(_, None) = time.get_type(input)? else { return Ok(()) };
+    match windows.zone() {
+        None => Ok(()),
+        Some(zone) => {
+            let message = "time_zone needs a time column of type timestamp with time zone";
+            let hint = format!(
+                "Make the column TIMESTAMPTZ, or leave out time_zone => '{}': windows of a timestamp without time zone are aligned to its own clock.",
+                zone.name()
+            );
+            Err(HwError::new(sqlstate::DATATYPE_MISMATCH, message).with_hint(hint).into())
+        }
     }
 }
 
@@ -142,27 +255,9 @@ impl RelationPlanner for WindowPlanner {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
         let alias = call.alias.clone();
-        let plan = self.plan_call(call, context)?;
+        let plan = self.plan_call(&call, context)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
-}
-
-fn check_sizes(kind: WindowKind, slide_us: i64, size_us: i64) -> Result<()> {
-    let wrong = |m: &str, hint: &str| Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, m).with_hint(hint));
-    if size_us <= 0 || slide_us <= 0 {
-        return wrong("the size of a window must be positive", "Write for example INTERVAL '10 seconds'.");
-    }
-    if kind == WindowKind::Hop && slide_us > size_us {
-        return wrong(
-            "the slide of HOP is larger than its size",
-            "HOP(table, time, slide, size): the slide comes first and must not exceed the size, or rows would fall between windows.",
-        );
-    }
-    Ok(())
-}
-
-fn not_yet(name: &str) -> HwError {
-    HwError::unsupported(format!("{name} windows"), "Use TUMBLE or HOP.")
 }
 
 /// An interval literal in microseconds.

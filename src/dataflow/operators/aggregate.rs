@@ -16,13 +16,13 @@
 //! plus the allowed lateness. State of a window is dropped when the watermark passes that point;
 //! with `EMIT FINAL` its rows are emitted then, exactly once. Nothing scans all windows.
 
-mod accumulator;
+pub mod accumulator;
 mod average;
 mod distinct;
 mod exact_float;
 mod extremum;
 mod float_sum;
-mod groups;
+pub mod groups;
 mod sliced;
 mod sum;
 
@@ -37,7 +37,7 @@ use self::sliced::Slices;
 use super::errors::RowErrors;
 use super::expressions::batch_of;
 use super::late::{LateReason, LateRows, Refusal};
-use super::window_assign::{Windows, drop_null_times, timestamp_values, timestamps, window_time};
+use super::window_assign::{Windows, drop_null_times, starts_of, timestamp_values, timestamps, window_time};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
 pub use crate::plan::{AggregateCall, AggregateFunction};
@@ -67,8 +67,8 @@ pub struct HopSpec {
 /// Where the windows of rows come from.
 #[derive(Clone, Debug)]
 pub enum WindowBounds {
-    /// Position within `group_columns` of the window's end.
-    Grouped { end_group: usize },
+    /// Position within `group_columns` of the window's end; `judged` rows are never late.
+    Grouped { end_group: usize, judged: bool },
     /// Rows are sliced here; `group_columns` are the other keys.
     Sliced(HopSpec),
 }
@@ -153,9 +153,9 @@ impl AggregateOperator {
         self.groups.update(batch, &self.located.slots)
     }
 
-    fn push_grouped(&mut self, batch: ChangeBatch, end_column: usize) -> Result<()> {
+    fn push_grouped(&mut self, batch: ChangeBatch, end_column: usize, judged: bool) -> Result<()> {
         let batch = drop_null_times(batch, end_column, &self.spec.late)?;
-        let batch = self.drop_late(batch, end_column)?;
+        let batch = if judged { batch } else { self.drop_late(batch, end_column)? };
         let prints = self.prints(&batch);
         let ends = timestamp_values(&batch, end_column)?.values().clone();
         self.apply(&batch, &prints, Some(&ends))
@@ -253,9 +253,9 @@ impl Operator for AggregateOperator {
                 let prints = self.prints(&batch);
                 self.apply(&batch, &prints, None)
             }
-            Some(WindowSpec { bounds: WindowBounds::Grouped { end_group }, .. }) => {
-                let end_column = self.spec.group_columns[*end_group];
-                self.push_grouped(batch, end_column)
+            Some(WindowSpec { bounds: WindowBounds::Grouped { end_group, judged }, .. }) => {
+                let (end_column, judged) = (self.spec.group_columns[*end_group], *judged);
+                self.push_grouped(batch, end_column, judged)
             }
             Some(WindowSpec { bounds: WindowBounds::Sliced(hop), .. }) => match hop.time_column {
                 Some(column) => self.push_sliced(batch, column),
@@ -294,8 +294,7 @@ impl Operator for AggregateOperator {
 
 /// Bounds of windows as columns: start, end and, if asked for, `window_time`.
 fn window_columns(ends: Vec<i64>, hop: &HopSpec, data_type: &DataType, columns: &mut Vec<ArrayRef>) {
-    let size = hop.windows.size_us();
-    columns.push(timestamps(ends.iter().map(|e| e.saturating_sub(size)).collect(), data_type));
+    columns.push(timestamps(starts_of(&hop.windows, &ends), data_type));
     columns.push(timestamps(ends.clone(), data_type));
     if hop.with_window_time {
         columns.push(timestamps(ends.into_iter().map(window_time).collect(), data_type));

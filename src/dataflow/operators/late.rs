@@ -22,6 +22,8 @@ pub enum LateReason {
     WindowClosed,
     /// The event time is NULL, so the row belongs to no window.
     NullTime,
+    /// The window that the row's own columns give ends before it starts.
+    EmptyWindow,
 }
 
 /// A refused row with what refused it.
@@ -87,7 +89,7 @@ impl LateRows {
     ) -> Result<()> {
         let counter = match reason {
             LateReason::WindowClosed => &self.closed,
-            LateReason::NullTime => &self.null_times,
+            LateReason::NullTime | LateReason::EmptyWindow => &self.null_times,
         };
         counter.fetch_add(refusals.len() as u64, Ordering::Relaxed);
         let kept = &refusals[refusals.len().saturating_sub(self.capacity)..];
@@ -119,7 +121,7 @@ impl LateRows {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Rows dropped because their event time was NULL, since the start.
+    /// Rows that belong to no window, since the start.
     pub fn null_time_count(&self) -> u64 {
         self.null_times.load(Ordering::Relaxed)
     }

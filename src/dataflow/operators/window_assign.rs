@@ -1,8 +1,6 @@
-//! TUMBLE and HOP: which windows a time belongs to, and the operator that adds them to rows.
+//! TUMBLE, HOP and CUMULATE: the operator that adds windows to rows.
 //!
-//! Windows start at multiples of `slide` after the Unix epoch plus `offset` and are half
-//! open, `[start, end)`, in microseconds, before 1970 too. The operator repeats a row once
-//! per window and appends `window_start`, `window_end` and `window_time` (end − 1 ms) in
+//! It repeats a row once per window and appends `window_start`, `window_end` and `window_time` (end − 1 ms) in
 //! the type of the time column. Rows whose time is NULL belong to no window and are recorded
 //! as such. In processing time the rows of an epoch all get the windows of its `now`, so
 //! they wait for the end of the epoch.
@@ -49,20 +47,13 @@ pub struct WindowAssignOperator {
 
 impl WindowAssignOperator {
     pub fn new(spec: WindowAssignSpec) -> Result<WindowAssignOperator> {
-        let fields = spec.output_schema.fields();
-        let bound_type = match fields.last().map(|f| f.data_type()) {
-            Some(t @ DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _)) => t.clone(),
-            _ => return Err(HwError::internal("window bounds must be timestamps in microseconds")),
-        };
+        let bound_type = bound_type(&spec.output_schema)?;
         Ok(WindowAssignOperator { spec, bound_type, waiting: Vec::new() })
     }
 
-    fn with_bounds(&self, batch: &ChangeBatch, ends: Vec<i64>) -> Result<ChangeBatch> {
-        let mut columns = batch.rows.columns().to_vec();
-        let size = self.spec.windows.size_us();
-        columns.push(timestamps(ends.iter().map(|e| e.saturating_sub(size)).collect(), &self.bound_type));
-        columns.push(timestamps(ends.clone(), &self.bound_type));
-        columns.push(timestamps(ends.into_iter().map(window_time).collect(), &self.bound_type));
+    fn with_bounds(&self, batch: &ChangeBatch, spans: Vec<(i64, i64)>) -> Result<ChangeBatch> {
+        let columns = window_columns(&spans, &self.bound_type);
+        let columns = batch.rows.columns().iter().cloned().chain(columns).collect();
         Ok(batch.with_rows(batch_of(&self.spec.output_schema, columns, batch.len())?))
     }
 
@@ -72,19 +63,47 @@ impl WindowAssignOperator {
         let windows = &self.spec.windows;
         if windows.is_tumble() {
             let mut assigned = LastSlice::new(windows);
-            let ends = times.values().iter().map(|t| assigned.start_of(*t).saturating_add(windows.size_us()));
-            return self.with_bounds(&batch, ends.collect());
+            let spans = times.values().iter().map(|t| assigned.span_of(*t));
+            return self.with_bounds(&batch, spans.collect());
         }
         let copies = (windows.size_us() / windows.slide_us() + 1) as usize;
         let mut rows = Vec::with_capacity(batch.len() * copies);
-        let mut ends = Vec::with_capacity(batch.len() * copies);
+        let mut spans = Vec::with_capacity(batch.len() * copies);
         for (row, time) in times.values().iter().enumerate() {
-            for end in windows.ends(*time) {
+            for span in windows.windows(*time) {
                 rows.push(row as u32);
-                ends.push(end);
+                spans.push(span);
             }
         }
-        self.with_bounds(&batch.take(&UInt32Array::from(rows))?, ends)
+        self.with_bounds(&batch.take(&UInt32Array::from(rows))?, spans)
+    }
+}
+
+/// `window_start`, `window_end` and `window_time` of windows.
+pub fn window_columns(spans: &[(i64, i64)], bound_type: &DataType) -> [ArrayRef; 3] {
+    let column = |value: fn(&(i64, i64)) -> i64| timestamps(spans.iter().map(value).collect(), bound_type);
+    [column(|s| s.0), column(|s| s.1), column(|s| window_time(s.1))]
+}
+
+/// The starts of windows that end at `ends`.
+pub fn starts_of(windows: &Windows, ends: &[i64]) -> Vec<i64> {
+    let mut last = None;
+    let start = |end: &i64| match last {
+        Some((known, start)) if known == *end => start,
+        _ => {
+            let start = windows.start_of(*end);
+            last = Some((*end, start));
+            start
+        }
+    };
+    ends.iter().map(start).collect()
+}
+
+/// The type of the window columns at the end of a schema.
+pub fn bound_type(schema: &SchemaRef) -> Result<DataType> {
+    match schema.fields().last().map(|f| f.data_type()) {
+        Some(t @ DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _)) => Ok(t.clone()),
+        _ => Err(HwError::internal("window bounds must be timestamps in microseconds")),
     }
 }
 
@@ -102,11 +121,16 @@ impl LastSlice {
 
     #[inline]
     pub fn start_of(&mut self, time: i64) -> i64 {
+        self.span_of(time).0
+    }
+
+    /// The slice of `time`, as start and end.
+    #[inline]
+    pub fn span_of(&mut self, time: i64) -> (i64, i64) {
         if time < self.start || time >= self.end {
-            self.start = self.windows.slice_of(time);
-            self.end = self.start.saturating_add(self.windows.slice_us());
+            (self.start, self.end) = self.windows.slice(time);
         }
-        self.start
+        (self.start, self.end)
     }
 }
 
@@ -154,8 +178,8 @@ impl Operator for WindowAssignOperator {
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         for batch in std::mem::take(&mut self.waiting) {
-            for end in self.spec.windows.ends(cx.now.0) {
-                out.push(self.with_bounds(&batch, vec![end; batch.len()])?);
+            for span in self.spec.windows.windows(cx.now.0) {
+                out.push(self.with_bounds(&batch, vec![span; batch.len()])?);
             }
         }
         Ok(())

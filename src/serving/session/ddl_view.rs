@@ -14,6 +14,7 @@ use crate::catalog::{
     Definition, Details, Kind, MaterializedViewDetails, NewDefinition, SinkDetails, ViewDetails,
 };
 use crate::clock;
+use crate::engine::definitions::with_view_options;
 use crate::engine::planning::{Leaves, Scope};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::{StateBound, StreamNode, StreamOp, StreamPlan};
@@ -105,7 +106,7 @@ impl Session {
         if self.exists(Kind::MaterializedView, &create.name, create.if_not_exists)? {
             return Ok(command("CREATE MATERIALIZED VIEW"));
         }
-        check_known(&create.with, &["retain_history"], "CREATE MATERIALIZED VIEW")?;
+        check_known(&create.with, &["retain_history", "retention"], "CREATE MATERIALIZED VIEW")?;
         if let Some(option) = create.with.get("retain_history") {
             crate::engine::definitions::duration_us("retain_history", &option.value.as_text())?;
         }
@@ -132,17 +133,19 @@ impl Session {
         let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
         let planned = self.database.plan_view(&cx, &create.query.query, &emit, names, Some(text.submitted));
         let planned = self.limited(planned).await?;
+        let with = with_options(&create.with);
+        let plan = with_view_options(planned.plan, &with)?;
         let details = Details::MaterializedView(MaterializedViewDetails {
             query: create.query.text.clone(),
             column_names: create.columns.clone(),
             search_path: self.search_path(),
             emit: create.emit.as_ref().map(|e| e.text.clone()),
-            with: with_options(&create.with),
+            with,
         });
         let mut new = self.definition(&create.name, details)?;
         new.columns = planned.columns;
         new.depends_on = planned.depends_on;
-        Ok((planned.plan, new))
+        Ok((plan, new))
     }
 
     /// Writes of this message so far are committed before a view is filled.

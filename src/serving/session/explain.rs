@@ -9,7 +9,7 @@ use super::Session;
 use super::query::Text;
 use super::results::{batch_of, rows, schema_of, text};
 use crate::catalog::{Definition, Details, Kind};
-use crate::engine::definitions::parse_query;
+use crate::engine::definitions::{parse_query, with_view_options};
 use crate::error::{HwError, Result};
 use crate::serving::pg::api::{Outcome, RowsTag};
 use crate::sql::StatementKind;
@@ -106,7 +106,7 @@ impl Session {
         let cx = self.database.system_context(&view.search_path);
         let query = parse_query(&view.query)?;
         let planned = self.database.plan_view(&cx, &query, &emit, Some(&names), None);
-        Ok(self.limited(planned).await?.plan.explain())
+        Ok(with_view_options(self.limited(planned).await?.plan, &view.with)?.explain())
     }
 }
 

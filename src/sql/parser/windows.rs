@@ -1,4 +1,4 @@
-//! Window table functions: TUMBLE, HOP, CUMULATE and SESSION in FROM.
+//! Window table functions: TUMBLE, HOP, CUMULATE, SESSION and WINDOWS in FROM.
 //!
 //! They come as `TUMBLE(t, ts, size)`, with named arguments, as Flink's
 //! `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), size))`, LATERAL or not, over a relation, a
@@ -22,6 +22,8 @@ pub enum WindowKind {
     Hop,
     Cumulate,
     Session,
+    /// `WINDOWS(t, start, end)`: the bounds are columns.
+    Windows,
 }
 
 impl WindowKind {
@@ -31,6 +33,7 @@ impl WindowKind {
             "HOP" => Some(WindowKind::Hop),
             "CUMULATE" => Some(WindowKind::Cumulate),
             "SESSION" => Some(WindowKind::Session),
+            "WINDOWS" => Some(WindowKind::Windows),
             _ => None,
         }
     }
@@ -41,6 +44,7 @@ impl WindowKind {
             WindowKind::Hop => "HOP",
             WindowKind::Cumulate => "CUMULATE",
             WindowKind::Session => "SESSION",
+            WindowKind::Windows => "WINDOWS",
         }
     }
 
@@ -51,6 +55,7 @@ impl WindowKind {
             WindowKind::Hop => &["slide", "size", "offset"],
             WindowKind::Cumulate => &["step", "size", "offset"],
             WindowKind::Session => &["gap"],
+            WindowKind::Windows => &["end"],
         }
     }
 }
@@ -61,7 +66,7 @@ pub struct WindowCall {
     pub kind: WindowKind,
     /// A relation, a subquery, or a further window call.
     pub input: TableFactor,
-    /// A column, or `proctime()`.
+    /// A column, or `proctime()`; the column of the start for WINDOWS.
     pub time_column: Expr,
     /// Positional arguments after the time column.
     pub args: Vec<Expr>,
@@ -83,7 +88,7 @@ impl WindowCall {
 
 /// Names under which the input and the time column may be given.
 const INPUT_NAMES: [&str; 3] = ["data", "input", "table"];
-const TIME_NAMES: [&str; 4] = ["timecol", "time_col", "time_column", "ts"];
+const TIME_NAMES: [&str; 5] = ["timecol", "time_col", "time_column", "ts", "start"];
 
 /// Reads a table factor as a window call; `None` if it is something else.
 ///
@@ -114,10 +119,17 @@ pub fn window_call(factor: &TableFactor) -> Result<Option<WindowCall>> {
         return Err(arguments_error(kind, "a relation and a time column are needed"));
     };
     let (input, mut partition_by) = unpartitioned(input);
-    if let Some(keys) = named.remove("partition_by") {
-        partition_by.push(keys);
+    match named.remove("partition_by") {
+        Some(Expr::Tuple(keys)) => partition_by.extend(keys),
+        Some(Expr::Nested(key)) => partition_by.push(*key),
+        key => partition_by.extend(key),
     }
-    let args: Vec<Expr> = positional.collect();
+    let mut args: Vec<Expr> = positional.collect();
+    if kind == WindowKind::Windows {
+        for end in args.iter_mut().chain(named.get_mut("end")) {
+            *end = time_expression(kind, end.clone())?;
+        }
+    }
     check_arguments(kind, &args, &named, &partition_by)?;
     let time_column = time_expression(kind, time)?;
     let input = input_factor(kind, input)?;
@@ -186,7 +198,7 @@ fn check_arguments(
                 return Err(malformed(kind, format!("argument \"{name}\" is given twice")));
             }
             Some(_) => {}
-            None if name == "time_zone" => {}
+            None if name == "time_zone" && parameters.contains(&"offset") => {}
             None => return Err(arguments_error(kind, &format!("there is no argument \"{name}\""))),
         }
     }
@@ -214,9 +226,18 @@ fn time_expression(kind: WindowKind, time: Expr) -> Result<Expr> {
             },
             _ => Err(malformed(kind, "DESCRIPTOR takes one column".to_string())),
         },
-        Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("proctime") => Ok(time),
-        other => Err(malformed(kind, format!("{other} is not a time column"))
-            .with_hint("Name a column of the input, or proctime().")),
+        Expr::Function(f)
+            if kind != WindowKind::Windows && f.name.to_string().eq_ignore_ascii_case("proctime") =>
+        {
+            Ok(time)
+        }
+        other => {
+            let error = malformed(kind, format!("{other} is not a time column"));
+            Err(match kind {
+                WindowKind::Windows => error.with_hint("Name columns of the input that hold the bounds."),
+                _ => error.with_hint("Name a column of the input, or proctime()."),
+            })
+        }
     }
 }
 
@@ -270,6 +291,7 @@ fn arguments_error(kind: WindowKind, why: &str) -> HwError {
 
 fn usage(kind: WindowKind) -> &'static str {
     match kind {
+        WindowKind::Windows => "Write WINDOWS(relation, start_column, end_column).",
         WindowKind::Tumble => "Write TUMBLE(relation, time_column, size [, offset]).",
         WindowKind::Hop => "Write HOP(relation, time_column, slide, size [, offset]).",
         WindowKind::Cumulate => "Write CUMULATE(relation, time_column, step, size [, offset]).",

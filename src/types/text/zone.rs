@@ -62,7 +62,7 @@ const ABBREVIATIONS: [(&str, i32); 38] = [
 ];
 
 /// A time zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Zone {
     #[default]
     Utc,

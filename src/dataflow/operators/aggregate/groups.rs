@@ -543,7 +543,7 @@ fn unchanged(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> Result<Option<B
 }
 
 /// Rows of a batch that a call takes; `None` if all.
-fn selection(call: &AggregateCall, rows: &RecordBatch) -> Option<BooleanBuffer> {
+pub fn selection(call: &AggregateCall, rows: &RecordBatch) -> Option<BooleanBuffer> {
     let with_nulls = |bits: BooleanBuffer, nulls: Option<&NullBuffer>| match nulls {
         Some(nulls) => &bits & nulls.inner(),
         None => bits,

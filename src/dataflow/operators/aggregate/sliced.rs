@@ -125,7 +125,7 @@ impl AggregateOperator {
                 if self.is_closed(end) {
                     refusals.push(Refusal {
                         row: row as u32,
-                        window_start: Some(end.saturating_sub(windows.size_us())),
+                        window_start: Some(windows.start_of(end)),
                         window_end: Some(end),
                     });
                 } else {

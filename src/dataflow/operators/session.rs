@@ -1,0 +1,477 @@
+//! GROUP BY over sessions of an input that only grows.
+//!
+//! Rows in, one row a session and firing out: keys, `window_start`, `window_end`, calls.
+//! Kept are bounds and accumulators of open sessions, no rows. The rows of an epoch first
+//! make runs ([`delta`]); at the end of the epoch each run joins the sessions it touches, or is
+//! refused when it touches none and its own end plus the allowed lateness had passed. Then the
+//! watermark takes effect, the trigger machine decides about each session that changed or
+//! is due, and the pane that fires replaces the live panes of all sessions it has swallowed
+//! ([`panes`]). Ends and timers wait in ordered queues; nothing scans all sessions.
+
+mod cells;
+mod delta;
+mod index;
+mod panes;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use hashbrown::{HashMap, HashSet};
+
+use self::cells::Cells;
+use self::delta::{Delta, Rows};
+use self::index::{Proposed, SessionIndex};
+use self::panes::Panes;
+use super::aggregate::WindowTime;
+use super::errors::RowErrors;
+use super::late::{LateReason, LateRows, Refusal};
+use super::window_assign::{drop_null_times, timestamp_values};
+use crate::dataflow::operator::{EpochContext, Operator, StateSize};
+use crate::dataflow::triggers::{EpochTimes, Merged, NEVER, PaneState, Program};
+use crate::error::Result;
+use crate::plan::AggregateCall;
+use crate::state::{RowId, RowStore};
+use crate::types::hash::fingerprints;
+use crate::types::trigger::{EmitPolicy, EmitSpec};
+use crate::types::{ChangeBatch, EventTime, ProcTime};
+
+/// What a [`SessionAggregateOperator`] computes.
+pub struct SessionAggregateSpec {
+    pub input_schema: SchemaRef,
+    /// The keys of the sessions.
+    pub group_columns: Vec<usize>,
+    pub calls: Vec<AggregateCall>,
+    /// Keys, `window_start`, `window_end`, one column a call, pane columns if asked for.
+    pub output_schema: SchemaRef,
+    /// A timestamp column of the input; unused in processing time.
+    pub time_column: usize,
+    pub time: WindowTime,
+    pub gap_us: i64,
+    pub emit: EmitSpec,
+    /// Takes rows whose session was closed and rows without event time.
+    pub late: Arc<LateRows>,
+    /// Takes the keys of sessions whose value has no representation (22003).
+    pub errors: Arc<RowErrors>,
+}
+
+/// The open sessions of one worker, by slot.
+struct Sessions {
+    index: SessionIndex,
+    cells: Cells,
+    keys: RowStore,
+    key_ids: Vec<RowId>,
+    /// Trigger state; not kept for clauses that need none.
+    panes: Option<Vec<Option<PaneState>>>,
+    /// Slots by the watermark at which they are due, and when each is queued.
+    queue: BinaryHeap<Reverse<(i64, u32)>>,
+    queued: Vec<i64>,
+    /// Slots by the clock at which a trigger is due; may name slots that are free.
+    timers: BTreeMap<i64, Vec<u32>>,
+}
+
+/// Incremental session aggregate of one worker.
+pub struct SessionAggregateOperator {
+    spec: SessionAggregateSpec,
+    program: Program,
+    delta: Delta,
+    sessions: Sessions,
+    shown: Panes,
+    /// Rows in processing time, until `now` is known.
+    waiting: Vec<ChangeBatch>,
+    /// W(E−1), or the last `now`.
+    watermark: i64,
+}
+
+/// What the runs of an epoch do to the sessions.
+#[derive(Default)]
+struct Changes {
+    /// New rows of the touched sessions.
+    touched: HashMap<u32, u64>,
+    refused: HashSet<u32>,
+    /// Swallowed sessions and the runs they go to.
+    moves: Vec<(u32, u32)>,
+    /// Runs and the sessions they go to.
+    pairs: Vec<(u32, u32)>,
+    created: Vec<(u32, u32)>,
+    /// Where swallowed sessions have gone.
+    redirect: HashMap<u32, u32>,
+}
+
+impl SessionAggregateOperator {
+    pub fn new(spec: SessionAggregateSpec) -> Result<SessionAggregateOperator> {
+        let program = Program::new(&spec.emit)?;
+        let cells = || Cells::new(&spec.calls, &spec.input_schema);
+        let key_schema = Arc::new(spec.input_schema.project(&spec.group_columns)?);
+        let delta = Delta::new(cells()?, cells()?, spec.gap_us, spec.group_columns.clone());
+        let simple = matches!(spec.emit.policy, EmitPolicy::Changes | EmitPolicy::Final);
+        let sessions = Sessions {
+            index: SessionIndex::default(),
+            cells: cells()?,
+            keys: RowStore::new(key_schema),
+            key_ids: Vec::new(),
+            panes: (!simple || spec.emit.with_pane_columns).then(Vec::new),
+            queue: BinaryHeap::new(),
+            queued: Vec::new(),
+            timers: BTreeMap::new(),
+        };
+        let shown = Panes::new(&spec);
+        let watermark = EventTime::MIN.0;
+        Ok(SessionAggregateOperator { spec, program, delta, sessions, shown, waiting: Vec::new(), watermark })
+    }
+
+    fn is_processing_time(&self) -> bool {
+        matches!(self.spec.time, WindowTime::Processing)
+    }
+
+    fn add(&mut self, batch: &ChangeBatch, times: &[i64]) -> Result<()> {
+        let keys: Vec<ArrayRef> =
+            self.spec.group_columns.iter().map(|c| batch.rows.column(*c).clone()).collect();
+        let prints = fingerprints(&keys, batch.len());
+        // A free trigger may have closed any session.
+        let suspect_end = match self.spec.emit.policy {
+            EmitPolicy::When(_) => i64::MAX,
+            _ => self.watermark.saturating_sub(self.spec.emit.lateness_us),
+        };
+        self.delta.add(&Rows { batch, prints: &prints, times, suspect_end })
+    }
+
+    /// Joins the runs of the epoch with the sessions they touch.
+    fn merge_runs(&mut self) -> Result<HashMap<u32, u64>> {
+        if self.delta.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut changes = Changes::default();
+        for run in self.delta.runs() {
+            self.merge_run(run, &mut changes);
+        }
+        let Changes { touched, refused, moves, mut pairs, created, redirect } = changes;
+        let sessions = &mut self.sessions;
+        self.delta.take_in(&sessions.cells, &moves);
+        let gone: Vec<u32> = moves.iter().map(|m| m.0).collect();
+        sessions.cells.clear(&gone);
+        sessions.cells.resize(sessions.index.slots());
+        for (_, slot) in &mut pairs {
+            while let Some(next) = redirect.get(slot) {
+                *slot = *next;
+            }
+        }
+        sessions.cells.merge(self.delta.cells(), &pairs);
+        if !created.is_empty() {
+            let runs: Vec<u32> = created.iter().map(|c| c.1).collect();
+            let first = sessions.keys.append(self.delta.keys_of(&runs, sessions.keys.schema())?)?;
+            created.iter().zip(first..).for_each(|((slot, _), id)| sessions.key_ids[*slot as usize] = id);
+        }
+        for slot in gone {
+            sessions.keys.release(sessions.key_ids[slot as usize]);
+            sessions.index.release(slot);
+        }
+        self.refuse(&refused)?;
+        self.delta.clear();
+        Ok(touched)
+    }
+
+    fn merge_run(&mut self, run: u32, changes: &mut Changes) {
+        let (print, start, end) = self.delta.run(run);
+        let sessions = &mut self.sessions;
+        let mut parts = Vec::new();
+        sessions.index.touching(print, start, end, &mut parts);
+        if sessions.refuses(&parts, end, &self.program, self.watermark) {
+            changes.refused.insert(run);
+            return;
+        }
+        let bounds: Vec<(i64, i64)> = parts.iter().map(|p| sessions.index.bounds(*p)).collect();
+        let mut swallowed = Vec::new();
+        let slot = match sessions.index.propose(print, start, end, &mut swallowed) {
+            Proposed::Into(slot) => slot,
+            Proposed::New(slot) => {
+                sessions.grow();
+                self.shown.grow(sessions.index.slots());
+                changes.created.push((slot, run));
+                slot
+            }
+        };
+        let merged = sessions.index.bounds(slot);
+        sessions.merge_panes(slot, &parts, &bounds, merged, &self.program, self.watermark);
+        sessions.queue_end(slot, merged.1, parts.is_empty());
+        *changes.touched.entry(slot).or_insert(0) += self.delta.cells().weight(run).unsigned_abs();
+        for part in swallowed {
+            sessions.index.retire(part);
+            self.shown.take_over(part, slot);
+            if let Some(rows) = changes.touched.remove(&part) {
+                *changes.touched.entry(slot).or_insert(0) += rows;
+            }
+            changes.moves.push((part, run));
+            changes.redirect.insert(part, slot);
+        }
+        changes.pairs.push((run, slot));
+    }
+
+    /// Records the rows of refused runs.
+    fn refuse(&self, refused: &HashSet<u32>) -> Result<()> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        for (batch, runs) in self.delta.suspects() {
+            let rows = runs.iter().enumerate().filter(|(_, run)| refused.contains(*run));
+            let refusals: Vec<Refusal> = rows
+                .map(|(row, run)| {
+                    let (_, start, end) = self.delta.run(*run);
+                    Refusal { row: row as u32, window_start: Some(start), window_end: Some(end) }
+                })
+                .collect();
+            let weight = |row: usize| batch.weights.get(row);
+            let watermark = EventTime(self.watermark);
+            self.spec.late.record(&batch.rows, &refusals, weight, LateReason::WindowClosed, watermark)?;
+        }
+        Ok(())
+    }
+
+    /// The watermark, or clock, that the epoch brings.
+    fn reached(&self, cx: &EpochContext) -> i64 {
+        let reached = match &self.spec.time {
+            WindowTime::Event { inputs } if inputs.is_empty() => EventTime::MIN.0,
+            WindowTime::Event { inputs } => cx.watermark(inputs).0,
+            WindowTime::Processing => cx.now.0,
+        };
+        self.watermark.max(reached)
+    }
+
+    /// Decides about the sessions that changed or are due, emits their panes and forgets those
+    /// that are over.
+    fn fire(
+        &mut self,
+        touched: &HashMap<u32, u64>,
+        times: &EpochTimes,
+        out: &mut Vec<ChangeBatch>,
+    ) -> Result<()> {
+        let mut due = self.sessions.take_due(&self.program, times);
+        due.extend(touched.keys().copied());
+        due.sort_unstable();
+        due.dedup();
+        let (mut fired, mut gone) = (Vec::new(), Vec::new());
+        for slot in due {
+            let rows = touched.get(&slot).copied().unwrap_or(0);
+            let (firing, over) = self.sessions.advance(slot, rows, &self.program, &self.spec.emit, times);
+            fired.extend(firing.map(|f| (slot, f, over)));
+            if over {
+                gone.push(slot);
+            }
+        }
+        self.shown.emit(&self.spec, &self.sessions, &fired, times, out)?;
+        if self.shown.discards() {
+            let slots: Vec<u32> = fired.iter().map(|f| f.0).collect();
+            self.sessions.cells.clear(&slots);
+        }
+        self.sessions.cells.clear(&gone);
+        for slot in gone {
+            self.shown.forget(slot);
+            self.sessions.forget(slot);
+        }
+        self.sessions.compact()?;
+        self.shown.compact(&self.sessions.index)
+    }
+}
+
+impl Sessions {
+    /// Makes the columns by slot as long as the index.
+    fn grow(&mut self) {
+        let slots = self.index.slots();
+        if slots > self.key_ids.len() {
+            self.key_ids.resize(slots, 0);
+            self.queued.resize(slots, NEVER);
+            if let Some(panes) = &mut self.panes {
+                panes.resize(slots, None);
+            }
+        }
+    }
+
+    /// Whether a run that ends at `end` and touches `parts` is too late.
+    fn refuses(&self, parts: &[u32], end: i64, program: &Program, watermark: i64) -> bool {
+        if parts.is_empty() {
+            return program.refuses(end, watermark);
+        }
+        let closed = |slot: &u32| self.pane(*slot).is_some_and(|p| p.is_closed());
+        parts.iter().all(closed)
+    }
+
+    fn pane(&self, slot: u32) -> Option<&PaneState> {
+        self.panes.as_ref()?.get(slot as usize)?.as_ref()
+    }
+
+    /// The trigger state of a session that `parts` have become, of which `slot` is the first.
+    fn merge_panes(
+        &mut self,
+        slot: u32,
+        parts: &[u32],
+        bounds: &[(i64, i64)],
+        merged: (i64, i64),
+        program: &Program,
+        watermark: i64,
+    ) {
+        let Some(panes) = &self.panes else { return };
+        let state = match bounds {
+            [] => program.state(merged.1, watermark),
+            [only] if *only == merged => return,
+            _ => {
+                let parts: Vec<Merged<'_>> = (parts.iter().zip(bounds))
+                    .filter_map(|(part, bounds)| {
+                        let state = panes[*part as usize].as_ref()?;
+                        Some(Merged { state, same_bounds: *bounds == merged })
+                    })
+                    .collect();
+                program.merge(&parts, merged.1, watermark)
+            }
+        };
+        if let Some(panes) = &mut self.panes {
+            parts.iter().for_each(|part| panes[*part as usize] = None);
+            panes[slot as usize] = Some(state);
+        }
+    }
+
+    /// Queues a session by its end, if it is new or queued later than that.
+    fn queue_end(&mut self, slot: u32, end: i64, is_new: bool) {
+        if is_new || self.queued[slot as usize] > end {
+            self.enqueue(slot, end);
+        }
+    }
+
+    fn enqueue(&mut self, slot: u32, at: i64) {
+        self.queued[slot as usize] = at;
+        self.queue.push(Reverse((at, slot)));
+    }
+
+    /// The sessions whose end or horizon the watermark has reached, and those whose timers
+    /// are due.
+    fn take_due(&mut self, program: &Program, times: &EpochTimes) -> Vec<u32> {
+        let mut due = Vec::new();
+        while let Some(Reverse((at, slot))) = self.queue.peek().copied() {
+            if at > times.watermark {
+                break;
+            }
+            self.queue.pop();
+            if !self.index.is_live(slot) || self.queued[slot as usize] != at {
+                continue;
+            }
+            let end = self.index.bounds(slot).1;
+            if end > times.watermark {
+                self.enqueue(slot, end);
+                continue;
+            }
+            due.push(slot);
+            self.queued[slot as usize] = NEVER;
+            if program.horizon(end) > times.watermark {
+                self.enqueue(slot, program.horizon(end));
+            }
+        }
+        while let Some(first) = self.timers.first_entry() {
+            if *first.key() > times.now {
+                break;
+            }
+            due.extend(first.remove().into_iter().filter(|s| self.index.is_live(*s)));
+        }
+        due
+    }
+
+    /// One epoch of a session: its firing, and whether it is over.
+    fn advance(
+        &mut self,
+        slot: u32,
+        rows: u64,
+        program: &Program,
+        emit: &EmitSpec,
+        times: &EpochTimes,
+    ) -> (Option<panes::Fired>, bool) {
+        let end = self.index.bounds(slot).1;
+        let pane = self.panes.as_mut().and_then(|p| p.get_mut(slot as usize)?.as_mut());
+        let Some(pane) = pane else {
+            let gone = times.watermark >= program.horizon(end);
+            let fires = if emit.policy == EmitPolicy::Final { gone } else { rows > 0 };
+            return (fires.then_some(None), gone);
+        };
+        let step = program.advance(pane, end, rows, times);
+        if step.timer != NEVER {
+            self.timers.entry(step.timer).or_default().push(slot);
+        }
+        (step.firing.map(Some), step.gone)
+    }
+
+    fn forget(&mut self, slot: u32) {
+        self.keys.release(self.key_ids[slot as usize]);
+        self.queued[slot as usize] = NEVER;
+        if let Some(panes) = &mut self.panes {
+            panes[slot as usize] = None;
+        }
+        self.index.remove(slot);
+    }
+
+    /// Rewrites key rows when most of those held are dead.
+    fn compact(&mut self) -> Result<()> {
+        if self.keys.wants_compaction() {
+            let moved: HashMap<RowId, RowId> = self.keys.compact()?.into_iter().collect();
+            for slot in self.index.live_slots() {
+                let id = &mut self.key_ids[slot as usize];
+                *id = moved.get(id).copied().unwrap_or(*id);
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        let panes = self.panes.as_ref().map_or(0, |p| p.capacity() * size_of::<Option<PaneState>>());
+        let timers = self.timers.len() * 48;
+        self.index.bytes()
+            + self.cells.bytes()
+            + self.keys.bytes()
+            + self.key_ids.capacity() * size_of::<RowId>()
+            + self.queue.capacity() * size_of::<Reverse<(i64, u32)>>()
+            + self.queued.capacity() * size_of::<i64>()
+            + panes
+            + timers
+    }
+}
+
+impl Operator for SessionAggregateOperator {
+    fn name(&self) -> &str {
+        "session aggregate"
+    }
+
+    fn push(&mut self, _input: usize, batch: ChangeBatch, _out: &mut Vec<ChangeBatch>) -> Result<()> {
+        if self.is_processing_time() {
+            self.waiting.push(batch);
+            return Ok(());
+        }
+        let batch = drop_null_times(batch, self.spec.time_column, &self.spec.late)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let times = timestamp_values(&batch, self.spec.time_column)?.values().clone();
+        self.add(&batch, &times)
+    }
+
+    fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        for batch in std::mem::take(&mut self.waiting) {
+            self.add(&batch, &vec![cx.now.0; batch.len()])?;
+        }
+        let touched = self.merge_runs()?;
+        let times = EpochTimes { before: self.watermark, watermark: self.reached(cx), now: cx.now.0 };
+        self.watermark = times.watermark;
+        self.fire(&touched, &times, out)
+    }
+
+    fn next_timer(&self) -> Option<ProcTime> {
+        let timer = self.sessions.timers.first_key_value().map(|(at, _)| *at);
+        let end = self.sessions.queue.peek().filter(|_| self.is_processing_time()).map(|q| q.0.0);
+        timer.into_iter().chain(end).min().map(ProcTime)
+    }
+
+    fn state_size(&self) -> StateSize {
+        let bytes = self.sessions.bytes() + self.shown.bytes() + self.delta.bytes();
+        StateSize { entries: self.sessions.index.len(), bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! The accumulators of all calls, by slot, with the weights that count their rows.
+//!
+//! `count(*)` has no accumulator: it is the weight. The input only grows, so accumulators
+//! keep extremes as single values and every slot can be added to another.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array};
+use arrow::datatypes::Schema;
+
+use super::super::aggregate::accumulator::{Accumulator, Failures, Input, accumulator};
+use super::super::aggregate::groups::selection;
+use crate::error::{HwError, Result};
+use crate::plan::AggregateCall;
+use crate::types::ChangeBatch;
+
+pub struct Cells {
+    calls: Vec<AggregateCall>,
+    accumulators: Vec<Option<Box<dyn Accumulator>>>,
+    weights: Vec<i64>,
+}
+
+impl Cells {
+    pub fn new(calls: &[AggregateCall], input: &Schema) -> Result<Cells> {
+        let accumulators: Vec<_> =
+            calls.iter().map(|c| accumulator(c, input, true)).collect::<Result<_>>()?;
+        if !accumulators.iter().flatten().all(|a: &Box<dyn Accumulator>| a.mergeable()) {
+            return Err(HwError::internal("an aggregate over sessions cannot be merged"));
+        }
+        Ok(Cells { calls: calls.to_vec(), accumulators, weights: Vec::new() })
+    }
+
+    /// Makes slots `0..slots` exist.
+    pub fn resize(&mut self, slots: usize) {
+        if slots > self.weights.len() {
+            self.weights.resize(slots, 0);
+            self.accumulators.iter_mut().flatten().for_each(|a| a.resize(slots));
+        }
+    }
+
+    /// Adds the rows of a batch to `slots`, by row.
+    pub fn update(&mut self, batch: &ChangeBatch, slots: &[u32]) -> Result<()> {
+        match batch.weights.as_slice() {
+            None => slots.iter().for_each(|s| self.weights[*s as usize] += 1),
+            Some(weights) => slots.iter().zip(weights).for_each(|(s, w)| self.weights[*s as usize] += w),
+        }
+        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
+            let Some(accumulator) = accumulator else { continue };
+            let selected = selection(call, &batch.rows);
+            accumulator.update(&Input {
+                slots,
+                argument: call.argument.map(|c| batch.rows.column(c)),
+                weights: batch.weights.as_slice(),
+                selected: selected.as_ref(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Adds slots of `other` to slots of this, for each `(from, to)`.
+    pub fn merge(&mut self, other: &Cells, pairs: &[(u32, u32)]) {
+        if pairs.is_empty() {
+            return;
+        }
+        pairs.iter().for_each(|(from, to)| self.weights[*to as usize] += other.weights[*from as usize]);
+        for (to, from) in self.accumulators.iter_mut().zip(&other.accumulators) {
+            if let (Some(to), Some(from)) = (to, from) {
+                to.merge(from.as_ref(), pairs);
+            }
+        }
+    }
+
+    /// Sum of the weights of a slot's rows.
+    pub fn weight(&self, slot: u32) -> i64 {
+        self.weights[slot as usize]
+    }
+
+    /// One column a call; positions whose value has no representation are in `failures`.
+    pub fn values(&self, slots: &[u32], failures: &mut Failures) -> Result<Vec<ArrayRef>> {
+        let value = |accumulator: &Option<Box<dyn Accumulator>>| match accumulator {
+            Some(accumulator) => accumulator.values(slots, failures),
+            None => {
+                let weights = slots.iter().map(|s| self.weights[*s as usize]);
+                Ok(Arc::new(Int64Array::from_iter_values(weights)) as Arc<dyn Array>)
+            }
+        };
+        self.accumulators.iter().map(value).collect()
+    }
+
+    /// Resets slots to the aggregate of nothing.
+    pub fn clear(&mut self, slots: &[u32]) {
+        slots.iter().for_each(|s| self.weights[*s as usize] = 0);
+        self.accumulators.iter_mut().flatten().for_each(|a| a.clear(slots));
+    }
+
+    pub fn bytes(&self) -> usize {
+        let accumulators: usize = self.accumulators.iter().flatten().map(|a| a.bytes()).sum();
+        accumulators + self.weights.capacity() * size_of::<i64>()
+    }
+}

@@ -1,0 +1,272 @@
+//! What readers see of sessions: the live panes, and the change from one firing to the next.
+//!
+//! The view holds one row a session: its latest pane. When sessions merge, the panes of all
+//! of them stay until the merged one fires and takes their place. A firing whose row is the
+//! one that is shown changes nothing. DISCARDING panes and the one pane of EMIT FINAL are
+//! never taken back, so they are not kept.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow::compute::{cast, filter_record_batch, take};
+use arrow::datatypes::SchemaRef;
+use hashbrown::{HashMap, HashSet};
+
+use super::super::aggregate::accumulator::Failures;
+use super::super::errors::RowErrors;
+use super::super::expressions::batch_of;
+use super::super::window_assign::timestamps;
+use super::index::SessionIndex;
+use super::{SessionAggregateSpec, Sessions};
+use crate::dataflow::triggers::{EpochTimes, Firing};
+use crate::error::{HwError, Result};
+use crate::state::{RowId, RowStore};
+use crate::types::ChangeBatch;
+use crate::types::hash::fingerprints;
+use crate::types::trigger::{Accumulation, EmitPolicy};
+
+/// A firing; `None` where the clause keeps no trigger state.
+pub type Fired = Option<Firing>;
+
+/// No live pane.
+const NO_ROW: RowId = RowId::MAX;
+
+pub struct Panes {
+    /// Whether panes are replaced, and therefore kept.
+    replaces: bool,
+    discards: bool,
+    pub(super) rows: RowStore,
+    /// The live pane of each slot.
+    ids: Vec<RowId>,
+    /// Live panes of swallowed sessions, by the slot that will replace them.
+    others: HashMap<u32, Vec<RowId>>,
+    /// Sessions that are in the error relation.
+    failed: HashSet<u32>,
+}
+
+/// New rows of an epoch, and the old ones they replace.
+struct Replacement {
+    /// Slot and whether it is over, by row of `new`.
+    slots: Vec<(u32, bool)>,
+    new: RecordBatch,
+    /// Old rows by position of the new one.
+    old_ids: Vec<RowId>,
+    old_of: Vec<usize>,
+}
+
+impl Panes {
+    pub fn new(spec: &SessionAggregateSpec) -> Panes {
+        let discards = spec.emit.accumulation == Accumulation::Discarding;
+        Panes {
+            replaces: !discards && spec.emit.policy != EmitPolicy::Final,
+            discards,
+            rows: RowStore::new(Arc::clone(&spec.output_schema)),
+            ids: Vec::new(),
+            others: HashMap::new(),
+            failed: HashSet::new(),
+        }
+    }
+
+    /// Whether a firing resets the session's accumulators.
+    pub fn discards(&self) -> bool {
+        self.discards
+    }
+
+    pub fn grow(&mut self, slots: usize) {
+        if self.replaces && slots > self.ids.len() {
+            self.ids.resize(slots, NO_ROW);
+        }
+    }
+
+    /// The live panes of `part` are to be replaced by the next one of `slot`.
+    pub fn take_over(&mut self, part: u32, slot: u32) {
+        if !self.replaces {
+            return;
+        }
+        let id = std::mem::replace(&mut self.ids[part as usize], NO_ROW);
+        let mut moved = self.others.remove(&part).unwrap_or_default();
+        moved.extend((id != NO_ROW).then_some(id));
+        if !moved.is_empty() {
+            self.others.entry(slot).or_default().extend(moved);
+        }
+        if self.failed.remove(&part) {
+            self.failed.insert(slot);
+        }
+    }
+
+    /// Emits the panes that fired, with their slots and whether they are the last.
+    pub fn emit(
+        &mut self,
+        spec: &SessionAggregateSpec,
+        sessions: &Sessions,
+        fired: &[(u32, Fired, bool)],
+        times: &EpochTimes,
+        out: &mut Vec<ChangeBatch>,
+    ) -> Result<()> {
+        if fired.is_empty() {
+            return Ok(());
+        }
+        let slots: Vec<u32> = fired.iter().map(|f| f.0).collect();
+        let mut failures = Failures::new();
+        let values = sessions.cells.values(&slots, &mut failures)?;
+        let key_ids: Vec<RowId> = slots.iter().map(|s| sessions.key_ids[*s as usize]).collect();
+        let keys = sessions.keys.gather(&key_ids, None)?;
+        let failing: HashMap<usize, HwError> = failures.into_iter().collect();
+        self.report(&slots, &keys, &failing, &spec.errors)?;
+        let mut columns = keys.columns().to_vec();
+        let bounds: Vec<(i64, i64)> = slots.iter().map(|s| sessions.index.bounds(*s)).collect();
+        let bound_type = spec.output_schema.field(columns.len()).data_type();
+        columns.push(timestamps(bounds.iter().map(|b| b.0).collect(), bound_type));
+        columns.push(timestamps(bounds.iter().map(|b| b.1).collect(), bound_type));
+        columns.extend(values);
+        if spec.emit.with_pane_columns {
+            columns.extend(pane_columns(fired, times, &spec.output_schema, columns.len())?);
+        }
+        let new = batch_of(&spec.output_schema, columns, slots.len())?;
+        let mut change = Replacement { slots: Vec::new(), new, old_ids: Vec::new(), old_of: Vec::new() };
+        for (i, (slot, _, last)) in fired.iter().enumerate() {
+            change.slots.push((*slot, *last));
+            for id in self.live(*slot) {
+                change.old_ids.push(id);
+                change.old_of.push(i);
+            }
+        }
+        let shows: Vec<bool> = (0..slots.len()).map(|i| !failing.contains_key(&i)).collect();
+        self.replace(change, shows, out)
+    }
+
+    /// Takes the live panes of a slot.
+    fn live(&mut self, slot: u32) -> Vec<RowId> {
+        if !self.replaces {
+            return Vec::new();
+        }
+        let mut ids = self.others.remove(&slot).unwrap_or_default();
+        let id = std::mem::replace(&mut self.ids[slot as usize], NO_ROW);
+        ids.extend((id != NO_ROW).then_some(id));
+        ids
+    }
+
+    fn replace(
+        &mut self,
+        change: Replacement,
+        mut shows: Vec<bool>,
+        out: &mut Vec<ChangeBatch>,
+    ) -> Result<()> {
+        let Replacement { slots, new, old_ids, old_of } = change;
+        let old = self.rows.gather(&old_ids, None)?;
+        let mut leaves = vec![true; old_ids.len()];
+        let (new_prints, old_prints) =
+            (fingerprints(new.columns(), new.num_rows()), fingerprints(old.columns(), old.num_rows()));
+        for (i, of) in old_of.iter().enumerate() {
+            if shows[*of] && old_prints[i] == new_prints[*of] {
+                (shows[*of], leaves[i]) = (false, false);
+                self.ids[slots[*of].0 as usize] = old_ids[i];
+            }
+        }
+        let gone = filter_record_batch(&old, &BooleanArray::from(leaves.clone()))?;
+        if gone.num_rows() > 0 {
+            out.push(ChangeBatch::deletes(gone));
+        }
+        old_ids.iter().zip(&leaves).filter(|(_, leaves)| **leaves).for_each(|(id, _)| self.rows.release(*id));
+        let shown = filter_record_batch(&new, &BooleanArray::from(shows.clone()))?;
+        if shown.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.replaces {
+            let stays: Vec<u32> =
+                (0..slots.len()).filter(|i| shows[*i] && !slots[*i].1).map(|i| i as u32).collect();
+            if !stays.is_empty() {
+                let kept = UInt32Array::from(stays.clone());
+                let columns = new.columns().iter().map(|c| Ok(take(c, &kept, None)?));
+                let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+                let first = self.rows.append(batch_of(&new.schema(), columns, stays.len())?)?;
+                stays.iter().zip(first..).for_each(|(i, id)| self.ids[slots[*i as usize].0 as usize] = id);
+            }
+        }
+        out.push(ChangeBatch::inserts(shown));
+        Ok(())
+    }
+
+    /// Moves sessions into and out of the error relation.
+    fn report(
+        &mut self,
+        slots: &[u32],
+        keys: &RecordBatch,
+        failing: &HashMap<usize, HwError>,
+        errors: &RowErrors,
+    ) -> Result<()> {
+        if failing.is_empty() && self.failed.is_empty() {
+            return Ok(());
+        }
+        for (i, slot) in slots.iter().enumerate() {
+            match (self.failed.contains(slot), failing.get(&i)) {
+                (false, Some(error)) => {
+                    errors.add(keys, i, 1, error.clone())?;
+                    self.failed.insert(*slot);
+                }
+                (true, None) => {
+                    errors.add(keys, i, -1, HwError::internal("the session has recovered"))?;
+                    self.failed.remove(slot);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A session is over; its last pane stays in the view.
+    pub fn forget(&mut self, slot: u32) {
+        for id in self.live(slot) {
+            self.rows.release(id);
+        }
+        self.failed.remove(&slot);
+    }
+
+    /// Rewrites pane rows when most of those held are dead.
+    pub fn compact(&mut self, index: &SessionIndex) -> Result<()> {
+        if self.rows.wants_compaction() {
+            let moved: HashMap<RowId, RowId> = self.rows.compact()?.into_iter().collect();
+            let place = |id: &mut RowId| *id = moved.get(id).copied().unwrap_or(*id);
+            index.live_slots().for_each(|slot| place(&mut self.ids[slot as usize]));
+            self.others.values_mut().flatten().for_each(place);
+        }
+        Ok(())
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes() + self.ids.capacity() * size_of::<RowId>() + self.others.len() * 64
+    }
+}
+
+/// The pseudo-columns of panes, in the types of the output's columns from `first` on.
+fn pane_columns(
+    fired: &[(u32, Fired, bool)],
+    times: &EpochTimes,
+    schema: &SchemaRef,
+    first: usize,
+) -> Result<Vec<ArrayRef>> {
+    let firings: Vec<&Firing> = fired.iter().filter_map(|f| f.1.as_ref()).collect();
+    if firings.len() != fired.len() {
+        return Err(HwError::internal("a firing without trigger state has no pane columns"));
+    }
+    let int = |value: fn(&Firing) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(firings.iter().map(|f| value(f))))
+    };
+    let flag = |value: fn(&Firing) -> bool| -> ArrayRef {
+        Arc::new(BooleanArray::from_iter(firings.iter().map(|f| Some(value(f)))))
+    };
+    let watermark = Some(times.watermark).filter(|w| *w != i64::MIN);
+    let columns: [ArrayRef; 7] = [
+        Arc::new(StringArray::from_iter_values(firings.iter().map(|f| f.timing.as_str()))),
+        int(|f| f.index),
+        int(|f| f.nonspeculative_index),
+        flag(|f| f.is_first),
+        flag(|f| f.is_last),
+        Arc::new(TimestampMicrosecondArray::from(vec![times.now; firings.len()]).with_timezone("UTC")),
+        Arc::new(TimestampMicrosecondArray::from(vec![watermark; firings.len()]).with_timezone("UTC")),
+    ];
+    let types = schema.fields().iter().skip(first);
+    columns.iter().zip(types).map(|(column, field)| Ok(cast(column, field.data_type())?)).collect()
+}
