@@ -15,7 +15,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headwater::dataflow::operator::{EpochContext, Operator};
 use headwater::dataflow::operators::*;
-use headwater::types::trigger::EmitSpec;
+use headwater::types::trigger::{Accumulation, EmitPolicy, EmitSpec, OnTime, TriggerSpec};
 use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
 const BATCH_ROWS: usize = 8192;
@@ -107,6 +107,9 @@ fn operator(case: &Case) -> Result<AggregateOperator, BoxError> {
         window = Some(WindowSpec { bounds: WindowBounds::Sliced(hop), time });
     }
     fields.extend(case.calls.iter().map(|c| c.output.as_ref().clone()));
+    if case.emit.with_pane_columns {
+        fields.extend(panes::pane_fields());
+    }
     Ok(AggregateOperator::new(AggregateSpec {
         name: case.name.into(),
         input_schema: schema,
@@ -134,7 +137,8 @@ fn run(operator: &mut dyn Operator, batches: &[RecordBatch]) -> Result<(f64, usi
         }
         let seen = ((epoch + 1) * EPOCH_BATCHES * BATCH_ROWS) as i64 * STEP_US;
         let watermarks = vec![EventTime(seen - 1_000_000)];
-        let cx = EpochContext { epoch: Epoch(epoch as u64 + 1), now: ProcTime(0), watermarks };
+        // The clock goes as fast as event time.
+        let cx = EpochContext { epoch: Epoch(epoch as u64 + 1), now: ProcTime(seen), watermarks };
         operator.finish_epoch(&cx, &mut out)?;
         emitted += out.iter().map(ChangeBatch::len).sum::<usize>();
     }
@@ -147,6 +151,20 @@ fn baseline(runtime: &tokio::runtime::Runtime, batches: &[RecordBatch], sql: &st
     let start = cpu_seconds();
     runtime.block_on(async { context.sql(sql).await?.collect().await })?;
     Ok(cpu_seconds() - start)
+}
+
+/// Early panes every second, on time, and a late pane a row for one more second.
+fn early_on_time_late() -> EmitSpec {
+    EmitSpec {
+        policy: EmitPolicy::Phases {
+            early: Some(TriggerSpec::Every { interval_us: 1_000_000, offset_us: 0 }),
+            on_time: Some(OnTime { if_not_empty: false }),
+            late: Some(TriggerSpec::AfterRows(1)),
+        },
+        lateness_us: 1_000_000,
+        accumulation: Accumulation::AccumulatingAndRetracting,
+        ..EmitSpec::changes()
+    }
 }
 
 fn cases() -> Vec<Case> {
@@ -203,6 +221,25 @@ fn cases() -> Vec<Case> {
             count(),
             Some((2, 10)),
             EmitSpec::final_pane(),
+            hop.into(),
+        ),
+        // At most 1.5 times the cost of the case "changes".
+        case(
+            "q5 hop 2s/10s, early/on time/late",
+            3.3e6,
+            vec![0],
+            count(),
+            Some((2, 10)),
+            early_on_time_late(),
+            hop.into(),
+        ),
+        case(
+            "q5 the same with pane columns",
+            3.3e6,
+            vec![0],
+            count(),
+            Some((2, 10)),
+            EmitSpec { with_pane_columns: true, ..early_on_time_late() },
             hop.into(),
         ),
         case(

@@ -15,6 +15,7 @@ use arrow::datatypes::SchemaRef;
 use super::graph::{DataflowSpec, InputSpec, Node, ObjectId, Stage, StageInput, StageOrigin, StageSpec};
 use super::operator::Operator;
 use super::operators::aggregate::{self, AggregateOperator, AggregateSpec};
+use super::operators::changelog_trigger::ChangelogTriggerOperator;
 use super::operators::constant::ConstantOperator;
 use super::operators::join::{JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
@@ -167,6 +168,7 @@ fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>
         StreamOp::Join(j) => j.right_keys.clone(),
         // Equal rows of both sides meet.
         StreamOp::SetOp(_) => (0..plan.nodes[id].schema.fields().len()).collect(),
+        StreamOp::ChangelogTrigger(_) => Vec::new(),
         _ => return None,
     };
     // Joins need both sides by the same columns in the same order; aggregates any order.
@@ -211,6 +213,9 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
             schema,
             Arc::clone(&sides.errors),
         )?),
+        StreamOp::ChangelogTrigger(emit) => {
+            Box::new(ChangelogTriggerOperator::new(emit, schema, Arc::clone(&sides.late))?)
+        }
         StreamOp::SetOp(kind) => Box::new(SetOpOperator::new(*kind, schema)),
         StreamOp::Constant(rows) => Box::new(ConstantOperator::new(rows.clone(), worker == 0)),
         StreamOp::Unnest(columns) => Box::new(UnnestOperator::new(columns.clone(), schema)),

@@ -5,12 +5,14 @@
 //! cannot be used are data: [`errors::RowErrors`] and [`late::LateRows`].
 
 pub mod aggregate;
+pub mod changelog_trigger;
 pub mod constant;
 pub mod errors;
 pub mod expressions;
 pub mod join;
 pub mod late;
 pub mod map;
+pub mod panes;
 pub mod retention;
 pub mod session;
 pub mod session_assign;

@@ -347,6 +347,6 @@ impl PaneState {
 }
 
 #[cfg(test)]
-mod model;
+pub mod model;
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -351,12 +351,6 @@ impl Database {
         let plan = analyze(plan, &state)?;
         let plan = optimize_for_stream(plan, &state)?;
         let compiler = Compiler { state: &state };
-        if emit_spec.with_pane_columns {
-            return Err(HwError::unsupported(
-                "an emit clause with panes",
-                "Use EMIT CHANGES or EMIT ON WINDOW CLOSE.",
-            ));
-        }
         let edge = Edge::of(&emit_spec, emit.words.accumulation);
         let plan = lower(
             &plan,

@@ -190,7 +190,8 @@ impl Lowering<'_> {
             StateBound::Unbounded("one entry per group, and groups are never dropped".into())
         };
         Facts {
-            append_only: closes && self.options.emit.is_append_only(),
+            append_only: (closes || self.options.emit.keeps_every_pane())
+                && self.options.emit.is_append_only(),
             unique_key: super::panes::pane_key(&self.options.emit, keys, calls),
             columns,
             state,

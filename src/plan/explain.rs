@@ -54,6 +54,9 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             format!("Windows from {} to {} of each row", name(*start), name(*end))
         }
         StreamOp::Union => "Union all".into(),
+        StreamOp::ChangelogTrigger(spec) => {
+            format!("Changes of the whole view, {}", super::explain_emit::emit(spec, false))
+        }
         StreamOp::SetOp(kind) => format!("{kind} by counts of each row"),
         StreamOp::Constant(rows) => format!("Constant rows: {}", rows.num_rows()),
         StreamOp::Unnest(columns) => {
@@ -187,6 +190,7 @@ fn facts(n: &StreamNode) -> String {
     }
     match &n.facts.state {
         StateBound::None => {}
+        StateBound::Pending => parts.push("state: the changes since the last firing".into()),
         StateBound::Window => parts.push("state dropped when the window closes".into()),
         StateBound::Unbounded(why) => parts.push(format!("this state grows without bound, because: {why}")),
     }

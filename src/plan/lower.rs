@@ -51,6 +51,7 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
     if closes {
         lowering.check_on_window_close(root)?;
     }
+    let root = lowering.changelog_trigger(root);
     let hidden = panes::carry(&mut lowering.nodes, root)?;
     let late = lowering.late.take();
     let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs, hidden, late };

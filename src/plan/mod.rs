@@ -8,6 +8,7 @@
 //! have the same length; physical expressions refer to their input by index only.
 
 mod aggregate;
+mod changelog;
 mod distribute;
 mod emit_rules;
 mod explain;
@@ -120,6 +121,8 @@ pub enum StreamOp {
     Aggregate(AggregateNode),
     /// The same on each worker for its own rows; the node above combines the workers' rows.
     LocalAggregate(AggregateNode),
+    /// The changes of the child, held back until the trigger of the clause fires.
+    ChangelogTrigger(EmitSpec),
     Join(JoinNode),
     Union,
     /// INTERSECT or EXCEPT of two children with equal columns.
@@ -315,6 +318,8 @@ pub enum StateBound {
     None,
     /// Dropped when the window closes.
     Window,
+    /// What has changed since the trigger fired last.
+    Pending,
     /// Grows with the number of distinct keys or rows, because of the reason given.
     Unbounded(String),
 }
@@ -351,6 +356,8 @@ impl StreamPlan {
     pub fn uses_processing_time(&self) -> bool {
         self.nodes.iter().any(|n| match &n.op {
             StreamOp::WindowAssign(w) => w.time == WindowTime::Processing,
+            StreamOp::Aggregate(a) if a.emit.uses_processing_time() => true,
+            StreamOp::ChangelogTrigger(emit) => emit.uses_processing_time(),
             StreamOp::SessionAssign(s) => s.time == WindowTime::Processing,
             StreamOp::Retain { time, .. } => *time == WindowTime::Processing,
             StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {

@@ -82,6 +82,21 @@ pub struct EmitSpec {
     pub with_pane_columns: bool,
 }
 
+impl TriggerSpec {
+    /// Whether some part of it goes by the clock.
+    pub fn uses_processing_time(&self) -> bool {
+        match self {
+            TriggerSpec::Every { .. } | TriggerSpec::AfterDelay { .. } => true,
+            TriggerSpec::AfterRows(_) | TriggerSpec::AfterWatermark => false,
+            TriggerSpec::Or(a, b)
+            | TriggerSpec::And(a, b)
+            | TriggerSpec::Then(a, b)
+            | TriggerSpec::Until(a, b) => a.uses_processing_time() || b.uses_processing_time(),
+            TriggerSpec::Repeatedly(a) => a.uses_processing_time(),
+        }
+    }
+}
+
 impl EmitSpec {
     /// `EMIT CHANGES`, the default.
     pub fn changes() -> EmitSpec {
@@ -111,6 +126,28 @@ impl EmitSpec {
     /// Whether each pane stays a row of its own beside the later ones.
     pub fn keeps_every_pane(&self) -> bool {
         self.accumulation == Accumulation::Discarding
+    }
+
+    /// Whether a trigger state for each key and window is needed: everything but plain
+    /// `EMIT CHANGES` and `EMIT FINAL`, which show the same with less.
+    pub fn needs_panes(&self) -> bool {
+        match self.policy {
+            _ if self.with_pane_columns => true,
+            EmitPolicy::Changes => self.accumulation == Accumulation::Discarding,
+            EmitPolicy::Final => false,
+            EmitPolicy::Phases { .. } | EmitPolicy::When(_) => true,
+        }
+    }
+
+    /// Whether panes fire by the clock.
+    pub fn uses_processing_time(&self) -> bool {
+        match &self.policy {
+            EmitPolicy::Changes | EmitPolicy::Final => false,
+            EmitPolicy::Phases { early, late, .. } => {
+                early.iter().chain(late).any(TriggerSpec::uses_processing_time)
+            }
+            EmitPolicy::When(trigger) => trigger.uses_processing_time(),
+        }
     }
 
     /// Whether a windowed aggregate with this clause never takes back what it has emitted.

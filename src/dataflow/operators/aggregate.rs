@@ -1,6 +1,6 @@
 //! Incremental GROUP BY, with or without windows.
 //!
-//! Rows with weights in, one row a group out. Strategy by call, fixed at construction:
+//! Rows with weights in, one row a group out. Emitting by call, fixed at construction:
 //! counts, sums and averages add `weight × value`; `min`/`max` keep the best value over
 //! append-only input and an ordered multiset otherwise; DISTINCT keeps a multiset. At the
 //! end of an epoch the groups that changed emit their old row with −1 and their new row
@@ -28,21 +28,23 @@ mod sum;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
 pub use self::average::average;
-use self::groups::{Emission, Groups, Located};
+use self::groups::{Emission, Groups, Located, Panes};
 use self::sliced::Slices;
 use super::errors::RowErrors;
 use super::expressions::batch_of;
 use super::late::{LateReason, LateRows, Refusal};
+use super::panes::push_pane_columns;
 use super::window_assign::{Windows, drop_null_times, starts_of, timestamp_values, timestamps, window_time};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
+use crate::dataflow::triggers::EpochTimes;
 use crate::error::{HwError, Result};
 pub use crate::plan::{AggregateCall, AggregateFunction};
 use crate::types::hash::fingerprints;
-use crate::types::trigger::{EmitPolicy, EmitSpec};
+use crate::types::trigger::{Accumulation, EmitPolicy, EmitSpec};
 use crate::types::{ChangeBatch, EventTime, ProcTime, Weights};
 
 /// What decides that a window is complete.
@@ -102,9 +104,39 @@ pub struct AggregateSpec {
     pub owner: bool,
 }
 
+/// How rows come out, chosen by the emit clause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Emitting {
+    /// Every epoch, whatever changed.
+    Changes,
+    /// Each group once, when its window closes.
+    Final,
+    /// A trigger state for each group decides.
+    Panes,
+}
+
+impl Emitting {
+    fn of(spec: &AggregateSpec) -> Result<Emitting> {
+        let emit = &spec.emit;
+        let discarding = emit.accumulation == Accumulation::Discarding;
+        if emit.policy == EmitPolicy::Final && spec.window.is_none() {
+            return Err(HwError::internal("emission on close needs windows"));
+        }
+        if discarding && !spec.input_append_only {
+            return Err(HwError::internal("DISCARDING panes need append-only input"));
+        }
+        Ok(match emit.policy {
+            _ if emit.needs_panes() => Emitting::Panes,
+            EmitPolicy::Final => Emitting::Final,
+            _ => Emitting::Changes,
+        })
+    }
+}
+
 /// Incremental aggregate of one worker.
 pub struct AggregateOperator {
     spec: AggregateSpec,
+    strategy: Emitting,
     groups: Groups,
     slices: Option<Slices>,
     located: Located,
@@ -114,25 +146,26 @@ pub struct AggregateOperator {
 
 impl AggregateOperator {
     pub fn new(spec: AggregateSpec) -> Result<AggregateOperator> {
-        let closes = spec.emit.policy == EmitPolicy::Final && spec.window.is_some();
-        if !closes && spec.emit.policy != EmitPolicy::Changes {
-            return Err(HwError::internal("this emit clause is not maintained"));
-        }
+        let strategy = Emitting::of(&spec)?;
         let key_schema = Arc::new(spec.input_schema.project(&spec.group_columns)?);
         let make_groups =
             || Groups::new(key_schema.clone(), &spec.input_schema, &spec.calls, spec.input_append_only);
         let mut groups = make_groups()?;
         let slices = match &spec.window {
             Some(WindowSpec { bounds: WindowBounds::Sliced(hop), .. }) => {
-                Some(Slices::new(hop.clone(), make_groups()?))
+                let counts_rows = strategy == Emitting::Panes && !spec.input_append_only;
+                Some(Slices::new(hop.clone(), make_groups()?, counts_rows))
             }
             _ => None,
         };
-        if spec.global && spec.owner {
+        if strategy == Emitting::Panes {
+            let panes = Panes::new(&spec.emit, &spec.calls, spec.window.is_some())?;
+            groups.use_panes(panes, spec.global);
+        } else if spec.global && spec.owner {
             groups.add_permanent(fingerprints(&[], 1)[0], batch_of(&key_schema, Vec::new(), 1)?)?;
         }
         let watermark = EventTime::MIN.0;
-        Ok(AggregateOperator { spec, groups, slices, located: Located::default(), watermark })
+        Ok(AggregateOperator { spec, strategy, groups, slices, located: Located::default(), watermark })
     }
 
     fn lateness(&self) -> i64 {
@@ -144,11 +177,37 @@ impl AggregateOperator {
         end.saturating_add(self.lateness()) <= self.watermark
     }
 
+    /// Whether a trigger may close a group before its window's horizon.
+    fn can_finish(&self) -> bool {
+        matches!(self.spec.emit.policy, EmitPolicy::When(_))
+    }
+
     /// Applies rows that carry their group completely.
     fn apply(&mut self, batch: &ChangeBatch, prints: &[u128], ends: Option<&[i64]>) -> Result<()> {
+        if !self.can_finish() || !prints.iter().any(|p| self.groups.is_finished(*p)) {
+            return self.apply_accepted(batch, prints, ends);
+        }
+        let start_of = |end: i64| self.slices.as_ref().map(|slices| slices.window_start(end));
+        let (mut refusals, mut kept) = (Vec::new(), Vec::new());
+        for (row, print) in prints.iter().enumerate() {
+            let window_end = ends.map(|ends| ends[row]);
+            let window_start = window_end.and_then(start_of);
+            match self.groups.is_finished(*print) {
+                true => refusals.push(Refusal { row: row as u32, window_start, window_end }),
+                false => kept.push(row as u32),
+            }
+        }
+        self.refuse(batch, &refusals)?;
+        let prints: Vec<u128> = kept.iter().map(|row| prints[*row as usize]).collect();
+        let ends: Option<Vec<i64>> = ends.map(|ends| kept.iter().map(|row| ends[*row as usize]).collect());
+        self.apply_accepted(&batch.take(&UInt32Array::from(kept))?, &prints, ends.as_deref())
+    }
+
+    fn apply_accepted(&mut self, batch: &ChangeBatch, prints: &[u128], ends: Option<&[i64]>) -> Result<()> {
         self.groups.locate(prints, batch.weights.as_slice(), &mut self.located);
         let keys = key_rows(&batch.rows, &self.spec.group_columns, &self.located.new_rows)?;
         self.groups.store_keys(&self.located, keys, ends)?;
+        self.groups.count_rows(&self.located.slots, batch.weights.as_slice());
         self.groups.capture()?;
         self.groups.update(batch, &self.located.slots)
     }
@@ -201,25 +260,34 @@ impl AggregateOperator {
             slices.push_bounds(ends, field.data_type(), &mut columns);
         }
         columns.extend(emission.values);
+        if self.spec.emit.with_pane_columns {
+            push_pane_columns(&emission.panes, &self.spec.output_schema, &mut columns)?;
+        }
         let rows = batch_of(&self.spec.output_schema, columns, rows)?;
         let weights = emission.weights.map_or(Weights::One, |w| Weights::Each(Int64Array::from(w)));
         out.push(ChangeBatch { rows, weights });
         Ok(())
     }
 
-    /// Takes the epoch's watermark, or clock, into effect.
-    fn advance(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        let Some(window) = &self.spec.window else { return Ok(()) };
-        let reached = match &window.time {
-            WindowTime::Event { inputs } => cx.watermark(inputs).0,
-            WindowTime::Processing => cx.now.0,
+    /// Takes the epoch's watermark, or clock, into effect: the times that panes go by.
+    fn take_watermark(&mut self, cx: &EpochContext) -> EpochTimes {
+        let before = self.watermark;
+        let reached = match self.spec.window.as_ref().map(|w| &w.time) {
+            Some(WindowTime::Event { inputs }) => cx.watermark(inputs).0,
+            Some(WindowTime::Processing) => cx.now.0,
+            None => before,
         };
-        self.watermark = self.watermark.max(reached);
+        self.watermark = before.max(reached);
+        EpochTimes { before, watermark: self.watermark, now: cx.now.0 }
+    }
+
+    /// Drops windows whose horizon has passed.
+    fn close_windows(&mut self, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let closed = self.groups.take_closed(self.spec.emit.lateness_us, self.watermark);
         if closed.is_empty() {
             return Ok(());
         }
-        if self.spec.emit.policy == EmitPolicy::Final {
+        if self.strategy == Emitting::Final {
             self.emit(self.groups.final_rows(&closed, &self.spec.errors)?, out)?;
         }
         self.groups.release(&closed);
@@ -233,7 +301,7 @@ fn key_rows(rows: &RecordBatch, columns: &[usize], picked: &[u32]) -> Result<Rec
     if picked.len() == rows.num_rows() {
         return Ok(keys);
     }
-    let picked_array = arrow::array::UInt32Array::from(picked.to_vec());
+    let picked_array = UInt32Array::from(picked.to_vec());
     let taken = keys
         .columns()
         .iter()
@@ -269,22 +337,32 @@ impl Operator for AggregateOperator {
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         self.finish_slices(cx)?;
-        if self.spec.emit.policy == EmitPolicy::Changes {
+        if self.strategy == Emitting::Changes {
             let changes = self.groups.take_changes(&self.spec.errors)?;
             self.emit(changes, out)?;
         }
-        self.groups.end_epoch();
-        self.advance(cx, out)?;
+        let times = self.take_watermark(cx);
+        if self.strategy == Emitting::Panes {
+            let panes = self.groups.take_panes(&times, &self.spec.errors)?;
+            self.emit(panes, out)?;
+            self.groups.end_pane_epoch();
+        } else {
+            self.groups.end_epoch();
+        }
+        self.close_windows(out)?;
         self.groups.compact()
     }
 
     fn next_timer(&self) -> Option<ProcTime> {
-        match &self.spec.window {
+        let by_window = match &self.spec.window {
             Some(WindowSpec { time: WindowTime::Processing, .. }) => {
-                self.groups.first_end().map(|end| ProcTime(end.saturating_add(self.lateness())))
+                let closes = self.groups.first_end().map(|end| end.saturating_add(self.lateness()));
+                let ends = (self.strategy == Emitting::Panes).then(|| self.groups.next_end(self.watermark));
+                closes.into_iter().chain(ends.flatten()).min().filter(|at| *at != i64::MAX)
             }
             _ => None,
-        }
+        };
+        by_window.into_iter().chain(self.groups.next_timer()).min().map(ProcTime)
     }
 
     fn state_size(&self) -> StateSize {

@@ -8,6 +8,8 @@
 //! columns; `take_changes` compares them with the new ones in bulk. Invariants: a slot is
 //! in the table iff it is live; a freed slot's accumulators are empty.
 
+mod panes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,9 +20,11 @@ use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::SchemaRef;
 use hashbrown::{HashMap, HashTable};
 
+pub use self::panes::Panes;
 use super::AggregateCall;
 use super::accumulator::{Accumulator, Failures, Input, accumulator};
 use crate::dataflow::operators::errors::RowErrors;
+use crate::dataflow::operators::panes::PaneRow;
 use crate::error::{HwError, Result};
 use crate::state::{RowId, RowStore};
 use crate::types::ChangeBatch;
@@ -38,6 +42,8 @@ enum Shown {
     Free,
     No,
     Yes,
+    /// What is shown is not what the accumulators hold: `panes` has set it aside.
+    Held,
     /// Its value cannot be represented: it is in the error relation.
     Failed,
 }
@@ -69,12 +75,15 @@ pub struct Located {
 }
 
 /// Rows to emit: keys are looked up by slot.
+#[derive(Default)]
 pub struct Emission {
     pub slots: Vec<u32>,
     /// `None` if all are 1.
     pub weights: Option<Vec<i64>>,
     /// One column a call.
     pub values: Vec<ArrayRef>,
+    /// The pane of each row, if there are pane columns.
+    pub panes: Vec<PaneRow>,
 }
 
 /// Groups touched in this epoch.
@@ -107,6 +116,8 @@ pub struct Groups {
     by_end: BTreeMap<i64, Vec<u32>>,
     /// The one group of a global aggregate lives without rows.
     keep_empty: bool,
+    /// Trigger states, where the emit clause needs them.
+    panes: Option<Box<Panes>>,
 }
 
 impl Groups {
@@ -132,6 +143,7 @@ impl Groups {
             touched,
             by_end: BTreeMap::new(),
             keep_empty: false,
+            panes: None,
         })
     }
 
@@ -159,6 +171,7 @@ impl Groups {
             + self.table.capacity() * (size_of::<Entry>() + 1)
             + self.keys.bytes()
             + accumulators
+            + self.panes.as_ref().map_or(0, |p| p.bytes())
     }
 
     pub fn weight(&self, slot: u32) -> i64 {
@@ -216,6 +229,13 @@ impl Groups {
         head.weight += weight;
     }
 
+    /// The slot of a group that exists.
+    fn slot_of(&self, print: u128) -> Option<u32> {
+        let (tag, heads) = (tag_of(print), &self.heads);
+        let is_it = |e: &Entry| e.tag == tag && heads[e.slot as usize].print == print;
+        self.table.find(hash_of(tag), is_it).map(|e| e.slot)
+    }
+
     #[cold]
     fn insert(&mut self, tag: u32, print: u128) -> u32 {
         let head = Head { print, weight: 0, touched: 0, shown: Shown::No };
@@ -241,6 +261,7 @@ impl Groups {
             self.key_ids.resize(slots, 0);
             self.bounds.resize(slots, 0);
             self.accumulators.iter_mut().flatten().for_each(|a| a.resize(slots));
+            self.panes.iter_mut().for_each(|p| p.resize(slots));
         }
         if located.new_rows.is_empty() {
             return Ok(());
@@ -249,6 +270,9 @@ impl Groups {
         for (id, row) in (first..).zip(&located.new_rows) {
             let slot = located.slots[*row as usize];
             self.key_ids[slot as usize] = id;
+            if let Some(panes) = &mut self.panes {
+                panes.open(slot, bounds.map_or(i64::MAX, |b| b[*row as usize]));
+            }
             if let Some(bounds) = bounds {
                 let end = bounds[*row as usize];
                 self.bounds[slot as usize] = end;
@@ -378,7 +402,7 @@ impl Groups {
         // Groups that were hidden and hold nothing need no row, only to be freed.
         slots.extend(touched.hidden);
         self.stash_touched(slots);
-        Ok(Emission { slots: emitted, weights, values })
+        Ok(Emission { slots: emitted, weights, values, panes: Vec::new() })
     }
 
     /// Keeps the slots of the epoch until `end_epoch` frees the empty ones.
@@ -462,6 +486,10 @@ impl Groups {
         closed
     }
 
+    pub fn next_timer(&self) -> Option<i64> {
+        self.panes.as_ref().and_then(|p| p.next_timer())
+    }
+
     /// The earliest window end that still has groups.
     pub fn first_end(&self) -> Option<i64> {
         self.by_end.first_key_value().map(|(end, _)| *end)
@@ -479,11 +507,12 @@ impl Groups {
             live = live.into_iter().zip(failed).filter(|(_, failed)| !failed).map(|(s, _)| s).collect();
             values = self.values(&live, &mut Failures::new())?;
         }
-        Ok(Emission { slots: live, weights: None, values })
+        Ok(Emission { slots: live, weights: None, values, panes: Vec::new() })
     }
 
     /// Frees groups and their state.
     pub fn release(&mut self, slots: &[u32]) {
+        self.release_panes(slots);
         for slot in slots {
             let head = &mut self.heads[*slot as usize];
             head.shown = Shown::Free;

@@ -26,14 +26,23 @@ pub struct Slices {
     delta: Groups,
     /// Fingerprint of the keys alone, by slot of `delta`.
     key_prints: Vec<u128>,
+    /// Rows of each slice by absolute weight, by slot of `delta`; `None` if that is the
+    /// weight or nobody asks.
+    rows: Option<Vec<i64>>,
     located: Located,
     /// Rows without time column, until `now` is known.
     waiting: Vec<ChangeBatch>,
 }
 
 impl Slices {
-    pub fn new(hop: HopSpec, delta: Groups) -> Slices {
-        Slices { hop, delta, key_prints: Vec::new(), located: Located::default(), waiting: Vec::new() }
+    pub fn new(hop: HopSpec, delta: Groups, counts_rows: bool) -> Slices {
+        let (key_prints, located) = Default::default();
+        let rows = counts_rows.then(Vec::new);
+        Slices { hop, delta, key_prints, rows, located, waiting: Vec::new() }
+    }
+
+    pub fn window_start(&self, end: i64) -> i64 {
+        self.hop.windows.start_of(end)
     }
 
     pub fn push_bounds(&self, ends: Vec<i64>, data_type: &DataType, columns: &mut Vec<ArrayRef>) {
@@ -56,6 +65,12 @@ impl Slices {
         self.delta.set_bounds(&self.located, slices);
         // Slots of a cleared table are handed out in order.
         self.key_prints.extend(self.located.new_rows.iter().map(|row| prints[*row as usize]));
+        if let Some(rows) = &mut self.rows {
+            rows.resize(self.key_prints.len(), 0);
+            for (row, slot) in self.located.slots.iter().enumerate() {
+                rows[*slot as usize] += batch.weights.get(row).saturating_abs();
+            }
+        }
         self.delta.update(batch, &self.located.slots)
     }
 }
@@ -66,6 +81,8 @@ struct Pairs {
     slots: Vec<u32>,
     prints: Vec<u128>,
     weights: Vec<i64>,
+    /// Rows by absolute weight.
+    rows: Vec<i64>,
     ends: Vec<i64>,
 }
 
@@ -94,8 +111,9 @@ impl AggregateOperator {
             return Ok(());
         }
         let prints = self.prints(&batch);
+        let can_finish = self.can_finish();
         let Some(slices) = &mut self.slices else { return Ok(()) };
-        if slices.delta.mergeable() {
+        if slices.delta.mergeable() && !can_finish {
             return slices.add(&batch, &self.spec.group_columns, &prints, &starts);
         }
         let windows = slices.hop.windows;
@@ -158,12 +176,14 @@ impl AggregateOperator {
         self.groups.locate(&pairs.prints, Some(&pairs.weights), &mut self.located);
         let new: Vec<u32> = self.located.new_rows.iter().map(|i| pairs.slots[*i as usize]).collect();
         self.groups.store_keys(&self.located, slices.delta.keys_of(&new)?, Some(&pairs.ends))?;
+        self.groups.count_rows(&self.located.slots, Some(&pairs.rows));
         self.groups.capture()?;
         let merges: Vec<(u32, u32)> =
             pairs.slots.iter().copied().zip(self.located.slots.iter().copied()).collect();
         self.groups.merge(&slices.delta, &merges);
         slices.delta.clear();
         slices.key_prints.clear();
+        slices.rows.iter_mut().for_each(Vec::clear);
         Ok(())
     }
 
@@ -173,6 +193,7 @@ impl AggregateOperator {
         for (slot, key_print) in slices.key_prints.iter().enumerate() {
             let slot = slot as u32;
             let weight = slices.delta.weight(slot);
+            let rows = slices.rows.as_ref().map_or(weight, |rows| rows[slot as usize]);
             for end in slices.hop.windows.ends(slices.delta.bound(slot)) {
                 if self.is_closed(end) {
                     continue;
@@ -180,6 +201,7 @@ impl AggregateOperator {
                 pairs.slots.push(slot);
                 pairs.prints.push(extend_print(*key_print, end as u64));
                 pairs.weights.push(weight);
+                pairs.rows.push(rows);
                 pairs.ends.push(end);
             }
         }

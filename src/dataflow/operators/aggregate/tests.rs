@@ -4,6 +4,8 @@ use arrow::array::*;
 use arrow::datatypes::{Field, Schema, TimeUnit};
 use proptest::prelude::*;
 
+mod panes;
+
 use super::*;
 use crate::dataflow::operators::tests::{Contents, apply, cancelling, context, run_epoch};
 use crate::dataflow::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
