@@ -24,7 +24,8 @@ use super::operators::unnest::UnnestOperator;
 use super::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result};
 use crate::plan::{
-    AggregateWindow, JoinKind, NodeId, StreamOp, StreamPlan, WindowAssign, WindowTime, replicated_side,
+    AggregateNode, AggregateWindow, JoinKind, NodeId, StreamNode, StreamOp, StreamPlan, WindowAssign,
+    WindowTime, replicated_side,
 };
 
 /// The side relations that a view's operators write to.
@@ -227,25 +228,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
             windows::session_aggregate(a, &child(0).schema, schema, sides)?
         }
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
-            let is_local = matches!(node.op, StreamOp::LocalAggregate(_));
-            let spec = AggregateSpec {
-                name: if is_local { "local aggregate" } else { "aggregate" }.into(),
-                input_schema: Arc::clone(&child(0).schema),
-                group_columns: a.group.clone(),
-                calls: a.calls.clone(),
-                output_schema: schema,
-                window: window_spec(a.window.as_ref())?,
-                emit: a.emit.clone(),
-                input_append_only: child(0).facts.append_only,
-                late: match &sides.relation {
-                    Some((closed, _)) if !a.late.is_empty() => Arc::clone(closed),
-                    _ => Arc::clone(&sides.late),
-                },
-                errors: Arc::clone(&sides.errors),
-                global: a.group.is_empty() && a.window.is_none() && !is_local,
-                owner: worker == 0,
-            };
-            Box::new(AggregateOperator::new(spec)?)
+            Box::new(AggregateOperator::new(aggregate_spec(a, node, child(0), sides, worker)?)?)
         }
         StreamOp::Join(j) => {
             let (left, right) = (child(0), child(1));
@@ -269,6 +252,33 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
                 errors: Arc::clone(&sides.errors),
             })?
         }
+    })
+}
+
+fn aggregate_spec(
+    a: &AggregateNode,
+    node: &StreamNode,
+    child: &StreamNode,
+    sides: &Sides,
+    worker: usize,
+) -> Result<AggregateSpec> {
+    let is_local = matches!(node.op, StreamOp::LocalAggregate(_));
+    Ok(AggregateSpec {
+        name: if is_local { "local aggregate" } else { "aggregate" }.into(),
+        input_schema: Arc::clone(&child.schema),
+        group_columns: a.group.clone(),
+        calls: a.calls.clone(),
+        output_schema: Arc::clone(&node.schema),
+        window: window_spec(a.window.as_ref())?,
+        emit: a.emit.clone(),
+        input_append_only: child.facts.append_only,
+        late: match &sides.relation {
+            Some((closed, _)) if !a.late.is_empty() => Arc::clone(closed),
+            _ => Arc::clone(&sides.late),
+        },
+        errors: Arc::clone(&sides.errors),
+        global: a.group.is_empty() && a.window.is_none() && !is_local,
+        owner: worker == 0,
     })
 }
 

@@ -27,7 +27,12 @@ impl Lowering<'_> {
             ..node.facts.clone()
         };
         let schema = Arc::clone(&node.schema);
-        let emit = EmitSpec { with_pane_columns: false, ..emit };
+        let policy = match emit.policy {
+            // The window has no end, so it has neither on-time nor late panes.
+            EmitPolicy::Phases { early, .. } => EmitPolicy::Phases { early, on_time: None, late: None },
+            policy => policy,
+        };
+        let emit = EmitSpec { policy, with_pane_columns: false, ..emit };
         self.add(StreamOp::ChangelogTrigger(emit), vec![root], schema, facts)
     }
 

@@ -52,6 +52,23 @@ fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
             ));
         }
     }
+    if plan.nodes.iter().any(|n| matches!(n.op, StreamOp::ChangelogTrigger(_))) {
+        let needing_an_end = [
+            (words.on_time, "ON TIME"),
+            (words.late, "LATE"),
+            (words.after_watermark, "AFTER WATERMARK"),
+            (words.lateness, "ALLOWED LATENESS"),
+            (words.closing, "CLOSING"),
+            (words.late_data, "LATE DATA TO"),
+        ];
+        if let Some((_, part)) = needing_an_end.iter().find(|(written, _)| *written) {
+            return Err(refused(
+                format!("{part} needs an aggregation by window"),
+                "The trigger of this view is on its changes as a whole, which are one window without an end.",
+                "Use EMIT EARLY or EMIT WHEN with rows or processing time, or group the rows by window in a view of its own.",
+            ));
+        }
+    }
     let needing_watermark = [
         (words.on_time, "ON TIME"),
         (words.late, "LATE"),

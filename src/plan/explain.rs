@@ -85,37 +85,40 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             };
             format!("{what} {calls} by ({}){window}, {emit}{how}", list(&a.group))
         }
-        StreamOp::Join(j) => {
-            let right = n.children.get(1).map(|c| &plan.nodes[*c]);
-            let equals = if j.null_equal { "is not distinct from" } else { "=" };
-            let pairs: Vec<String> = (j.left_keys.iter().zip(&j.right_keys))
-                .map(|(l, r)| {
-                    let r = right.map_or_else(String::new, |n| column_name(n, *r));
-                    format!("{} {equals} {r}", name(*l))
-                })
-                .collect();
-            let kind = match j.kind {
-                JoinKind::Inner => "Join",
-                JoinKind::Left => "Left join",
-                JoinKind::Full => "Full join",
-                JoinKind::Semi => "Semi join",
-                JoinKind::Anti { null_aware: false } => "Anti join",
-                JoinKind::Anti { null_aware: true } => "Anti join (NOT IN)",
-                JoinKind::Mark => "Mark join",
-            };
-            let residual =
-                j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
-            let replicated = match super::distribute::replicated_side(plan, n) {
-                None => "",
-                Some(0) => ", left side on every worker",
-                Some(_) => ", right side on every worker",
-            };
-            format!(
-                "{kind} on {}{residual}{replicated}",
-                if pairs.is_empty() { "true".into() } else { pairs.join(" and ") }
-            )
-        }
+        StreamOp::Join(j) => join(plan, n, j),
     }
+}
+
+fn join(plan: &StreamPlan, n: &StreamNode, j: &JoinNode) -> String {
+    let side = |i: usize| n.children.get(i).map(|c| &plan.nodes[*c]);
+    let name = |i: usize| side(0).map_or_else(|| format!("c{i}"), |c| column_name(c, i));
+    let right = side(1);
+    let equals = if j.null_equal { "is not distinct from" } else { "=" };
+    let pairs: Vec<String> = (j.left_keys.iter().zip(&j.right_keys))
+        .map(|(l, r)| {
+            let r = right.map_or_else(String::new, |n| column_name(n, *r));
+            format!("{} {equals} {r}", name(*l))
+        })
+        .collect();
+    let kind = match j.kind {
+        JoinKind::Inner => "Join",
+        JoinKind::Left => "Left join",
+        JoinKind::Full => "Full join",
+        JoinKind::Semi => "Semi join",
+        JoinKind::Anti { null_aware: false } => "Anti join",
+        JoinKind::Anti { null_aware: true } => "Anti join (NOT IN)",
+        JoinKind::Mark => "Mark join",
+    };
+    let residual = j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
+    let replicated = match super::distribute::replicated_side(plan, n) {
+        None => "",
+        Some(0) => ", left side on every worker",
+        Some(_) => ", right side on every worker",
+    };
+    format!(
+        "{kind} on {}{residual}{replicated}",
+        if pairs.is_empty() { "true".into() } else { pairs.join(" and ") }
+    )
 }
 
 /// How a call is maintained; the same rule the operator follows.
