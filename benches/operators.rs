@@ -4,7 +4,8 @@
 //! epoch, and then DataFusion over the same batches once with `target_partitions = 1`.
 //! Printed: events per CPU-second of each and the ratio of times (below 1: faster than the
 //! batch query). Bids follow Nexmark's proportions: half of them on a hot auction, three
-//! quarters by a hot bidder, the rest spread over recent ids. Run: `cargo bench --bench operators`.
+//! quarters by a hot bidder, the rest spread over recent ids. Last come the costs of one change
+//! in ordered state of growing size. Run: `cargo bench --bench operators`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use headwater::dataflow::operator::{EpochContext, Operator};
 use headwater::dataflow::operators::*;
 use headwater::types::trigger::{Accumulation, EmitPolicy, EmitSpec, OnTime, TriggerSpec};
 use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
+
+#[path = "support/ordered.rs"]
+mod ordered;
 
 const BATCH_ROWS: usize = 8192;
 const BATCHES: usize = 512;
@@ -316,7 +320,7 @@ fn main() -> Result<(), BoxError> {
     }
     let (seconds, base, emitted) = join_case(&runtime, &batches)?;
     print_line("join bid with auction", rows, 3e6, seconds, base, emitted);
-    Ok(())
+    ordered::run()
 }
 
 fn print_line(name: &str, rows: f64, goal: f64, seconds: f64, base: f64, emitted: usize) {

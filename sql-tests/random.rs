@@ -30,7 +30,7 @@ const TABLES: [&str; 3] = [
 ];
 
 /// Name and query; later ones may read earlier ones.
-const VIEWS: [(&str, &str); 45] = [
+const VIEWS: [(&str, &str); 62] = [
     (
         "project",
         "SELECT id, v + 1 AS v1, upper(g) AS g, coalesce(v, -1) AS v0, n * 2 AS n2, d + 1 AS d1 FROM a",
@@ -127,6 +127,56 @@ const VIEWS: [(&str, &str); 45] = [
     ("crossed", "SELECT b.id AS b, c.u FROM b CROSS JOIN c WHERE b.w + c.u > 12"),
     ("above_all", "SELECT a.id FROM a, (SELECT round(avg(w), 6) AS m FROM b) x WHERE a.v > x.m"),
     ("on_nulls", "SELECT y.g, a.id FROM by_group y FULL JOIN a ON y.n = a.v"),
+    ("top", "SELECT id, v FROM a ORDER BY v DESC NULLS LAST, id LIMIT 5"),
+    ("top_offset", "SELECT id, f FROM a ORDER BY f, id LIMIT 4 OFFSET 2"),
+    ("skipped", "SELECT id FROM b ORDER BY x NULLS FIRST, id OFFSET 3"),
+    ("top_sum", "SELECT sum(v) AS s, count(*) AS n FROM (SELECT v FROM a ORDER BY n, id LIMIT 7) x"),
+    (
+        "top_per_group",
+        "SELECT g, id, rn FROM (SELECT g, id, row_number() OVER (PARTITION BY g ORDER BY v DESC, id) AS rn FROM a) x WHERE rn <= 3",
+    ),
+    (
+        "middle",
+        "SELECT k, id FROM (SELECT k, id, row_number() OVER (PARTITION BY k ORDER BY d, id DESC) AS rn FROM a) x WHERE rn BETWEEN 2 AND 3 AND id > 5",
+    ),
+    (
+        "ranked",
+        "SELECT k, id, r FROM (SELECT k, id, rank() OVER (PARTITION BY k ORDER BY v) AS r FROM a) x WHERE r <= 2",
+    ),
+    (
+        "dense",
+        "SELECT g, id FROM (SELECT g, id, dense_rank() OVER (PARTITION BY g ORDER BY w DESC) AS r FROM b) x WHERE r < 3",
+    ),
+    ("newest", "SELECT DISTINCT ON (k) k, id, v FROM a ORDER BY k, t DESC NULLS LAST, id"),
+    (
+        "numbers",
+        "SELECT id, row_number() OVER (PARTITION BY g ORDER BY v, id) AS n, rank() OVER (PARTITION BY g ORDER BY v) AS r, dense_rank() OVER (PARTITION BY g ORDER BY v) AS d, ntile(3) OVER (PARTITION BY k ORDER BY id) AS q FROM a",
+    ),
+    (
+        "neighbours",
+        "SELECT id, lag(v) OVER (PARTITION BY k ORDER BY id) AS l, lead(v, 2, -1) OVER (PARTITION BY k ORDER BY id) AS f FROM a",
+    ),
+    (
+        "running",
+        "SELECT id, sum(v) OVER w AS s, count(*) OVER w AS c, min(n) OVER w AS lo, max(f) OVER w AS hi, last_value(g) OVER w AS l FROM a WINDOW w AS (PARTITION BY g ORDER BY id)",
+    ),
+    (
+        "moving",
+        "SELECT id, sum(v) OVER w AS s, round(avg(v) OVER w, 6) AS m, max(n) OVER w AS hi, first_value(v) OVER w AS f FROM a WINDOW w AS (PARTITION BY g ORDER BY k, id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+    ),
+    (
+        "in_range",
+        "SELECT id, sum(w) OVER (PARTITION BY g ORDER BY w RANGE BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS s, count(*) OVER (PARTITION BY k ORDER BY w DESC GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW) AS c FROM b",
+    ),
+    (
+        "days_around",
+        "SELECT id, count(*) OVER (PARTITION BY g ORDER BY t RANGE BETWEEN INTERVAL '2 days' PRECEDING AND INTERVAL '1 day' FOLLOWING) AS c FROM a",
+    ),
+    ("of_whole", "SELECT id, v - min(v) OVER (PARTITION BY g) AS d, count(*) OVER () AS n FROM a"),
+    (
+        "top_of_join",
+        "SELECT a, w FROM (SELECT a.id AS a, b.w, b.id AS b, row_number() OVER (PARTITION BY a.k ORDER BY b.w DESC NULLS LAST, a.id, b.id) AS n FROM a JOIN b ON a.k = b.k) x WHERE n <= 2",
+    ),
 ];
 
 fn main() {

@@ -21,11 +21,11 @@ use super::operators::join::{JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
 use super::operators::set_op::SetOpOperator;
 use super::operators::unnest::UnnestOperator;
-use super::operators::{LateRows, RowErrors};
+use super::operators::{LateRows, Limits, OverSpec, RowErrors, TopNSpec, over, top_n};
 use crate::error::{HwError, Result};
 use crate::plan::{
-    AggregateNode, AggregateWindow, JoinKind, NodeId, StreamNode, StreamOp, StreamPlan, WindowAssign,
-    WindowTime, replicated_side,
+    AggregateNode, AggregateWindow, JoinKind, NodeId, OverNode, StreamNode, StreamOp, StreamPlan, TopNNode,
+    WindowAssign, WindowTime, replicated_side,
 };
 
 /// The side relations that a view's operators write to.
@@ -170,6 +170,8 @@ fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>
         // Equal rows of both sides meet.
         StreamOp::SetOp(_) => (0..plan.nodes[id].schema.fields().len()).collect(),
         StreamOp::ChangelogTrigger(_) => Vec::new(),
+        StreamOp::TopN(t) => t.partition.clone(),
+        StreamOp::Over(o) => o.partition.clone(),
         _ => return None,
     };
     // Joins need both sides by the same columns in the same order; aggregates any order.
@@ -192,6 +194,8 @@ fn partitioning(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
             partitioning(plan, plan.nodes[id].children[0])
         }
         StreamOp::SessionAssign(s) => Some(s.keys.clone()),
+        StreamOp::TopN(t) => Some(t.partition.clone()),
+        StreamOp::Over(o) => Some(o.partition.clone()),
         _ => None,
     }
 }
@@ -207,13 +211,10 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
     Ok(match &node.op {
         StreamOp::Input { .. } => Box::new(PassOperator::new("read", None)),
         StreamOp::Union => Box::new(PassOperator::new("union", Some(schema))),
-        StreamOp::Map { filter, exprs } => Box::new(MapOperator::new(
-            "map",
-            filter.clone(),
-            exprs.clone(),
-            schema,
-            Arc::clone(&sides.errors),
-        )?),
+        StreamOp::Map { filter, exprs } => {
+            let errors = Arc::clone(&sides.errors);
+            Box::new(MapOperator::new("map", filter.clone(), exprs.clone(), schema, errors)?)
+        }
         StreamOp::ChangelogTrigger(emit) => {
             Box::new(ChangelogTriggerOperator::new(emit, schema, Arc::clone(&sides.late))?)
         }
@@ -230,6 +231,8 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             Box::new(AggregateOperator::new(aggregate_spec(a, node, child(0), sides, worker)?)?)
         }
+        StreamOp::TopN(t) => top_n_operator(t, &child(0).schema, schema, sides)?,
+        StreamOp::Over(o) => over_operator(o, &child(0).schema, schema, sides)?,
         StreamOp::Join(j) => {
             let (left, right) = (child(0), child(1));
             join_operator(JoinSpec {
@@ -279,6 +282,43 @@ fn aggregate_spec(
         errors: Arc::clone(&sides.errors),
         global: a.group.is_empty() && a.window.is_none() && !is_local,
         owner: worker == 0,
+    })
+}
+
+fn over_operator(
+    node: &OverNode,
+    input: &SchemaRef,
+    output_schema: SchemaRef,
+    sides: &Sides,
+) -> Result<Box<dyn Operator>> {
+    over(OverSpec {
+        name: "over".into(),
+        input_schema: Arc::clone(input),
+        node: node.clone(),
+        output_schema,
+        late: Arc::clone(&sides.late),
+        errors: Arc::clone(&sides.errors),
+    })
+}
+
+fn top_n_operator(
+    node: &TopNNode,
+    input: &SchemaRef,
+    output_schema: SchemaRef,
+    sides: &Sides,
+) -> Result<Box<dyn Operator>> {
+    let limits = Limits { ranking: node.ranking, range: node.range, with_rank: node.rank.is_some() };
+    top_n(TopNSpec {
+        name: "top-n".into(),
+        input_schema: Arc::clone(input),
+        partition: node.partition.clone(),
+        order: node.order.clone(),
+        limits,
+        keep: node.keep,
+        window: node.window.clone(),
+        on_close: node.on_close,
+        output_schema,
+        late: Arc::clone(&sides.late),
     })
 }
 

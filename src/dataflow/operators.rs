@@ -12,11 +12,13 @@ pub mod expressions;
 pub mod join;
 pub mod late;
 pub mod map;
+pub mod over;
 pub mod panes;
 pub mod retention;
 pub mod session;
 pub mod session_assign;
 pub mod set_op;
+pub mod top_n;
 pub mod unnest;
 pub mod window_assign;
 pub mod window_bounds;
@@ -29,6 +31,8 @@ pub use errors::{RowError, RowErrors};
 pub use join::{JoinKind, JoinOperator, JoinSpec};
 pub use late::{LateReason, LateRow, LateRows};
 pub use map::{MapOperator, PassOperator};
+pub use over::{OverSpec, over};
+pub use top_n::{Limits, TopNSpec, top_n};
 pub use window_assign::{WindowAssignOperator, WindowAssignSpec, Windows};
 
 #[cfg(test)]

@@ -59,13 +59,9 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
         }
         StreamOp::SetOp(kind) => format!("{kind} by counts of each row"),
         StreamOp::Constant(rows) => format!("Constant rows: {}", rows.num_rows()),
-        StreamOp::Unnest(columns) => {
-            let arrays = columns.iter().filter_map(|c| match c {
-                UnnestColumn::Elements(i) => Some(*i),
-                UnnestColumn::Repeat(_) => None,
-            });
-            format!("Unnest {}", list(&arrays.collect::<Vec<_>>()))
-        }
+        StreamOp::Unnest(columns) => format!("Unnest {}", list(&unnested(columns))),
+        StreamOp::TopN(t) => super::explain_order::top_n(t, &name),
+        StreamOp::Over(o) => super::explain_order::over(o, &name),
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             let calls = a.calls.iter().map(|c| call(c, &name)).collect::<Vec<_>>().join(", ");
             let window = match &a.window {
@@ -119,6 +115,15 @@ fn join(plan: &StreamPlan, n: &StreamNode, j: &JoinNode) -> String {
         "{kind} on {}{residual}{replicated}",
         if pairs.is_empty() { "true".into() } else { pairs.join(" and ") }
     )
+}
+
+/// The input columns whose elements become rows.
+fn unnested(columns: &[UnnestColumn]) -> Vec<usize> {
+    let elements = |c: &UnnestColumn| match c {
+        UnnestColumn::Elements(i) => Some(*i),
+        UnnestColumn::Repeat(_) => None,
+    };
+    columns.iter().filter_map(elements).collect()
 }
 
 /// How a call is maintained; the same rule the operator follows.
@@ -195,6 +200,8 @@ fn facts(n: &StreamNode) -> String {
         StateBound::None => {}
         StateBound::Pending => parts.push("state: the changes since the last firing".into()),
         StateBound::Window => parts.push("state dropped when the window closes".into()),
+        StateBound::Rows(n) => parts.push(format!("keeps at most {n} rows")),
+        StateBound::Watermark(how) => parts.push(how.clone()),
         StateBound::Unbounded(why) => parts.push(format!("this state grows without bound, because: {why}")),
     }
     parts.join("; ")

@@ -128,7 +128,7 @@ impl Lowering<'_> {
 
     /// The clock of a column that holds window ends, if no row changes after its own end.
     /// Only aggregates guarantee that: they refuse late rows.
-    fn final_at(&self, node: NodeId, column: usize) -> Option<WindowTime> {
+    pub(super) fn final_at(&self, node: NodeId, column: usize) -> Option<WindowTime> {
         let n = &self.nodes[node];
         match &n.op {
             StreamOp::Map { exprs, .. } => self.final_at(n.children[0], expr::as_column(&exprs[column])?),

@@ -56,6 +56,7 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
     let late = lowering.late.take();
     let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs, hidden, late };
     prune(&mut plan);
+    super::top_n::drop_unused_ranks(&mut plan);
     super::distribute::split_aggregates(&mut plan);
     note_used_columns(&mut plan);
     Ok(plan)
@@ -102,7 +103,10 @@ impl Lowering<'_> {
             LogicalPlan::Filter(f) => {
                 let child = self.plan(&f.input)?;
                 let condition = self.compile(&f.predicate, f.input.schema())?;
-                self.filter(child, condition)
+                match self.top_n_filter(child, &condition)? {
+                    Some(top_n) => Ok(top_n),
+                    None => self.filter(child, condition),
+                }
             }
             LogicalPlan::Union(u) => self.union(u),
             LogicalPlan::Aggregate(a) => self.aggregate(a),
@@ -118,6 +122,8 @@ impl Lowering<'_> {
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
+            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => self.limit(plan),
+            LogicalPlan::Window(w) => self.over(w),
             other => Err(refuse_plan(other)),
         }
     }
@@ -203,7 +209,7 @@ impl Lowering<'_> {
         self.add(StreamOp::Input { input }, vec![], relation.schema(), facts)
     }
 
-    fn projection(
+    pub fn projection(
         &mut self,
         child: NodeId,
         input: &DFSchema,
@@ -341,6 +347,8 @@ impl Lowering<'_> {
                 Some(WindowTime::Unbounded) => refused("The time column of a window has no watermark."),
                 Some(_) => Ok(()),
             },
+            StreamOp::TopN(t) if t.on_close => Ok(()),
+            StreamOp::Over(o) if o.on_close => Ok(()),
             StreamOp::Input { .. } => refused("Rows reach the view without passing a windowed aggregation."),
             _ => n.children.iter().try_for_each(|c| self.check_on_window_close(*c)),
         }
@@ -442,15 +450,6 @@ pub(super) fn refuse(what: &str, hint: &str) -> HwError {
 
 fn refuse_plan(plan: &LogicalPlan) -> HwError {
     match plan {
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => refuse(
-            "ORDER BY … LIMIT in a materialized view",
-            "Leave it out of the view and use it in the SELECT that reads the view.",
-        ),
-        LogicalPlan::Window(_) => refuse(
-            "a window function (OVER)",
-            "Use GROUP BY with TUMBLE or HOP, or apply OVER in the SELECT that reads the view.",
-        ),
-        LogicalPlan::Distinct(_) => refuse("DISTINCT ON", "Use GROUP BY with min or max."),
         LogicalPlan::Subquery(_) => refuse("a sub-query in an expression", "Write it as a join."),
         LogicalPlan::RecursiveQuery(_) => {
             refuse("WITH RECURSIVE", "Materialize the base relation and run the recursion ad hoc.")

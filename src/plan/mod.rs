@@ -13,17 +13,21 @@ mod distribute;
 mod emit_rules;
 mod explain;
 mod explain_emit;
+mod explain_order;
 mod expr;
 mod grouping;
 mod join;
 mod late;
 pub mod lower;
+mod over;
 pub mod panes;
+mod reach;
 pub mod relation;
 mod retention;
 mod rows;
 mod session;
 pub mod set_op_node;
+mod top_n;
 mod window;
 pub mod window_node;
 
@@ -33,10 +37,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
+use crate::types::order::{RankRange, Ranking, SortKey};
+
 pub use distribute::replicated_side;
 pub use emit_rules::{EmitWords, check_emit};
 pub use late::keep_window_columns;
 pub use lower::{ExprCompiler, LowerOptions, lower};
+pub use over::{OverCall, OverNode, RowTime};
+pub use reach::Reach;
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};
 pub use window_node::{WINDOW_COLUMNS, WindowNode, Windowing};
@@ -125,6 +133,9 @@ pub enum StreamOp {
     ChangelogTrigger(EmitSpec),
     Join(JoinNode),
     Union,
+    TopN(TopNNode),
+    /// Appends the values of window functions.
+    Over(OverNode),
     /// INTERSECT or EXCEPT of two children with equal columns.
     SetOp(SetKind),
     /// These rows, from the first epoch on; no children.
@@ -281,6 +292,41 @@ pub struct JoinNode {
     pub window: Option<(usize, WindowTime)>,
 }
 
+/// The rows of each group whose number by an order is in a range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopNNode {
+    pub partition: Vec<usize>,
+    pub order: Vec<SortKey>,
+    pub ranking: Ranking,
+    pub range: RankRange,
+    /// The number as a column after the child's, if something reads it.
+    pub rank: Option<FieldRef>,
+    pub keep: KeptRows,
+    pub window: Option<GroupWindow>,
+    /// Whether the rows of a window appear once, when it closes.
+    pub on_close: bool,
+}
+
+/// Which rows a top-n keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptRows {
+    /// Those in range: the input is append-only, so the others can never come back.
+    First,
+    All,
+}
+
+/// The window that the groups of an operator belong to; they go when it closes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupWindow {
+    /// A timestamp, one of the group columns, …
+    pub column: usize,
+    /// … that is this much before the point at which the window takes no more rows.
+    pub to_end_us: i64,
+    pub time: WindowTime,
+    /// Whether rows of closed windows can come.
+    pub refuse_late: bool,
+}
+
 /// What is known of a node's output.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -320,6 +366,10 @@ pub enum StateBound {
     Window,
     /// What has changed since the trigger fired last.
     Pending,
+    /// So many rows at most.
+    Rows(u64),
+    /// Dropped behind the watermark, as the text says.
+    Watermark(String),
     /// Grows with the number of distinct keys or rows, because of the reason given.
     Unbounded(String),
 }
@@ -363,6 +413,8 @@ impl StreamPlan {
             StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
                 a.window.as_ref().is_some_and(|w| *w.time() == WindowTime::Processing)
             }
+            StreamOp::TopN(t) => t.window.as_ref().is_some_and(|w| w.time == WindowTime::Processing),
+            StreamOp::Over(o) => o.window.as_ref().is_some_and(|w| w.time == WindowTime::Processing),
             _ => false,
         })
     }

@@ -31,6 +31,7 @@ use super::functions;
 pub use super::functions::system::SessionVars;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
+use super::rules::orders::PgOrders;
 use super::rules::{casts, literals, set_types};
 use super::send::{SendFuture, assert_send};
 use super::types::PgTypePlanner;
@@ -90,6 +91,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::PgCasts),
         Arc::new(PgGuards),
+        Arc::new(PgOrders),
     ]
 }
 
@@ -201,6 +203,7 @@ pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<Lo
         "push_down_filter",
         "optimize_projections",
     ];
+    let plan = super::rules::distinct_on::number_rows(plan, state)?;
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(SimplifyExpressions::new())];
     rules.extend(Optimizer::new().rules.into_iter().filter(|r| wanted.contains(&r.name())));
     rules.push(Arc::new(GuardFilters));

@@ -20,6 +20,7 @@ pub mod template;
 pub mod temporal;
 pub mod text;
 pub mod time;
+pub mod window;
 pub mod zone;
 
 #[cfg(test)]
@@ -81,6 +82,7 @@ pub fn register(state: &mut SessionState) {
     for marker in super::pane_columns::markers() {
         let _ = state.register_udaf(marker);
     }
+    window::register(state);
     if let Some(all) = state.aggregate_functions().get("bool_and").cloned() {
         let _ = state.register_udaf(Arc::new(all.as_ref().clone().with_aliases(["every"])));
     }

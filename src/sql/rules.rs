@@ -8,10 +8,13 @@
 
 pub mod ast;
 pub mod casts;
+pub mod distinct_on;
+pub mod fetch;
 pub mod guards;
 pub mod literals;
 pub mod names;
 pub mod operators;
+pub mod orders;
 pub mod rows;
 pub mod set_types;
 

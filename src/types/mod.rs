@@ -3,6 +3,7 @@
 
 pub mod change_batch;
 pub mod hash;
+pub mod order;
 pub mod pg_type;
 pub mod text;
 pub mod time;

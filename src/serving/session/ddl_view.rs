@@ -295,6 +295,8 @@ fn unbounded_state(plan: &StreamPlan) -> Vec<Notice> {
         let what = match &node.op {
             StreamOp::Join(_) => "join",
             StreamOp::Aggregate(_) | StreamOp::LocalAggregate(_) => "aggregation",
+            StreamOp::TopN(_) => "top-n",
+            StreamOp::Over(_) => "window function",
             _ => "operator",
         };
         let mut notice = Notice::new(format!("the state of the {what} is not bounded: {reason}"));

@@ -5,6 +5,8 @@
 //! [`super::decimal`]), floats → double. Totals of whole numbers are kept in 128 bits, so
 //! intermediate sums do not overflow; only the result is range-checked (22003).
 
+mod frame;
+
 use std::collections::HashSet;
 use std::mem::size_of;
 use std::sync::Arc;
@@ -97,6 +99,13 @@ impl AggregateUDFImpl for Total {
         let shape = self.shape(args.expr_fields[0].data_type(), args.return_field.data_type());
         let distinct = args.is_distinct.then(HashSet::new);
         Ok(Box::new(TotalAccumulator { shape, total: Sums::default(), count: 0, distinct }))
+    }
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        let shape = self.shape(args.expr_fields[0].data_type(), args.return_field.data_type());
+        if shape.float && !args.is_distinct {
+            return Ok(Box::new(frame::FloatFrame::new(shape)));
+        }
+        self.accumulator(args)
     }
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
         let shape = self.shape(args.input_fields[0].data_type(), args.return_field.data_type());

@@ -15,6 +15,7 @@ use crate::sql::functions::parse::parse_interval;
 
 /// Rewrites a query or statement in place; call it once, before planning.
 pub fn prepare<V: VisitMut>(statement: &mut V) -> Result<()> {
+    super::fetch::rewrite(statement)?;
     let mut failed = None;
     let _ = visit_expressions_mut(statement, |expr| match rewrite(expr) {
         Ok(()) => ControlFlow::Continue(()),
@@ -187,8 +188,12 @@ fn name_set(body: &mut SetExpr, nested: bool) {
 }
 
 fn name_items(items: &mut [SelectItem], nested: bool) {
-    let wildcard =
-        items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    // A nested query is read by these names: `a.*, b.x` keeps the name `x`.
+    let wildcard = items.iter().any(|i| match i {
+        SelectItem::Wildcard(_) => true,
+        SelectItem::QualifiedWildcard(..) => !nested,
+        _ => false,
+    });
     let names: Vec<Option<String>> = items.iter().map(item_name).collect();
     let mut seen = HashSet::new();
     for (at, item) in items.iter_mut().enumerate() {

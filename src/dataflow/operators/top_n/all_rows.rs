@@ -1,0 +1,204 @@
+//! Top-n over an input that retracts: all rows, in one ordered tree.
+//!
+//! The tree orders rows by group, sort key, tie and fingerprint of the whole row, so a
+//! deletion finds its row, and the next row of a group that lost one, in O(log n). Equal rows
+//! are one entry with a weight. Where only the first rows are left out (`OFFSET` alone), what
+//! changes is the input itself less the change of the rows left out.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use arrow::array::UInt32Array;
+use hashbrown::HashMap;
+
+use super::Placed;
+use super::ranks::{Limits, Shown, show};
+use crate::error::Result;
+use crate::state::{Key, RowId, RowStore};
+use crate::types::Weights;
+use crate::types::hash::PrintHasher;
+use crate::types::order::RankRange;
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<K> {
+    group: u128,
+    key: K,
+    tie: u64,
+    print: u128,
+}
+
+struct Row {
+    id: RowId,
+    weight: i64,
+}
+
+/// The rows of a top-n whose input retracts.
+pub struct AllRows<K: Key> {
+    /// What is computed from the tree: the rows shown, or those left out.
+    limits: Limits,
+    /// The rows shown are all but those in `limits`.
+    inverted: bool,
+    tree: BTreeMap<Place<K>, Row>,
+    /// Groups changed in this epoch.
+    dirty: Vec<u128>,
+    key_bytes: usize,
+}
+
+impl<K: Key> AllRows<K> {
+    pub fn new(limits: Limits) -> AllRows<K> {
+        let inverted = limits.range.last.is_none() && !limits.with_rank;
+        let range = match inverted {
+            true => RankRange { first: 1, last: Some(limits.range.first - 1) },
+            false => limits.range,
+        };
+        let limits = Limits { range, ..limits };
+        AllRows { limits, inverted, tree: BTreeMap::new(), dirty: Vec::new(), key_bytes: 0 }
+    }
+
+    fn rows_of(&self, group: u128) -> impl Iterator<Item = (&Place<K>, &Row)> {
+        let start = Place { group, key: K::least(), tie: 0, print: 0 };
+        self.tree.range((Bound::Included(start), Bound::Unbounded)).take_while(move |(p, _)| p.group == group)
+    }
+
+    pub fn has(&self, group: u128) -> bool {
+        self.rows_of(group).next().is_some()
+    }
+
+    fn show(&self, group: u128, sign: i64, shown: &mut Vec<Shown>) {
+        if self.limits.range.last == Some(0) {
+            return;
+        }
+        let sign = if self.inverted { -sign } else { sign };
+        let rows = self.rows_of(group).map(|(place, row)| (&place.key, row.id, row.weight));
+        show(rows, &self.limits, sign, shown);
+    }
+
+    /// Applies the changes of an epoch, each row once. `shown` gets what the groups showed
+    /// before.
+    pub fn apply(
+        &mut self,
+        placed: Placed<K>,
+        prints: &[u128],
+        weights: &Weights,
+        store: &mut RowStore,
+        mut shown: Option<&mut Vec<Shown>>,
+        released: &mut Vec<RowId>,
+    ) -> Result<()> {
+        self.dirty = placed.groups.clone();
+        self.dirty.sort_unstable();
+        self.dirty.dedup();
+        if let Some(shown) = shown.as_deref_mut() {
+            self.dirty.iter().for_each(|group| self.show(*group, -1, shown));
+        }
+        let Placed { rows, groups, keys, ties } = placed;
+        let mut places: Vec<Place<K>> = (keys.into_iter().enumerate())
+            .map(|(row, key)| Place { group: groups[row], key, tie: ties[row], print: prints[row] })
+            .collect();
+        let mut new: Vec<u32> = Vec::new();
+        let mut emptied: Vec<u32> = Vec::new();
+        let mut seen: HashMap<u128, (), PrintHasher> = HashMap::default();
+        for (row, place) in places.iter().enumerate() {
+            match self.tree.get_mut(place) {
+                Some(kept) => {
+                    let weight = weights.get(row);
+                    kept.weight += weight;
+                    if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
+                        shown.push(Shown { id: kept.id, rank: 0, weight });
+                    }
+                    if kept.weight == 0 {
+                        emptied.push(row as u32);
+                    }
+                }
+                None => {
+                    if seen.insert(place.print, ()).is_none() {
+                        new.push(row as u32);
+                    }
+                }
+            }
+        }
+        let first =
+            store.append(arrow::compute::take_record_batch(&rows, &UInt32Array::from(new.clone()))?)?;
+        for (id, row) in (first..).zip(&new) {
+            self.key_bytes += places[*row as usize].key.heap_bytes();
+            self.tree.insert(places[*row as usize].clone(), Row { id, weight: 0 });
+        }
+        self.add_new(&places, &seen, weights, &mut shown, &mut emptied);
+        emptied.into_iter().for_each(|row| self.remove_empty(&mut places[row as usize], released));
+        Ok(())
+    }
+
+    /// Adds the weights of rows that were not in the tree; append-only batches repeat rows.
+    fn add_new(
+        &mut self,
+        places: &[Place<K>],
+        new: &HashMap<u128, (), PrintHasher>,
+        weights: &Weights,
+        shown: &mut Option<&mut Vec<Shown>>,
+        emptied: &mut Vec<u32>,
+    ) {
+        if new.is_empty() {
+            return;
+        }
+        for (row, place) in places.iter().enumerate().filter(|(_, p)| new.contains_key(&p.print)) {
+            let Some(kept) = self.tree.get_mut(place) else { continue };
+            let weight = weights.get(row);
+            kept.weight += weight;
+            if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
+                shown.push(Shown { id: kept.id, rank: 0, weight });
+            }
+            if kept.weight == 0 {
+                emptied.push(row as u32);
+            }
+        }
+    }
+
+    fn remove_empty(&mut self, place: &mut Place<K>, released: &mut Vec<RowId>) {
+        if self.tree.get(place).is_some_and(|row| row.weight == 0)
+            && let Some(row) = self.tree.remove(place)
+        {
+            self.key_bytes -= place.key.heap_bytes();
+            released.push(row.id);
+        }
+    }
+
+    /// Notes what the changed groups show now.
+    pub fn end_epoch(&mut self, shown: Option<&mut Vec<Shown>>) {
+        let dirty = std::mem::take(&mut self.dirty);
+        if let Some(shown) = shown {
+            dirty.into_iter().for_each(|group| self.show(group, 1, shown));
+        }
+    }
+
+    /// Drops a group; `shown` gets what it held.
+    pub fn forget(&mut self, group: u128, shown: Option<&mut Vec<Shown>>, released: &mut Vec<RowId>) {
+        if let Some(shown) = shown {
+            self.show(group, 1, shown);
+            if self.inverted {
+                let all = self.rows_of(group).map(|(_, r)| Shown { id: r.id, rank: 0, weight: r.weight });
+                shown.extend(all.filter(|s| s.weight > 0));
+            }
+        }
+        let places: Vec<Place<K>> = self.rows_of(group).map(|(place, _)| place.clone()).collect();
+        for place in places {
+            if let Some(row) = self.tree.remove(&place) {
+                self.key_bytes -= place.key.heap_bytes();
+                released.push(row.id);
+            }
+        }
+    }
+
+    /// Follows rows that the store has moved.
+    pub fn relocate(&mut self, moved: &HashMap<RowId, RowId>) {
+        for row in self.tree.values_mut() {
+            if let Some(id) = moved.get(&row.id) {
+                row.id = *id;
+            }
+        }
+    }
+
+    /// Entries and bytes; tree nodes are two thirds full.
+    pub fn size(&self) -> (usize, usize) {
+        let entry = (size_of::<Place<K>>() + size_of::<Row>()) * 3 / 2;
+        (self.tree.len(), self.tree.len() * entry + self.key_bytes)
+    }
+}
