@@ -407,7 +407,7 @@ impl Run {
         self.host.feed(Arc::new(Feed {
             epoch: Epoch(self.epoch),
             now: ProcTime(self.epoch as i64 * 1_000),
-            dataflows: vec![DataflowFeed { id: VIEW, watermarks: vec![watermark] }],
+            dataflows: vec![DataflowFeed { id: VIEW, watermarks: vec![watermark].into() }],
             rows: vec![RelationRows { relation: self.relation, per_worker }],
             private: None,
         }));

@@ -190,8 +190,18 @@ pub struct SourceDetails {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WatermarkDefinition {
     pub column: String,
-    /// The expression; `None` is `SOURCE_WATERMARK()`.
+    /// The expression; `None` is `SOURCE_WATERMARK()`, unless `percentile` is given.
     pub expression: Option<String>,
+    /// `PERCENTILE (…)`, from 0 to 1.
+    #[serde(default)]
+    pub percentile: Option<f64>,
+}
+
+impl WatermarkDefinition {
+    /// Whether the source itself tells its watermark.
+    pub fn is_by_source(&self) -> bool {
+        self.expression.is_none() && self.percentile.is_none()
+    }
 }
 
 /// A metadata column. It is among the definition's columns, after the declared ones.

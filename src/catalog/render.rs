@@ -131,7 +131,11 @@ fn column_list(new: &NewDefinition, source: &SourceDetails, defaults: &[(&String
         lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
     }
     if let Some(watermark) = &source.watermark {
-        let expression = watermark.expression.as_deref().unwrap_or("SOURCE_WATERMARK()");
+        let expression = match (&watermark.expression, watermark.percentile) {
+            (Some(expression), _) => expression.clone(),
+            (None, Some(percentile)) => format!("PERCENTILE ({percentile})"),
+            (None, None) => "SOURCE_WATERMARK()".to_string(),
+        };
         lines.push(format!("  WATERMARK FOR {} AS {expression}", quote_identifier(&watermark.column)));
     }
     if lines.is_empty() { String::new() } else { format!(" (\n{}\n)", lines.join(",\n")) }

@@ -163,7 +163,11 @@ fn orders() -> NewDefinition {
             ("properties.ssl.key.password", OptionText::Secret("pw".into())),
             ("scan.watermark.idle-timeout", OptionText::Text("it's".into())),
         ]),
-        watermark: Some(WatermarkDefinition { column: "id".into(), expression: Some("id - 1".into()) }),
+        watermark: Some(WatermarkDefinition {
+            column: "id".into(),
+            expression: Some("id - 1".into()),
+            percentile: None,
+        }),
         includes: vec![IncludeDefinition { kind: "key".into(), column: "k".into() }],
         format: Some(FormatDefinition {
             format: "plain".into(),

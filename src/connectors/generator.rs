@@ -62,18 +62,33 @@ impl Rows {
             Rows::Random(random) => random.generate(rows, schema),
         }
     }
+
+    /// The earliest event time (µs) that a row after this one can have.
+    fn watermark_after(&self, row: i64) -> i64 {
+        match self {
+            Rows::Nexmark(nexmark) => nexmark.earliest_from(row + 1),
+            Rows::Sequence(sequence) => sequence.time_of(row + 1),
+            Rows::Random(random) => random.base_time(),
+        }
+    }
 }
 
 /// A configured generator source.
 pub struct GeneratorConnector {
     options: GeneratorOptions,
     rows: Arc<Rows>,
+    marks: bool,
 }
 
 impl GeneratorConnector {
     pub fn new(options: GeneratorOptions) -> GeneratorConnector {
         let rows = Arc::new(Rows::new(&options));
-        GeneratorConnector { options, rows }
+        GeneratorConnector { options, rows, marks: false }
+    }
+
+    /// Readers say what is known of event time, for `SOURCE_WATERMARK()`.
+    pub fn with_marks(self, marks: bool) -> GeneratorConnector {
+        GeneratorConnector { marks, ..self }
     }
 
     /// The rows `[rows.start, rows.end)` with the columns of `schema`, without pace or
@@ -89,7 +104,7 @@ impl SourceConnector for GeneratorConnector {
     }
 
     fn open(&self, request: ReadRequest) -> Result<Box<dyn SourceReader>> {
-        Ok(Box::new(reader::GeneratorReader::new(&self.options, self.rows.clone(), request)))
+        Ok(Box::new(reader::GeneratorReader::new(&self.options, self.rows.clone(), request, self.marks)))
     }
 
     /// The number of rows that exist by now: `rows`, limited by the real-time pace if event

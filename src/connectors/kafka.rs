@@ -11,6 +11,7 @@
 
 mod chunk;
 mod client;
+mod mark;
 mod monitor;
 mod options;
 mod queue;

@@ -9,6 +9,7 @@
 pub mod generator;
 pub mod kafka;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -34,6 +35,9 @@ pub struct DecodedChunk {
     pub dead_letters: Vec<DeadLetter>,
     /// Records without a value, which a plain source skips.
     pub tombstones: u64,
+    /// What the source itself says of event time: after the record at this offset its
+    /// watermark is that (µs). Offsets ascend.
+    pub marks: Vec<(i64, i64)>,
 }
 
 /// A record that could not be decoded, kept byte for byte.
@@ -96,6 +100,9 @@ pub trait SourceReader: Send {
     /// Waits at most `wait` for something, then returns what is there (possibly nothing).
     /// Temporary outages are not errors: they show in `state`.
     fn poll(&mut self, wait: Duration) -> Result<Vec<DecodedChunk>>;
+    /// From now on these splits, and no others, are to deliver nothing for a while: others
+    /// are behind them. What has been read already may still come.
+    fn pause(&mut self, splits: &BTreeSet<SplitId>) -> Result<()>;
     /// Splits as known now, new partitions included.
     fn splits(&mut self) -> Vec<SplitStatus>;
     fn state(&self) -> ReaderState;

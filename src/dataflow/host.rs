@@ -21,8 +21,9 @@ use timely::{CommunicationConfig, Config, WorkerConfig};
 
 use super::graph::{DataflowSpec, ObjectId};
 use super::operator::{EpochContext, StateSize};
+use super::watermarks::Watermarks;
 use crate::error::{HwError, Result};
-use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
+use crate::types::{ChangeBatch, Epoch, ProcTime};
 
 mod stage;
 #[cfg(test)]
@@ -62,8 +63,7 @@ pub struct Feed {
 #[derive(Clone, Debug)]
 pub struct DataflowFeed {
     pub id: ObjectId,
-    /// In the order of `DataflowSpec::inputs`.
-    pub watermarks: Vec<EventTime>,
+    pub watermarks: Watermarks,
 }
 
 #[derive(Clone, Debug)]

@@ -7,3 +7,4 @@ pub mod host;
 pub mod operator;
 pub mod operators;
 pub mod triggers;
+pub mod watermarks;

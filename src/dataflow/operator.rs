@@ -5,6 +5,7 @@
 //! clock, does I/O or waits. What it emits in `push` and in `finish_epoch` of epoch E
 //! together are its changes of epoch E. Every operator is right for retractions.
 
+use super::watermarks::Watermarks;
 use crate::error::Result;
 use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
@@ -13,15 +14,15 @@ use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 pub struct EpochContext {
     pub epoch: Epoch,
     pub now: ProcTime,
-    /// W(E) of each input of the dataflow, in the order of `DataflowSpec::inputs`;
-    /// `EventTime::MIN` while unknown or held during hydration.
-    pub watermarks: Vec<EventTime>,
+    /// W(E); `EventTime::MIN` while unknown or held during hydration.
+    pub watermarks: Watermarks,
 }
 
 impl EpochContext {
-    /// The smallest watermark of the given inputs; `MAX` if there are none.
+    /// The watermark of an operator that follows these inputs of the dataflow: the smallest
+    /// of those that are not idle. Never falls.
     pub fn watermark(&self, inputs: &[usize]) -> EventTime {
-        inputs.iter().map(|i| self.watermarks[*i]).min().unwrap_or(EventTime::MAX)
+        self.watermarks.of(inputs)
     }
 }
 

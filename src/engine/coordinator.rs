@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use super::hydrate::Hydrated;
 use super::intake::{Intake, IntakeLimits};
 use super::journal::{Attach, Journal, JournalRecord};
+use super::progress::SourceProgress;
 use super::relations::{Phase, Progress, TableSpec, ViewRuntime, ViewSpec};
-use super::source::{SourceProgress, SourceSpec};
+use super::source::SourceSpec;
 use super::status::{SourceState, ViewState};
 use super::table::TableHandle;
 use super::{Published, Shared};
@@ -56,6 +57,8 @@ pub(super) struct SourceRuntime {
     pub intake: Option<Intake>,
     /// Told by `ADVANCE WATERMARK`, for the next cut.
     pub told_watermark: Option<i64>,
+    /// Of an alignment group: splits with a later watermark wait.
+    pub limit: Option<i64>,
 }
 
 /// An epoch that was fed and is not published yet.
@@ -240,10 +243,10 @@ impl Coordinator {
             rows: 0,
             dead_letters: 0,
             tombstones: 0,
-            skewed_rows: 0,
         };
         self.shared.status.sources.write().insert(spec.id, state);
-        self.sources.insert(spec.id, SourceRuntime { spec, progress, intake: None, told_watermark: None });
+        let runtime = SourceRuntime { spec, progress, intake: None, told_watermark: None, limit: None };
+        self.sources.insert(runtime.spec.id, runtime);
     }
 
     fn create_table(&mut self, spec: TableSpec) {
@@ -433,7 +436,7 @@ impl Coordinator {
         for (source, progress) in hydrated.activated {
             let Some(runtime) = self.sources.get_mut(&source) else { continue };
             if runtime.intake.is_none() {
-                runtime.progress.set(&progress.to_cut(source), now);
+                runtime.progress.continue_from(progress, now);
                 activated.push(runtime.progress.to_cut(source));
             }
         }

@@ -10,15 +10,20 @@ use std::time::Duration;
 
 use arrow::array::UInt32Array;
 
+use super::chunk_time::ChunkTime;
 use super::coordinator::{Coordinator, InFlight, Reply};
 use super::intake::{ReadyChunk, Taken};
 use super::journal::{Cut, JournalRecord};
 use super::relations::Phase;
+use super::source::SourceSpec;
+use super::status::ViewTimeState;
+use super::view_time::RelationTime;
 use crate::clock;
 use crate::dataflow::host::{DataflowFeed, Feed, RelationRows};
+use crate::dataflow::watermarks::Watermarks;
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::hash::{VNODES, vnodes};
-use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
+use crate::types::{ChangeBatch, Epoch, ProcTime};
 
 /// How long a step or a replay waits for a source to deliver what it has.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
@@ -78,58 +83,68 @@ impl Coordinator {
 
     /// Takes what is there, without waiting.
     fn gather(&mut self) -> Gathered {
+        self.align();
         let mut gathered = Gathered::default();
+        let now = self.shared.clock.now();
         let ids: Vec<u64> = self.sources.keys().copied().collect();
         let budget = self.shared.limits.epoch_rows_max;
         for id in ids {
-            let taken = match self.sources[&id].intake.as_ref() {
-                Some(intake) => intake.take(budget),
+            let source = &self.sources[&id];
+            let taken = match source.intake.as_ref() {
+                Some(intake) => intake.take(budget, source.reach()),
                 None => Taken::default(),
             };
-            self.take_chunks(id, taken.chunks, &mut gathered);
+            self.take_chunks(id, taken.chunks, now, &mut gathered);
         }
-        self.take_log(u64::MAX, budget, &mut gathered);
-        self.move_watermarks(&mut gathered);
+        self.take_log(u64::MAX, budget, now, &mut gathered);
+        self.move_watermarks(&BTreeMap::new(), now, &mut gathered);
         gathered
     }
 
     /// Takes everything that the sources hold now, waiting until it has been read.
     fn gather_for_step(&mut self) -> Result<Gathered> {
+        self.align();
         let mut gathered = Gathered::default();
+        let now = self.shared.clock.now();
         let ids: Vec<u64> = self.sources.keys().copied().collect();
+        let mut all_ends = BTreeMap::new();
         for id in ids {
             let source = &self.sources[&id];
             let (Some(intake), Some(connector)) = (&source.intake, &source.spec.connector) else { continue };
             let ends: BTreeMap<u32, i64> =
                 connector.end_offsets()?.into_iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
             let from = source.progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect();
-            let taken = intake.take_until(&ends, &from, DELIVERY_PATIENCE)?;
-            self.take_chunks(id, taken.chunks, &mut gathered);
+            let taken = intake.take_until(&ends, &from, source.reach(), DELIVERY_PATIENCE)?;
+            self.take_chunks(id, taken.chunks, now, &mut gathered);
+            all_ends.insert(id, ends);
         }
-        self.take_log(u64::MAX, usize::MAX, &mut gathered);
-        self.move_watermarks(&mut gathered);
+        self.take_log(u64::MAX, usize::MAX, now, &mut gathered);
+        self.move_watermarks(&all_ends, now, &mut gathered);
         Ok(gathered)
     }
 
     /// Accounts chunks of a source: offsets, watermarks per split, dead letters, rows.
-    pub(super) fn take_chunks(&mut self, id: u64, chunks: Vec<ReadyChunk>, gathered: &mut Gathered) {
-        let now = self.shared.clock.now().0;
+    pub(super) fn take_chunks(
+        &mut self,
+        id: u64,
+        chunks: Vec<ReadyChunk>,
+        now: ProcTime,
+        gathered: &mut Gathered,
+    ) {
         let limit = self.shared.limits.dead_letters_max;
         let Some(source) = self.sources.get_mut(&id) else { return };
         for chunk in chunks {
-            let split = source.progress.split_mut(chunk.split, now);
-            split.offset = split.offset.max(chunk.end_offset);
-            split.watermark = split.watermark.max(chunk.time.watermark.unwrap_or(i64::MIN));
-            split.idle = false;
-            split.last_row_at = now;
+            let rows = chunk.rows.num_rows();
+            let quantile = source.spec.quantile();
+            source.progress.take(chunk.split, chunk.end_offset, rows, &chunk.time, quantile, now.0);
+            warn_of_skew(&source.spec, chunk.split, &chunk.time);
             gathered.moved.insert(id);
-            let rows = chunk.rows.num_rows() as u64;
+            let rows = rows as u64;
             gathered.row_count += rows;
             if let Some(state) = self.shared.status.sources.write().get_mut(&id) {
                 state.rows += rows;
                 state.dead_letters += chunk.dead_letters.len() as u64;
                 state.tombstones += chunk.tombstones;
-                state.skewed_rows += chunk.time.skewed_rows;
             }
             let name = [source.spec.name.as_str()];
             self.shared.metrics.rows_in.with_label_values(&name).inc_by(rows);
@@ -142,18 +157,19 @@ impl Coordinator {
     }
 
     /// Takes records of the local log up to a number.
-    pub(super) fn take_log(&mut self, up_to: u64, rows_max: usize, gathered: &mut Gathered) {
+    pub(super) fn take_log(&mut self, up_to: u64, rows_max: usize, now: ProcTime, gathered: &mut Gathered) {
         for record in self.shared.log.take(up_to, rows_max) {
             self.log_end = record.number;
             for (relation, batch) in &record.parts {
                 gathered.row_count += batch.len() as u64;
                 if let Some(source) = self.sources.get_mut(relation) {
-                    let now = self.shared.clock.now().0;
-                    match source.spec.batch_time(&batch.rows, now) {
+                    let first = source.progress.split_mut(0, now.0).offset;
+                    match source.spec.chunk_time(&batch.rows, |row| first + row as i64, now.0) {
                         Ok(time) => {
-                            let split = source.progress.split_mut(0, now);
-                            split.offset += batch.len() as i64;
-                            split.watermark = split.watermark.max(time.watermark.unwrap_or(i64::MIN));
+                            let end = first + batch.len() as i64;
+                            let quantile = source.spec.quantile();
+                            source.progress.take(0, end, batch.len(), &time, quantile, now.0);
+                            warn_of_skew(&source.spec, 0, &time);
                         }
                         Err(e) => tracing::error!(error = %e, "watermark of a feed"),
                     }
@@ -169,28 +185,42 @@ impl Coordinator {
         }
     }
 
-    /// Idle splits, ends of input and told watermarks, then the sources' watermarks.
-    fn move_watermarks(&mut self, gathered: &mut Gathered) {
-        let now = self.shared.clock.now().0;
+    /// Idle splits, ends of input and told watermarks, then the sources' watermarks. `ends`:
+    /// what a STEP has taken everything up to.
+    fn move_watermarks(
+        &mut self,
+        ends: &BTreeMap<u64, BTreeMap<u32, i64>>,
+        now: ProcTime,
+        gathered: &mut Gathered,
+    ) {
+        let now = now.0;
+        let log_is_empty = !self.shared.log.has_pending();
         for (id, source) in &mut self.sources {
+            let was_idle = source.progress.is_idle();
+            let timeout = source.spec.idle_timeout_us;
             if let Some(intake) = &source.intake {
-                for status in intake.splits() {
+                let view = intake.view();
+                for (status, pending) in view.splits {
                     let split = source.progress.split_mut(status.split, now);
-                    let drained = !intake.has_chunks();
-                    if status.finished && drained {
-                        split.watermark = i64::MAX;
+                    if status.finished && !pending {
+                        split.raise(i64::MAX, now);
                     }
-                    let quiet = source.spec.idle_timeout_us.is_some_and(|t| now - split.last_row_at >= t);
-                    split.idle = quiet && status.caught_up && drained;
+                    let all_taken = (ends.get(id).and_then(|e| e.get(&status.split)))
+                        .is_some_and(|end| split.offset >= *end);
+                    let caught_up = view.listening && status.caught_up && !pending || all_taken;
+                    split.listen(caught_up && !split.waits, timeout, now);
                 }
+            } else if source.spec.is_feed() {
+                source.progress.split_mut(0, now).listen(log_is_empty, timeout, now);
             }
             if let Some(told) = source.told_watermark.take() {
-                source.progress.split_mut(0, now).watermark = told;
+                source.progress.split_mut(0, now).raise(told, now);
             }
-            if source.progress.combine() {
+            if source.progress.combine(now) || source.progress.is_idle() != was_idle {
                 gathered.moved.insert(*id);
             }
         }
+        self.align();
     }
 
     /// Makes the cut, feeds the dataflows, writes the journal, and sees to publication.
@@ -243,14 +273,12 @@ impl Coordinator {
         let mut waiting = BTreeMap::new();
         let ids: Vec<u64> = self.views.keys().copied().collect();
         for id in ids {
-            let watermarks = self.input_watermarks(id);
+            let times = self.input_times(id);
             let Some(view) = self.views.get_mut(&id) else { continue };
             let watermarks = match &view.phase {
                 Phase::Failed => continue,
-                Phase::Replaying { attach_at } if epoch < *attach_at => {
-                    vec![EventTime::MIN; watermarks.len()]
-                }
-                _ => watermarks,
+                Phase::Replaying { attach_at } if epoch < *attach_at => Watermarks::held(times.len()),
+                _ => view.time.advance(&times, now.0),
             };
             let rows = view.plan.inputs.iter().any(|i| changed.contains(&i.relation));
             let time = view.reads_watermark && watermarks != view.watermarks;
@@ -275,26 +303,18 @@ impl Coordinator {
         waiting
     }
 
-    /// Watermark of each input of a view.
-    pub(super) fn input_watermarks(&self, view: u64) -> Vec<EventTime> {
+    /// Event time of each input of a view.
+    pub(super) fn input_times(&self, view: u64) -> Vec<RelationTime> {
         let inputs = self.views.get(&view).map(|v| v.plan.inputs.as_slice()).unwrap_or_default();
-        inputs.iter().map(|i| self.relation_watermark(i.relation)).collect()
+        inputs.iter().map(|i| self.relation_time(i.relation)).collect()
     }
 
-    /// W of a relation: a source's own, a view's through its inputs; a table has none and
-    /// never holds anybody back.
-    pub(super) fn relation_watermark(&self, relation: u64) -> EventTime {
+    /// Event time of a relation: a source's own, of a view what its inputs gave it.
+    fn relation_time(&self, relation: u64) -> RelationTime {
         if let Some(source) = self.sources.get(&relation) {
-            return EventTime(source.progress.watermark);
+            return source.time();
         }
-        match self.views.get(&relation) {
-            Some(view) => {
-                let inputs =
-                    view.time_inputs.iter().map(|i| self.relation_watermark(view.plan.inputs[*i].relation));
-                inputs.min().unwrap_or(EventTime::MAX)
-            }
-            None => EventTime::MAX,
-        }
+        self.views.get(&relation).map_or(RelationTime::UNTIMED, |v| v.time.output)
     }
 
     /// Spreads rows over the workers: sources batch by batch, tables by the vnode of their
@@ -335,15 +355,18 @@ impl Coordinator {
         let mut states = self.shared.status.sources.write();
         for (id, source) in &self.sources {
             if let Some(state) = states.get_mut(id) {
-                state.progress = source.progress.clone();
+                state.progress = source.progress.shown();
                 state.reader = source.intake.as_ref().map(|i| i.state());
                 state.splits = source.intake.as_ref().map(|i| i.splits()).unwrap_or_default();
             }
         }
         drop(states);
-        let marks: Vec<(u64, i64)> =
-            self.views.keys().map(|id| (*id, self.relation_watermark(*id).0)).collect();
-        self.shared.status.view_watermarks.write().extend(marks);
+        let times = self.views.iter().map(|(id, v)| {
+            let inputs = v.time.inputs.iter().map(|i| v.plan.inputs[*i].relation).collect();
+            let reads = v.plan.inputs.iter().map(|i| i.relation).collect();
+            (*id, ViewTimeState { output: v.time.output, since: v.time.since, inputs, reads })
+        });
+        self.shared.status.view_times.write().extend(times);
     }
 
     /// Everything of a source below journalled offsets.
@@ -351,17 +374,28 @@ impl Coordinator {
         &mut self,
         id: u64,
         ends: &BTreeMap<u32, i64>,
+        now: ProcTime,
         gathered: &mut Gathered,
     ) -> Result<()> {
         let Some(source) = self.sources.get(&id) else { return Ok(()) };
         let Some(intake) = &source.intake else { return Ok(()) };
         let from = source.progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect();
-        let taken = intake.take_until(ends, &from, DELIVERY_PATIENCE).map_err(|e| {
+        let taken = intake.take_until(ends, &from, None, DELIVERY_PATIENCE).map_err(|e| {
             HwError::new(sqlstate::IO_ERROR, format!("source \"{}\" cannot be replayed", source.spec.name))
                 .with_detail(e.to_string())
         })?;
-        self.take_chunks(id, taken.chunks, gathered);
+        self.take_chunks(id, taken.chunks, now, gathered);
         Ok(())
+    }
+}
+
+/// Rows too far in the future are kept and counted; the log names the newest of them.
+fn warn_of_skew(spec: &SourceSpec, split: u32, time: &ChunkTime) {
+    if let Some((offset, micros)) = time.skewed.last() {
+        tracing::warn!(
+            source = %spec.name, split, offset, rows = time.skewed.len(), event_time_us = micros,
+            "rows further in the future than watermark.max_future_skew do not move the watermark"
+        );
     }
 }
 

@@ -14,9 +14,10 @@ use datafusion::physical_expr::PhysicalExpr;
 use sqlparser::ast::Query;
 
 use super::relations::TableSpec;
-use super::source::{SourceSpec, WatermarkRule};
+use super::source::{Alignment, SourceSpec, WatermarkRule, WatermarkStrategy};
 use crate::catalog::{
-    Catalog, Definition, Details, Kind, OptionText, QualifiedName, SourceDetails, WithOptions,
+    Catalog, Definition, Details, Kind, OptionText, QualifiedName, SourceDetails, WatermarkDefinition,
+    WithOptions,
 };
 use crate::connectors::generator::{GeneratorConnector, GeneratorOptions};
 use crate::connectors::kafka::{KafkaConnector, KafkaMetadata, KafkaOptions};
@@ -29,10 +30,12 @@ use crate::sql::context::{analyze_expr, physical_expr};
 use crate::sql::errors::to_hw_error;
 
 /// Options of the engine itself, taken out before a connector reads the rest.
-const ENGINE_OPTIONS: [&str; 5] = [
+const ENGINE_OPTIONS: [&str; 7] = [
     "connector",
     "connection",
     "scan.watermark.idle-timeout",
+    "scan.watermark.alignment.group",
+    "scan.watermark.alignment.max-drift",
     "watermark.max_future_skew",
     "source_rate_limit",
 ];
@@ -64,6 +67,7 @@ pub struct Connected {
     pub idle_timeout_us: Option<i64>,
     pub future_skew_us: Option<i64>,
     pub rate_limit: Option<u64>,
+    pub alignment: Option<Alignment>,
 }
 
 /// Makes the connector of a source. `declared`: the columns it delivers, if any are declared.
@@ -89,6 +93,7 @@ pub fn connect(
         idle_timeout_us: duration("scan.watermark.idle-timeout")?.or(kafka.then_some(KAFKA_IDLE_TIMEOUT_US)),
         future_skew_us: duration("watermark.max_future_skew")?.or(kafka.then_some(KAFKA_FUTURE_SKEW_US)),
         rate_limit: with.get("source_rate_limit").map(|v| rate_limit(v)).transpose()?,
+        alignment: alignment(&with)?,
     };
     match details.connector.as_str() {
         "feed" => {
@@ -100,7 +105,8 @@ pub fn connect(
             let options = GeneratorOptions::from_with(&own, declared)?;
             options.persist(&mut connected.persist);
             connected.own_schema = Some(options.schema());
-            connected.connector = Some(Arc::new(GeneratorConnector::new(options)));
+            let marks = details.watermark.as_ref().is_some_and(|w| w.is_by_source());
+            connected.connector = Some(Arc::new(GeneratorConnector::new(options).with_marks(marks)));
         }
         "kafka" => {
             own.entry("max_record_bytes".into()).or_insert_with(|| max_record_bytes.to_string());
@@ -162,6 +168,23 @@ pub fn duration_us(key: &str, text: &str) -> Result<i64> {
         )
         .with_hint("Write a duration such as '30s' or '5 minutes'.")
     })
+}
+
+/// Both options of an alignment group, or neither.
+fn alignment(with: &BTreeMap<String, String>) -> Result<Option<Alignment>> {
+    let [group, drift] = ["scan.watermark.alignment.group", "scan.watermark.alignment.max-drift"];
+    let missing = |option: &str, given: &str| {
+        HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("option \"{option}\" is missing"))
+            .with_hint(format!("Option \"{given}\" needs it: sources of a group wait when they are further ahead of the slowest than max-drift."))
+    };
+    match (with.get(group), with.get(drift)) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(missing(drift, group)),
+        (None, Some(_)) => Err(missing(group, drift)),
+        (Some(name), Some(text)) => {
+            Ok(Some(Alignment { group: name.clone(), max_drift_us: duration_us(drift, text)? }))
+        }
+    }
 }
 
 fn rate_limit(text: &str) -> Result<u64> {
@@ -247,18 +270,9 @@ pub fn source_spec(
         }
         generated.push((column, compile(text, &schema, Some(&target), state, &mut always_needed)?));
     }
-    let watermark = match &details.watermark {
-        None => None,
-        Some(w) => {
-            let column = schema.index_of(&w.column)?;
-            always_needed.push(column);
-            let target = schema.field(column).data_type().clone();
-            let expr = (w.expression.as_ref())
-                .map(|text| compile(text, &schema, Some(&target), state, &mut always_needed))
-                .transpose()?;
-            Some(WatermarkRule { column, expr })
-        }
-    };
+    let watermark = (details.watermark.as_ref())
+        .map(|w| watermark_rule(w, &schema, state, &mut always_needed))
+        .transpose()?;
     let not_null = delivered.iter().copied().filter(|i| !definition.columns[*i].is_nullable()).collect();
     let start = match &connected.connector {
         None => vec![SplitRange { split: 0, start_offset: 0, end_offset: None }],
@@ -281,7 +295,25 @@ pub fn source_spec(
         idle_timeout_us: connected.idle_timeout_us,
         future_skew_us: connected.future_skew_us,
         rate_limit: connected.rate_limit,
+        alignment: connected.alignment,
     })
+}
+
+fn watermark_rule(
+    definition: &WatermarkDefinition,
+    schema: &SchemaRef,
+    state: &SessionState,
+    reads: &mut Vec<usize>,
+) -> Result<WatermarkRule> {
+    let column = schema.index_of(&definition.column)?;
+    reads.push(column);
+    let target = schema.field(column).data_type().clone();
+    let strategy = match (&definition.expression, definition.percentile) {
+        (Some(text), _) => WatermarkStrategy::Expr(compile(text, schema, Some(&target), state, reads)?),
+        (None, Some(quantile)) => WatermarkStrategy::Percentile(quantile),
+        (None, None) => WatermarkStrategy::Source,
+    };
+    Ok(WatermarkRule { column, strategy })
 }
 
 /// Whether a generated column is the processing-time marker.

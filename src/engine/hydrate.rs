@@ -16,12 +16,15 @@ use parking_lot::{Condvar, Mutex};
 use super::coordinator::{Command, Coordinator};
 use super::cut::split_by_key;
 use super::intake;
+use super::progress::SourceProgress;
 use super::relations::Progress;
-use super::source::{SourceProgress, SourceSpec};
+use super::source::SourceSpec;
 use super::status::ViewState;
+use super::view_time::{RelationTime, TimeState, ViewTime};
 use super::{Shared, TableHandle};
 use crate::connectors::SplitRange;
 use crate::dataflow::host::{DataflowFeed, Feed, Host, RelationRows};
+use crate::dataflow::watermarks::Watermarks;
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 use crate::views::{Pin, ViewStore};
@@ -91,7 +94,7 @@ pub struct Hydrated {
     pub result: Result<()>,
     /// Sources that nobody read before, with what was read of them.
     pub activated: BTreeMap<u64, SourceProgress>,
-    pub watermarks: Vec<EventTime>,
+    pub watermarks: Watermarks,
 }
 
 /// Where the rows of one input come from.
@@ -122,8 +125,9 @@ struct Hydration {
     gate: Arc<Gate>,
     progress: Progress,
     origins: Vec<Origin>,
-    /// W(E0) by input; of sources not yet read it is found while reading.
-    watermarks: Vec<EventTime>,
+    /// Event time at E0 by input; of sources not yet read it is found while reading.
+    times: Vec<RelationTime>,
+    time: ViewTime,
     relations: Vec<u64>,
     _pin: Pin,
     rows: u64,
@@ -134,25 +138,30 @@ struct Hydration {
 
 impl Coordinator {
     pub(super) fn start_hydration(&mut self, id: u64, gate: Arc<Gate>, progress: Progress) {
-        let watermarks = self.input_watermarks(id);
+        let times = self.input_times(id);
+        let now = self.shared.clock.now();
         let pin = match self.shared.pins.pin(self.epoch.min(self.shared.pins.published())) {
             Ok(pin) => pin,
             Err(e) => return self.fail_view(id, e),
         };
+        let Some(view) = self.views.get_mut(&id) else { return };
+        let time = view.time.clone();
+        view.time.advance(&times, now.0);
         let Some(view) = self.views.get(&id) else { return };
         let relations: Vec<u64> = view.plan.inputs.iter().map(|i| i.relation).collect();
         let origins = view.plan.inputs.iter().map(|i| self.origin(i.relation, &i.used_columns)).collect();
         let hydration = Hydration {
             view: id,
             epoch: self.epoch,
-            now: self.shared.clock.now(),
+            now,
             log_end: self.log_end,
             shared: Arc::clone(&self.shared),
             host: Arc::clone(&self.host),
             gate,
             progress,
             origins,
-            watermarks,
+            times,
+            time,
             relations,
             _pin: pin,
             rows: 0,
@@ -195,12 +204,13 @@ impl Coordinator {
 impl Hydration {
     fn run(mut self, to_coordinator: crossbeam_channel::Sender<Command>) {
         let result = self.fill();
+        let watermarks = self.time.advance(&self.times, self.now.0);
         let hydrated = Hydrated {
             view: self.view,
             epoch: self.epoch,
             result,
             activated: std::mem::take(&mut self.activated),
-            watermarks: self.watermarks.clone(),
+            watermarks,
         };
         let _ = to_coordinator.send(Command::Hydrated(Box::new(hydrated)));
     }
@@ -218,7 +228,8 @@ impl Hydration {
             }
         }
         // The last step makes the watermark take effect; all steps are done when it is.
-        self.step(Vec::new(), self.watermarks.clone())?;
+        let watermarks = self.time.advance(&self.times, self.now.0);
+        self.step(Vec::new(), watermarks)?;
         self.gate.begin(0)?;
         (0..self.host.workers()).for_each(|_| self.gate.step_done());
         Ok(())
@@ -295,8 +306,11 @@ impl Hydration {
                 let split = progress.split_mut(split, self.now.0);
                 split.offset = split.offset.max(end);
             }
-            progress.combine();
-            self.watermarks[input] = EventTime(progress.watermark);
+            progress.combine(self.now.0);
+            if self.times[input].state != TimeState::Untimed {
+                let watermark = EventTime(progress.watermark);
+                self.times[input] = RelationTime { watermark, state: TimeState::Active };
+            }
             self.activated.insert(spec.id, progress);
         }
         Ok(())
@@ -336,9 +350,8 @@ impl Hydration {
             }
             for chunk in chunks {
                 let ready = intake::make_ready(spec, needed, chunk, self.now.0)?;
-                let split = progress.split_mut(ready.split, self.now.0);
-                split.offset = ready.end_offset;
-                split.watermark = split.watermark.max(ready.time.watermark.unwrap_or(i64::MIN));
+                let rows = ready.rows.num_rows();
+                progress.take(ready.split, ready.end_offset, rows, &ready.time, spec.quantile(), self.now.0);
                 if open.get(&ready.split).is_some_and(|end| ready.end_offset >= *end) {
                     open.remove(&ready.split);
                 }
@@ -364,11 +377,11 @@ impl Hydration {
         self.step(vec![RelationRows { relation, per_worker }], self.held())
     }
 
-    fn held(&self) -> Vec<EventTime> {
-        vec![EventTime::MIN; self.relations.len()]
+    fn held(&self) -> Watermarks {
+        Watermarks::held(self.relations.len())
     }
 
-    fn step(&mut self, rows: Vec<RelationRows>, watermarks: Vec<EventTime>) -> Result<()> {
+    fn step(&mut self, rows: Vec<RelationRows>, watermarks: Watermarks) -> Result<()> {
         self.gate.begin(STEPS_AHEAD)?;
         let dataflows = vec![DataflowFeed { id: self.view, watermarks }];
         self.host.feed(Arc::new(Feed {

@@ -5,7 +5,7 @@
 //! coordinator takes whole chunks for a live cut, or everything up to journalled offsets
 //! when it replays. An outage of the source shows in `state` and is retried by the reader.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,7 +16,8 @@ use arrow::datatypes::Schema;
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
-use super::source::{BatchTime, SourceSpec};
+use super::chunk_time::ChunkTime;
+use super::source::SourceSpec;
 use crate::clock::Clock;
 use crate::connectors::{DeadLetter, ReadRequest, ReaderState, SourceReader, SplitRange, SplitStatus};
 use crate::error::{HwError, Result, sqlstate};
@@ -34,7 +35,7 @@ pub struct ReadyChunk {
     pub offsets: Vec<i64>,
     pub dead_letters: Vec<DeadLetter>,
     pub tombstones: u64,
-    pub time: BatchTime,
+    pub time: ChunkTime,
 }
 
 struct Queue {
@@ -42,6 +43,19 @@ struct Queue {
     rows: usize,
     splits: Vec<SplitStatus>,
     state: ReaderState,
+    /// Splits that wait for others of their alignment group.
+    held: BTreeSet<u32>,
+    /// The reader is not asked at present: the queue is full, or the rate limit is reached.
+    paused: bool,
+}
+
+impl Queue {
+    fn free_rows(&self) -> usize {
+        if self.held.is_empty() {
+            return self.rows;
+        }
+        self.chunks.iter().filter(|c| !self.held.contains(&c.split)).map(|c| c.rows.num_rows()).sum()
+    }
 }
 
 struct Shared {
@@ -71,6 +85,31 @@ pub struct Taken {
     pub rows: usize,
 }
 
+impl Taken {
+    fn add(&mut self, chunk: ReadyChunk) {
+        self.rows += chunk.rows.num_rows();
+        self.chunks.push(chunk);
+    }
+}
+
+/// How far a source in an alignment group may be taken.
+pub struct Reach {
+    /// No further than the first row that proves more than this.
+    pub limit: i64,
+    /// With PERCENTILE, by split: the watermark is so much behind what a row proves.
+    pub delays: BTreeMap<u32, i64>,
+    /// Splits that are there already.
+    pub stopped: BTreeSet<u32>,
+}
+
+/// What an intake knows of the other side.
+pub struct IntakeView {
+    /// Splits, and whether chunks of them wait for a cut.
+    pub splits: Vec<(SplitStatus, bool)>,
+    /// The other side is reachable and being asked.
+    pub listening: bool,
+}
+
 impl Intake {
     /// Starts reading `ranges`; `wake` is told when there is something new.
     pub fn start(
@@ -88,6 +127,8 @@ impl Intake {
                 rows: 0,
                 splits: Vec::new(),
                 state: ReaderState::Running,
+                held: BTreeSet::new(),
+                paused: false,
             }),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -100,6 +141,7 @@ impl Intake {
             clock,
             wake,
             shared: Arc::clone(&shared),
+            held: BTreeSet::new(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("intake-{}", spec.id))
@@ -108,30 +150,41 @@ impl Intake {
         Ok(Intake { shared, needed, thread: Some(thread) })
     }
 
-    /// Whole chunks in order, until `rows_max` rows are reached.
-    pub fn take(&self, rows_max: usize) -> Taken {
+    /// Chunks in order, until `rows_max` rows are reached; of a source in an alignment group
+    /// no further than it may go.
+    pub fn take(&self, rows_max: usize, mut reach: Option<Reach>) -> Taken {
         let mut queue = self.shared.queue.lock();
         let mut taken = Taken::default();
-        while let Some(chunk) = queue.chunks.front() {
+        let mut left = VecDeque::new();
+        while let Some(chunk) = queue.chunks.pop_front() {
             if taken.rows > 0 && taken.rows + chunk.rows.num_rows() > rows_max {
+                queue.chunks.push_front(chunk);
                 break;
             }
-            taken.rows += chunk.rows.num_rows();
-            taken.chunks.extend(queue.chunks.pop_front());
+            let Some(end) = end_of(&chunk, None, reach.as_mut()) else {
+                left.push_back(chunk);
+                continue;
+            };
+            let (now, later) = split_at(chunk, end);
+            taken.add(now);
+            left.extend(later);
         }
+        left.append(&mut queue.chunks);
+        queue.chunks = left;
         queue.rows -= taken.rows;
         self.shared.changed.notify_all();
         taken
     }
 
     /// Everything below the given offsets, waiting until it has been read. Chunks that reach
-    /// over an offset are split there.
+    /// over an offset are split there. Splits that may go no further are not waited for.
     ///
     /// Errors: the reader's failure, 58030 if nothing arrives for `patience`.
     pub fn take_until(
         &self,
         ends: &BTreeMap<u32, i64>,
         from: &BTreeMap<u32, i64>,
+        mut reach: Option<Reach>,
         patience: Duration,
     ) -> Result<Taken> {
         let mut reached = from.clone();
@@ -140,25 +193,26 @@ impl Intake {
         loop {
             let mut kept = VecDeque::new();
             while let Some(chunk) = queue.chunks.pop_front() {
-                let Some(end) = ends.get(&chunk.split).copied() else {
+                let at = reached.entry(chunk.split).or_insert(0);
+                let end = ends.get(&chunk.split).copied().filter(|end| *at < *end);
+                let end = end.and_then(|end| end_of(&chunk, Some(end), reach.as_mut()));
+                let Some(end) = end else {
                     kept.push_back(chunk);
                     continue;
                 };
-                let at = reached.entry(chunk.split).or_insert(0);
-                if *at >= end {
-                    kept.push_back(chunk);
-                    continue;
-                }
                 let (now, later) = split_at(chunk, end);
-                *at = now.end_offset.min(end);
-                taken.rows += now.rows.num_rows();
+                *at = now.end_offset;
                 queue.rows -= now.rows.num_rows();
-                taken.chunks.push(now);
+                taken.add(now);
                 kept.extend(later);
             }
             queue.chunks = kept;
             self.shared.changed.notify_all();
-            if ends.iter().all(|(split, end)| reached.get(split).copied().unwrap_or(0) >= *end) {
+            let stopped = |split: &u32| reach.as_ref().is_some_and(|r| r.stopped.contains(split));
+            let done = |(split, end): (&u32, &i64)| {
+                stopped(split) || reached.get(split).copied().unwrap_or(0) >= *end
+            };
+            if !queue.splits.is_empty() && ends.iter().all(done) {
                 return Ok(taken);
             }
             if let ReaderState::Failed(e) = &queue.state {
@@ -173,12 +227,34 @@ impl Intake {
         }
     }
 
-    pub fn waiting_rows(&self) -> usize {
-        self.shared.queue.lock().rows
+    /// The splits that wait for others; their reader pauses.
+    pub fn hold(&self, held: BTreeSet<u32>) {
+        let mut queue = self.shared.queue.lock();
+        if queue.held != held {
+            queue.held = held;
+            self.shared.changed.notify_all();
+        }
     }
 
+    /// Rows that a cut may take.
+    pub fn waiting_rows(&self) -> usize {
+        self.shared.queue.lock().free_rows()
+    }
+
+    /// Whether there is something that a cut may take.
     pub fn has_chunks(&self) -> bool {
-        !self.shared.queue.lock().chunks.is_empty()
+        let queue = self.shared.queue.lock();
+        queue.chunks.iter().any(|c| !queue.held.contains(&c.split))
+    }
+
+    /// What is known of the other side, at one moment.
+    pub fn view(&self) -> IntakeView {
+        let queue = self.shared.queue.lock();
+        let pending = |split: u32| queue.chunks.iter().any(|c| c.split == split);
+        IntakeView {
+            splits: queue.splits.iter().map(|s| (s.clone(), pending(s.split))).collect(),
+            listening: queue.state == ReaderState::Running && !queue.paused,
+        }
     }
 
     pub fn splits(&self) -> Vec<SplitStatus> {
@@ -187,6 +263,23 @@ impl Intake {
 
     pub fn state(&self) -> ReaderState {
         self.shared.queue.lock().state.clone()
+    }
+}
+
+/// How far a chunk may be taken: to `end`, and to the first row that is too far ahead.
+fn end_of(chunk: &ReadyChunk, end: Option<i64>, reach: Option<&mut Reach>) -> Option<i64> {
+    let end = end.map_or(chunk.end_offset, |end| end.min(chunk.end_offset));
+    let Some(reach) = reach else { return Some(end) };
+    if reach.stopped.contains(&chunk.split) {
+        return None;
+    }
+    let delay = reach.delays.get(&chunk.split).copied().unwrap_or(0);
+    match chunk.time.first_beyond(&chunk.offsets, reach.limit.saturating_add(delay)) {
+        Some(beyond) if beyond < end => {
+            reach.stopped.insert(chunk.split);
+            Some(beyond + 1)
+        }
+        _ => Some(end),
     }
 }
 
@@ -223,12 +316,13 @@ pub fn open(
 }
 
 /// The part of a chunk below `offset`, and the rest if there is any.
-fn split_at(chunk: ReadyChunk, offset: i64) -> (ReadyChunk, Option<ReadyChunk>) {
+pub(super) fn split_at(chunk: ReadyChunk, offset: i64) -> (ReadyChunk, Option<ReadyChunk>) {
     if chunk.end_offset <= offset {
         return (chunk, None);
     }
     let n = chunk.offsets.partition_point(|o| *o < offset);
     let (dead_now, dead_later) = chunk.dead_letters.into_iter().partition(|d| d.offset < offset);
+    let (time_now, time_later) = chunk.time.split(n, offset);
     let now = ReadyChunk {
         split: chunk.split,
         end_offset: offset,
@@ -236,7 +330,7 @@ fn split_at(chunk: ReadyChunk, offset: i64) -> (ReadyChunk, Option<ReadyChunk>) 
         offsets: chunk.offsets[..n].to_vec(),
         dead_letters: dead_now,
         tombstones: 0,
-        time: chunk.time,
+        time: time_now,
     };
     let later = ReadyChunk {
         split: chunk.split,
@@ -245,7 +339,7 @@ fn split_at(chunk: ReadyChunk, offset: i64) -> (ReadyChunk, Option<ReadyChunk>) 
         offsets: chunk.offsets[n..].to_vec(),
         dead_letters: dead_later,
         tombstones: chunk.tombstones,
-        time: chunk.time,
+        time: time_later,
     };
     (now, Some(later))
 }
@@ -258,6 +352,8 @@ struct IntakeThread {
     clock: Arc<Clock>,
     wake: Sender<()>,
     shared: Arc<Shared>,
+    /// Splits that the reader was told to pause.
+    held: BTreeSet<u32>,
 }
 
 impl IntakeThread {
@@ -270,6 +366,7 @@ impl IntakeThread {
                 let allowed = (started.elapsed().as_secs_f64() * limit as f64) as u64;
                 if delivered > allowed {
                     let ahead = (delivered - allowed) as f64 / limit as f64;
+                    self.shared.queue.lock().paused = true;
                     crate::clock::sleep(Duration::from_secs_f64(ahead.min(POLL_WAIT.as_secs_f64())));
                     continue;
                 }
@@ -289,13 +386,19 @@ impl IntakeThread {
 
     fn wait_for_room(&self) {
         let mut queue = self.shared.queue.lock();
-        while queue.rows >= self.rows_max && !self.shared.stop.load(Ordering::SeqCst) {
+        while queue.free_rows() >= self.rows_max && !self.shared.stop.load(Ordering::SeqCst) {
+            queue.paused = true;
             self.shared.changed.wait_for(&mut queue, POLL_WAIT);
         }
     }
 
     /// One poll of the reader; returns the number of rows queued.
     fn turn(&mut self) -> Result<usize> {
+        let held = self.shared.queue.lock().held.clone();
+        if held != self.held {
+            self.reader.pause(&held)?;
+            self.held = held;
+        }
         let chunks = self.reader.poll(POLL_WAIT)?;
         let mut ready = Vec::with_capacity(chunks.len());
         for chunk in chunks {
@@ -310,6 +413,7 @@ impl IntakeThread {
         queue.chunks.extend(ready);
         queue.splits = splits;
         queue.state = state;
+        queue.paused = false;
         drop(queue);
         if news {
             self.shared.changed.notify_all();
@@ -353,7 +457,8 @@ pub fn make_ready(
             (arrow::compute::concat_batches(&spec.schema, &good)?, offsets)
         }
     };
-    let time = spec.batch_time(&rows, now)?;
+    let mut time = spec.chunk_time(&rows, |row| offsets[row], now)?;
+    time.marks = chunk.marks;
     Ok(ReadyChunk {
         split: chunk.split,
         end_offset: chunk.end_offset,
@@ -364,3 +469,6 @@ pub fn make_ready(
         time,
     })
 }
+
+#[cfg(test)]
+mod tests;

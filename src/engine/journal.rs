@@ -52,6 +52,9 @@ pub struct SplitCut {
     pub end_offset: i64,
     pub watermark: i64,
     pub idle: bool,
+    /// Rows so far that were too far in the future to move the watermark.
+    #[serde(default)]
+    pub skewed_rows: u64,
 }
 
 /// A view became part of the live set: it holds exactly the rows of the cuts up to `epoch`

@@ -7,10 +7,13 @@
 //! Invariants: epochs rise by one; an epoch is published only when every live view has
 //! finished it and its cut is on disk; published snapshots never change.
 
+pub mod align;
+pub mod chunk_time;
 pub mod coordinator;
 pub mod cut;
 pub mod database;
 pub mod definitions;
+pub mod delay;
 pub mod hydrate;
 pub mod intake;
 pub mod journal;
@@ -18,6 +21,7 @@ pub mod late;
 pub mod local_log;
 pub mod panes;
 pub mod planning;
+pub mod progress;
 pub mod recovery;
 pub mod relations;
 pub mod source;
@@ -27,6 +31,7 @@ pub mod table;
 pub mod table_functions;
 #[cfg(test)]
 mod tests;
+pub mod view_time;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -63,9 +63,9 @@ impl Coordinator {
         let mut gathered = Gathered::default();
         for source in cut.sources.iter().chain(&activated) {
             let ends = source.splits.iter().map(|s| (s.split, s.end_offset)).collect();
-            self.take_replayed(source.source, &ends, &mut gathered)?;
+            self.take_replayed(source.source, &ends, ProcTime(cut.now), &mut gathered)?;
         }
-        self.take_log(cut.log_end, usize::MAX, &mut gathered);
+        self.take_log(cut.log_end, usize::MAX, ProcTime(cut.now), &mut gathered);
         for source in cut.sources.iter().chain(&activated) {
             if let Some(runtime) = self.sources.get_mut(&source.source) {
                 runtime.progress.set(source, cut.now);
@@ -80,6 +80,12 @@ impl Coordinator {
 
     fn go_live(&mut self) {
         self.recovered = true;
+        if !self.shared.clock.is_manual() {
+            // Nobody listened while the server was down or replayed its journal.
+            let now = self.shared.clock.now().0;
+            let splits = self.sources.values_mut().flat_map(|s| s.progress.splits.values_mut());
+            splits.for_each(|s| s.quiet_since = now);
+        }
         let mut unfilled = Vec::new();
         for (id, view) in &mut self.views {
             match &view.phase {

@@ -7,12 +7,14 @@ use arrow::datatypes::SchemaRef;
 
 use super::hydrate::Gate;
 use super::panes::{Edge, PaneLog};
+use super::view_time::ViewTime;
 use crate::dataflow::graph::DataflowSpec;
 use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operator::EpochContext;
+use crate::dataflow::watermarks::Watermarks;
 use crate::error::Result;
 use crate::plan::{ColumnFact, StreamPlan, WindowTime};
-use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
+use crate::types::{ChangeBatch, Epoch, ProcTime};
 use crate::views::ViewStore;
 
 /// A table to be created.
@@ -66,24 +68,23 @@ pub struct ViewRuntime {
     pub done: Vec<Epoch>,
     pub timers: Vec<Option<ProcTime>>,
     pub last_fed: Epoch,
-    /// Watermarks of the last feed, by input.
-    pub watermarks: Vec<EventTime>,
-    /// The relations whose watermark bounds this view's own event-time columns.
-    pub time_inputs: Vec<usize>,
+    /// Watermarks of the last feed.
+    pub watermarks: Watermarks,
+    /// Event time in the view.
+    pub time: ViewTime,
     pub reads_watermark: bool,
 }
 
 impl ViewRuntime {
     pub fn new(spec: ViewSpec, phase: Phase, workers: usize) -> ViewRuntime {
-        let time_inputs = time_inputs(&spec.plan);
         ViewRuntime {
             name: spec.name,
             reads_watermark: reads_watermark(&spec.plan),
             done: vec![Epoch(0); workers],
             timers: vec![None; workers],
             last_fed: Epoch(0),
-            watermarks: vec![EventTime::MIN; spec.plan.inputs.len()],
-            time_inputs,
+            watermarks: Watermarks::held(spec.plan.inputs.len()),
+            time: ViewTime::new(&spec.plan),
             plan: spec.plan,
             dataflow: spec.dataflow,
             store: spec.store,
@@ -99,25 +100,6 @@ impl ViewRuntime {
     pub fn next_timer(&self) -> Option<ProcTime> {
         self.timers.iter().flatten().min().copied()
     }
-}
-
-/// Inputs whose watermark bounds the event times in the view's output.
-fn time_inputs(plan: &StreamPlan) -> Vec<usize> {
-    let mut inputs = Vec::new();
-    for fact in &plan.root_node().facts.columns {
-        match fact {
-            ColumnFact::EventTime { inputs: i }
-            | ColumnFact::WindowEnd { time: WindowTime::Event { inputs: i } }
-            | ColumnFact::WindowStart { time: WindowTime::Event { inputs: i }, .. } => inputs.extend(i),
-            _ => {}
-        }
-    }
-    if inputs.is_empty() {
-        inputs.extend(0..plan.inputs.len());
-    }
-    inputs.sort_unstable();
-    inputs.dedup();
-    inputs
 }
 
 fn reads_watermark(plan: &StreamPlan) -> bool {

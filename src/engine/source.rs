@@ -2,11 +2,8 @@
 //!
 //! Connectors deliver raw columns; [`SourceSpec::complete`] turns a decoded chunk into rows
 //! of the full relation schema (columns nobody needs are null arrays), evaluates generated
-//! columns and the watermark expression. [`SourceProgress`] keeps, per split, the offset and
-//! watermark of the last cut, and combines them: the minimum over splits that are not idle.
-//! Invariant: a source's watermark never falls.
+//! columns, and [`SourceSpec::chunk_time`] says what the rows prove about event time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
@@ -14,7 +11,7 @@ use arrow::compute::kernels::aggregate;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::journal::{SourceCut, SplitCut};
+use super::chunk_time::ChunkTime;
 use crate::connectors::{SourceConnector, SplitRange};
 use crate::error::{HwError, Result};
 
@@ -45,24 +42,32 @@ pub struct SourceSpec {
     pub future_skew_us: Option<i64>,
     /// Rows per second at most, if limited.
     pub rate_limit: Option<u64>,
+    pub alignment: Option<Alignment>,
 }
 
 /// `WATERMARK FOR column AS …`.
 #[derive(Clone)]
 pub struct WatermarkRule {
     pub column: usize,
-    /// The watermark that a row proves, over the relation schema; `None` for
-    /// `SOURCE_WATERMARK()`, which only `ADVANCE WATERMARK` or the end of input moves.
-    pub expr: Option<Arc<dyn PhysicalExpr>>,
+    pub strategy: WatermarkStrategy,
 }
 
-/// What a batch says about event time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BatchTime {
-    /// Largest watermark proven by the rows, microseconds.
-    pub watermark: Option<i64>,
-    /// Rows too far in the future to count.
-    pub skewed_rows: u64,
+#[derive(Clone)]
+pub enum WatermarkStrategy {
+    /// The watermark that a row proves, over the relation schema.
+    Expr(Arc<dyn PhysicalExpr>),
+    /// `SOURCE_WATERMARK()`: only the source, `ADVANCE WATERMARK` or the end of input move it.
+    Source,
+    /// `PERCENTILE (q)`: the newest event time minus a quantile of the recent delays.
+    Percentile(f64),
+}
+
+/// Sources of a group wait for the slowest of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alignment {
+    pub group: String,
+    /// How far (µs) a split may be ahead of the slowest of the group.
+    pub max_drift_us: i64,
 }
 
 impl SourceSpec {
@@ -103,143 +108,50 @@ impl SourceSpec {
         Ok(batch)
     }
 
-    /// The watermark that the rows of a completed batch prove. `now` guards against rows of
-    /// the far future, if the source has such a guard.
-    pub fn batch_time(&self, rows: &RecordBatch, now: i64) -> Result<BatchTime> {
-        let Some(WatermarkRule { column, expr: Some(expr) }) = &self.watermark else {
-            return Ok(BatchTime::default());
-        };
-        let n = rows.num_rows();
-        let proven = expr
-            .evaluate(rows)
-            .and_then(|v| v.into_array(n))
-            .map_err(|e| crate::sql::errors::to_hw_error(e, None))?;
-        let proven = proven
-            .as_primitive_opt::<TimestampMicrosecondType>()
-            .ok_or_else(|| HwError::internal(format!("the watermark of {} is not a timestamp", self.name)))?;
-        let limit = self.future_skew_us.map(|s| now.saturating_add(s));
-        let times = rows.column(*column).as_primitive_opt::<TimestampMicrosecondType>();
-        let beyond = match (limit, times.and_then(aggregate::max)) {
-            (Some(limit), Some(newest)) => newest > limit,
-            _ => false,
-        };
-        if !beyond {
-            return Ok(BatchTime { watermark: aggregate::max(proven), skewed_rows: 0 });
-        }
-        let mut result = BatchTime::default();
-        for i in 0..n {
-            let honest = times.is_some_and(|t| t.is_valid(i) && Some(t.value(i)) <= limit);
-            if honest && proven.is_valid(i) {
-                result.watermark = result.watermark.max(Some(proven.value(i)));
-            } else if times.is_some_and(|t| t.is_valid(i)) {
-                result.skewed_rows += 1;
-            }
-        }
-        Ok(result)
-    }
-}
-
-/// How far a source has been taken into cuts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SourceProgress {
-    pub splits: BTreeMap<u32, SplitProgress>,
-    /// W of the last cut, microseconds; `i64::MIN` while there is none.
-    pub watermark: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SplitProgress {
-    pub offset: i64,
-    pub watermark: i64,
-    pub idle: bool,
-    /// Clock time (µs) at which the last row was taken, or reading began.
-    pub last_row_at: i64,
-}
-
-impl SourceProgress {
-    pub fn new(start: &[SplitRange], now: i64) -> SourceProgress {
-        let split = |r: &SplitRange| {
-            let progress =
-                SplitProgress { offset: r.start_offset, watermark: i64::MIN, idle: false, last_row_at: now };
-            (r.split, progress)
-        };
-        SourceProgress { splits: start.iter().map(split).collect(), watermark: i64::MIN }
-    }
-
-    /// A split that appeared after the source was created is read from its beginning.
-    pub fn split_mut(&mut self, split: u32, now: i64) -> &mut SplitProgress {
-        self.splits.entry(split).or_insert(SplitProgress {
-            offset: 0,
-            watermark: i64::MIN,
-            idle: false,
-            last_row_at: now,
-        })
-    }
-
-    /// Combines the splits' watermarks; returns whether the source's watermark rose.
-    pub fn combine(&mut self) -> bool {
-        let active = self.splits.values().filter(|s| !s.idle).map(|s| s.watermark).min();
-        match active {
-            Some(w) if w > self.watermark => {
-                self.watermark = w;
-                true
-            }
-            _ => false,
+    /// The quantile of PERCENTILE.
+    pub fn quantile(&self) -> Option<f64> {
+        match &self.watermark {
+            Some(WatermarkRule { strategy: WatermarkStrategy::Percentile(quantile), .. }) => Some(*quantile),
+            _ => None,
         }
     }
 
-    /// Sets everything to what a journalled cut says.
-    pub fn set(&mut self, cut: &SourceCut, now: i64) {
-        for s in &cut.splits {
-            *self.split_mut(s.split, now) = SplitProgress {
-                offset: s.end_offset,
-                watermark: s.watermark,
-                idle: s.idle,
-                last_row_at: now,
-            };
-        }
-        self.watermark = self.watermark.max(cut.watermark);
-    }
-
-    pub fn to_cut(&self, source: u64) -> SourceCut {
-        let split = |(split, p): (&u32, &SplitProgress)| SplitCut {
-            split: *split,
-            end_offset: p.offset,
-            watermark: p.watermark,
-            idle: p.idle,
+    /// What the rows of a completed batch say about event time. `offset_of`: a row's offset;
+    /// `now`: guards against rows of the far future, if the source has such a guard.
+    pub fn chunk_time(
+        &self,
+        rows: &RecordBatch,
+        offset_of: impl Fn(usize) -> i64,
+        now: i64,
+    ) -> Result<ChunkTime> {
+        let Some(WatermarkRule { column, strategy }) = &self.watermark else {
+            return Ok(ChunkTime::default());
         };
-        SourceCut { source, watermark: self.watermark, splits: self.splits.iter().map(split).collect() }
-    }
-
-    /// The ranges from here on, without end.
-    pub fn ranges(&self) -> Vec<SplitRange> {
-        (self.splits.iter())
-            .map(|(split, p)| SplitRange { split: *split, start_offset: p.offset, end_offset: None })
-            .collect()
+        let proven = match strategy {
+            WatermarkStrategy::Source => return Ok(ChunkTime::default()),
+            WatermarkStrategy::Percentile(_) => Arc::clone(rows.column(*column)),
+            WatermarkStrategy::Expr(expr) => expr
+                .evaluate(rows)
+                .and_then(|v| v.into_array(rows.num_rows()))
+                .map_err(|e| crate::sql::errors::to_hw_error(e, None))?,
+        };
+        let timestamps = |array: &ArrayRef| array.as_primitive_opt::<TimestampMicrosecondType>().cloned();
+        let not_timestamps =
+            || HwError::internal(format!("the watermark of {} is not a timestamp", self.name));
+        let proven = timestamps(&proven).ok_or_else(not_timestamps)?;
+        let times = timestamps(rows.column(*column)).ok_or_else(not_timestamps)?;
+        // A row at infinity proves nothing, whatever the guard.
+        let limit = self.future_skew_us.map_or(i64::MAX - 1, |s| now.saturating_add(s).min(i64::MAX - 1));
+        if aggregate::max(&times).is_none_or(|newest| newest <= limit) {
+            return Ok(ChunkTime { proven: Some(proven), ..ChunkTime::default() });
+        }
+        let ahead = |i: usize| times.is_valid(i) && times.value(i) > limit;
+        let skewed: Vec<(i64, i64)> =
+            (0..rows.num_rows()).filter(|i| ahead(*i)).map(|i| (offset_of(i), times.value(i))).collect();
+        let honest = (0..rows.num_rows()).map(|i| (proven.is_valid(i) && !ahead(i)).then(|| proven.value(i)));
+        Ok(ChunkTime { proven: Some(honest.collect()), skewed, ..ChunkTime::default() })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_watermark_is_the_minimum_of_its_active_splits_and_never_falls() {
-        let ranges = [0, 1].map(|split| SplitRange { split, start_offset: 0, end_offset: None });
-        let mut p = SourceProgress::new(&ranges, 0);
-        p.split_mut(0, 0).watermark = 100;
-        assert!(!p.combine(), "split 1 has proven nothing");
-        p.split_mut(1, 0).watermark = 50;
-        assert!(p.combine());
-        assert_eq!(p.watermark, 50);
-        p.split_mut(1, 0).idle = true;
-        assert!(p.combine());
-        assert_eq!(p.watermark, 100);
-        p.split_mut(1, 0).idle = false;
-        p.split_mut(2, 0);
-        assert!(!p.combine());
-        assert_eq!(p.watermark, 100, "a new or woken split holds, but does not turn it back");
-        p.splits.values_mut().for_each(|s| s.idle = true);
-        assert!(!p.combine(), "all idle: the watermark holds");
-    }
-}
+mod tests;

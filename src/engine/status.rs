@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::source::SourceProgress;
+use super::progress::SourceProgress;
+use super::view_time::RelationTime;
 use crate::connectors::{DeadLetter, ReaderState, SplitStatus};
 use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
@@ -31,7 +32,18 @@ pub struct SourceState {
     pub rows: u64,
     pub dead_letters: u64,
     pub tombstones: u64,
-    pub skewed_rows: u64,
+}
+
+/// Event time of a view.
+#[derive(Clone, Debug)]
+pub struct ViewTimeState {
+    pub output: RelationTime,
+    /// Clock time (µs) at which the watermark last rose.
+    pub since: i64,
+    /// The relations whose watermark bounds the view's.
+    pub inputs: Vec<u64>,
+    /// All relations that it reads.
+    pub reads: Vec<u64>,
 }
 
 /// A published epoch, for `headwater.epochs`.
@@ -61,12 +73,12 @@ pub struct EngineStatus {
     pub dead_letters: RwLock<BTreeMap<u64, VecDeque<DeadLetter>>>,
     pub epochs: RwLock<VecDeque<EpochRecord>>,
     pub sides: RwLock<BTreeMap<u64, ViewSides>>,
-    /// Watermark of every view (µs), as of the last cut.
-    pub view_watermarks: RwLock<BTreeMap<u64, i64>>,
     /// Panes fired, of views that keep them.
     pub panes: RwLock<BTreeMap<u64, Arc<super::panes::PaneLog>>>,
     /// Rows of `LATE DATA TO`, by view.
     pub late_relations: RwLock<BTreeMap<u64, Arc<super::late::LateRelation>>>,
+    /// Event time of every view, as of the last cut.
+    pub view_times: RwLock<BTreeMap<u64, ViewTimeState>>,
     pub blackholes: RwLock<BTreeMap<u64, Arc<super::relations::BlackholeOutput>>>,
 }
 
@@ -80,9 +92,9 @@ impl EngineStatus {
         self.sources.write().remove(&id);
         self.dead_letters.write().remove(&id);
         self.sides.write().remove(&id);
-        self.view_watermarks.write().remove(&id);
         self.panes.write().remove(&id);
         self.late_relations.write().remove(&id);
+        self.view_times.write().remove(&id);
         self.blackholes.write().remove(&id);
     }
 

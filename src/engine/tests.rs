@@ -31,6 +31,7 @@ async fn feed(db: &Arc<Database>, name: &str) -> u64 {
     let watermark = Some(WatermarkDefinition {
         column: "ts".into(),
         expression: Some("ts - INTERVAL '1 second'".into()),
+        percentile: None,
     });
     let details = SourceDetails { connector: "feed".into(), watermark, ..SourceDetails::default() };
     let new = NewDefinition {

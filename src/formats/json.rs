@@ -30,6 +30,7 @@ use self::scan::{DEPTH_MAX, Scanner, malformed};
 use super::{DecoderFactory, RecordDecoder};
 use crate::error::{HwError, Result, sqlstate};
 
+pub use self::datetime::parse_timestamp;
 pub use self::jsonb::escape as escape_text;
 
 /// What a record may cost.

@@ -15,6 +15,7 @@ mod ddl;
 mod ddl_source;
 mod ddl_table;
 mod ddl_view;
+mod ddl_watermark;
 mod dispatch;
 mod dml;
 mod drop;
@@ -32,6 +33,7 @@ mod subscribe;
 mod system;
 mod transaction;
 mod upsert;
+mod watermarks;
 
 #[cfg(test)]
 mod tests;

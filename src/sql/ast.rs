@@ -274,6 +274,8 @@ pub enum WatermarkStrategy {
     Expr(ExprText),
     /// `AS SOURCE_WATERMARK()`: the source says.
     SourceWatermark,
+    /// `AS PERCENTILE (0.99)`: behind the newest by a quantile, from 0 to 1, of recent delays.
+    Percentile(f64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -184,6 +184,11 @@ impl Nexmark {
         Nexmark { table: nexmark.table, model: Model::new(options.seed, nexmark, clock) }
     }
 
+    /// The earliest event time (µs) of a row with this number or a larger one.
+    pub fn earliest_from(&self, row: i64) -> i64 {
+        self.model.earliest_from(self.table.event(row))
+    }
+
     pub fn generate(&self, rows: Range<i64>, schema: &SchemaRef) -> Result<RecordBatch> {
         let count = (rows.end - rows.start).max(0) as usize;
         let kinds = (self.table == NexmarkTable::Event).then(|| Kinds::new(rows.clone()));

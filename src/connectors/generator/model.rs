@@ -123,6 +123,12 @@ impl Model {
         self.clock.at(event / group * group + event.wrapping_mul(953) % group)
     }
 
+    /// The earliest `date_time` of an event with this number or a larger one.
+    pub fn earliest_from(&self, event: u64) -> i64 {
+        let group = self.options.out_of_order_group_size.max(1);
+        self.clock.at(event / group * group)
+    }
+
     /// The person's or auction's own id.
     #[inline]
     pub fn id(&self, event: u64) -> i64 {

@@ -74,6 +74,11 @@ impl Random {
         Random { mixer: Mixer::new(seed), base_time }
     }
 
+    /// No time lies before it (µs).
+    pub fn base_time(&self) -> i64 {
+        self.base_time
+    }
+
     pub fn generate(&self, rows: Range<i64>, schema: &SchemaRef) -> Result<RecordBatch> {
         let count = (rows.end - rows.start).max(0) as usize;
         let columns =

@@ -6,6 +6,7 @@
 //! real-time event time the turns are counted from the source's start, so rows that fell
 //! due while nobody read come at once and no row is ever ahead of its event time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::{GeneratorOptions, Rows, SPLIT};
 use crate::clock;
-use crate::connectors::{DecodedChunk, ReadRequest, ReaderState, SourceReader, SplitStatus};
+use crate::connectors::{DecodedChunk, ReadRequest, ReaderState, SourceReader, SplitId, SplitStatus};
 use crate::error::Result;
 
 /// Rows are let out in steps of this length, so that a slow rate does not mean a busy thread.
@@ -36,10 +37,18 @@ pub struct GeneratorReader {
     rows_total: Option<i64>,
     chunk_rows_max: i64,
     pace: Option<Pace>,
+    /// Whether chunks say what is known of event time.
+    marks: bool,
+    paused: bool,
 }
 
 impl GeneratorReader {
-    pub(super) fn new(options: &GeneratorOptions, rows: Arc<Rows>, request: ReadRequest) -> GeneratorReader {
+    pub(super) fn new(
+        options: &GeneratorOptions,
+        rows: Arc<Rows>,
+        request: ReadRequest,
+        marks: bool,
+    ) -> GeneratorReader {
         let range = request.splits.iter().find(|range| range.split == SPLIT);
         let next = range.map_or(0, |range| range.start_offset);
         let end = range.and_then(|range| range.end_offset).unwrap_or(i64::MAX);
@@ -57,6 +66,8 @@ impl GeneratorReader {
                 start: clock::monotonic(),
                 start_row: options.realtime_due().unwrap_or(next),
             }),
+            marks,
+            paused: false,
         }
     }
 
@@ -67,7 +78,7 @@ impl GeneratorReader {
 
     /// Sleeps until a step's worth of rows is due, but no longer than `wait`.
     fn wait_for_rows(&self, wait: Duration) {
-        let nothing_to_come = !self.assigned || self.next >= self.stop;
+        let nothing_to_come = self.paused || !self.assigned || self.next >= self.stop;
         let pause = match &self.pace {
             _ if nothing_to_come => wait,
             Some(pace) if pace.due() <= self.next => pace.until(self.next + 1).max(PACE_STEP).min(wait),
@@ -82,7 +93,7 @@ impl GeneratorReader {
 impl SourceReader for GeneratorReader {
     fn poll(&mut self, wait: Duration) -> Result<Vec<DecodedChunk>> {
         self.wait_for_rows(wait);
-        let due = if self.assigned { self.due() } else { self.next };
+        let due = if self.assigned && !self.paused { self.due() } else { self.next };
         let chunks_max = if self.pace.is_some() { CHUNKS_PER_POLL_MAX } else { 1 };
         let mut chunks = Vec::new();
         while self.next < due && chunks.len() < chunks_max {
@@ -96,10 +107,19 @@ impl SourceReader for GeneratorReader {
                 offsets: (self.next..end).collect(),
                 dead_letters: Vec::new(),
                 tombstones: 0,
+                marks: match self.marks {
+                    true => (self.next..end).map(|row| (row, self.rows.watermark_after(row))).collect(),
+                    false => Vec::new(),
+                },
             });
             self.next = end;
         }
         Ok(chunks)
+    }
+
+    fn pause(&mut self, splits: &BTreeSet<SplitId>) -> Result<()> {
+        self.paused = splits.contains(&SPLIT);
+        Ok(())
     }
 
     fn splits(&mut self) -> Vec<SplitStatus> {

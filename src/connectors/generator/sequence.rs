@@ -22,6 +22,11 @@ impl Sequence {
         Sequence { clock: EventClock::new(time, options.rate, 1, 1) }
     }
 
+    /// Event time (µs) of a row; it never falls from row to row.
+    pub fn time_of(&self, row: i64) -> i64 {
+        self.clock.at(row as u64)
+    }
+
     pub fn generate(&self, rows: Range<i64>, schema: &SchemaRef) -> Result<RecordBatch> {
         let count = (rows.end - rows.start).max(0) as usize;
         let column = |data_type: &DataType| -> Result<ArrayRef> {

@@ -12,6 +12,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
+use super::mark::{control_watermark, header_watermark};
 use super::options::{KafkaMetadata, KafkaOptions};
 use super::queue::Record;
 use crate::connectors::{DeadLetter, DecodedChunk};
@@ -53,6 +54,9 @@ pub struct ChunkBuilder {
     wants_timestamp: bool,
     dead_letters: Vec<DeadLetter>,
     tombstones: u64,
+    marks: Vec<(i64, i64)>,
+    watermark_header: Option<String>,
+    watermark_control: Option<String>,
     bytes: usize,
     record_bytes_max: usize,
 }
@@ -89,6 +93,9 @@ impl ChunkBuilder {
             timestamps: Vec::new(),
             dead_letters: Vec::new(),
             tombstones: 0,
+            marks: Vec::new(),
+            watermark_header: options.watermark_header.clone(),
+            watermark_control: options.watermark_control.clone(),
             bytes: 0,
             record_bytes_max: options.record_bytes_max,
         })
@@ -99,14 +106,10 @@ impl ChunkBuilder {
         self.bytes
     }
 
-    /// Takes a record as a row, a dead letter or a tombstone.
+    /// Takes a record as a row, a dead letter, a tombstone or a watermark.
     pub fn push(&mut self, record: &Record<'_>) {
-        let Some(value) = record.value() else {
-            self.tombstones += 1;
-            self.bytes += RECORD_OVERHEAD_BYTES;
-            return;
-        };
-        match self.push_row(record, value) {
+        let value = record.value().unwrap_or_default();
+        match self.push_mark(record).and_then(|row| if row { self.push_row(record, value) } else { Ok(()) }) {
             Ok(()) => self.bytes += value.len() + RECORD_OVERHEAD_BYTES,
             Err(e) => {
                 let rows = self.offsets.len();
@@ -114,6 +117,29 @@ impl ChunkBuilder {
                 self.push_dead_letter(record, value, e);
             }
         }
+    }
+
+    /// Takes the watermark that a record carries; returns whether the record is a row too.
+    fn push_mark(&mut self, record: &Record<'_>) -> Result<bool> {
+        let offset = record.offset();
+        if let Some(name) = &self.watermark_header {
+            let headers = record.headers();
+            // Of equal names the last counts, as in the column of headers.
+            if let Some((_, value)) = headers.iter().rev().find(|(header, _)| header == name) {
+                self.marks.push((offset, header_watermark(name, value.unwrap_or_default())?));
+            }
+        }
+        let Some(value) = record.value() else {
+            self.tombstones += 1;
+            return Ok(false);
+        };
+        if let Some(field) = &self.watermark_control
+            && let Some(watermark) = control_watermark(field, value)?
+        {
+            self.marks.push((offset, watermark));
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn push_row(&mut self, record: &Record<'_>, value: &[u8]) -> std::result::Result<(), HwError> {
@@ -187,6 +213,7 @@ impl ChunkBuilder {
             offsets,
             dead_letters: std::mem::take(&mut self.dead_letters),
             tombstones: std::mem::take(&mut self.tombstones),
+            marks: std::mem::take(&mut self.marks),
         })
     }
 }

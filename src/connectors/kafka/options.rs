@@ -55,6 +55,10 @@ pub struct KafkaOptions {
     /// librdkafka properties, without the `properties.` prefix.
     pub client_properties: BTreeMap<String, String>,
     pub record_bytes_max: usize,
+    /// The record header that carries the watermark.
+    pub watermark_header: Option<String>,
+    /// A record whose value is a JSON object with this field alone is no row but a watermark.
+    pub watermark_control: Option<String>,
 }
 
 impl fmt::Debug for KafkaOptions {
@@ -85,17 +89,19 @@ const GENERAL: [&str; 8] = [
     "connection",
     "type",
     "scan.watermark.idle-timeout",
+    "scan.watermark.alignment.group",
+    "scan.watermark.alignment.max-drift",
     "watermark.max_future_skew",
-    "watermark.header",
     "source_rate_limit",
-    "retention",
 ];
-const OWN: [&str; 5] = [
+const OWN: [&str; 7] = [
     "topic",
     "properties.bootstrap.server",
     "scan.startup.mode",
     "scan.startup.timestamp.millis",
     "max_record_bytes",
+    "watermark.header",
+    "watermark.control",
 ];
 /// The reader assigns partitions, keeps offsets and reads committed records by itself.
 const RESERVED: [&str; 8] = [
@@ -167,6 +173,8 @@ impl KafkaOptions {
             include: Vec::new(),
             client_properties: properties,
             record_bytes_max,
+            watermark_header: named(with, "watermark.header")?,
+            watermark_control: named(with, "watermark.control")?,
         };
         super::client::native_check(&options.client_config())?;
         Ok(options)
@@ -210,6 +218,13 @@ impl KafkaOptions {
             config.set(name, value);
         }
         config
+    }
+}
+
+fn named(with: &BTreeMap<String, String>, option: &str) -> Result<Option<String>> {
+    match with.get(option) {
+        Some(name) if name.is_empty() => Err(invalid(format!("option \"{option}\" must not be empty"))),
+        name => Ok(name.cloned()),
     }
 }
 

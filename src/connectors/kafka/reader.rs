@@ -8,7 +8,7 @@
 //! [`POLL_BYTES_MAX`]. An unbounded reader reads every partition of the topic, those not
 //! named in the request from offset 0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::monitor::{Monitor, News};
 use super::options::KafkaOptions;
 use super::queue::{Event, Queue, Record, topic_name};
 use crate::clock;
-use crate::connectors::{DecodedChunk, ReadRequest, ReaderState, SourceReader, SplitStatus};
+use crate::connectors::{DecodedChunk, ReadRequest, ReaderState, SourceReader, SplitId, SplitStatus};
 use crate::error::{HwError, Result, sqlstate};
 
 /// Bytes of records taken in one poll.
@@ -56,6 +56,7 @@ pub struct KafkaReader {
     splits: BTreeMap<i32, Split>,
     /// Partitions with something to hand on.
     touched: Vec<i32>,
+    paused: BTreeSet<i32>,
     bounded: bool,
     state: ReaderState,
     last_error: Option<String>,
@@ -80,6 +81,7 @@ impl KafkaReader {
             options: options.clone(),
             splits: BTreeMap::new(),
             touched: Vec::new(),
+            paused: BTreeSet::new(),
             bounded,
             state: ReaderState::Running,
             last_error: None,
@@ -338,13 +340,32 @@ impl SourceReader for KafkaReader {
         self.hand_on()
     }
 
+    /// librdkafka forgets what it fetched of a paused partition and fetches it again from our
+    /// position when it is resumed.
+    fn pause(&mut self, splits: &BTreeSet<SplitId>) -> Result<()> {
+        let wanted: BTreeSet<i32> =
+            self.splits.keys().copied().filter(|p| splits.contains(&(*p as u32))).collect();
+        let list = |partitions: &mut dyn Iterator<Item = &i32>| {
+            self.partition_list(&partitions.map(|p| (*p, Offset::Invalid)).collect::<Vec<_>>())
+        };
+        let paused = list(&mut wanted.difference(&self.paused))?;
+        let resumed = list(&mut self.paused.difference(&wanted))?;
+        let fault = |e: rdkafka::error::KafkaError| HwError::internal(e.to_string());
+        self.consumer.pause(&paused).map_err(fault)?;
+        self.consumer.resume(&resumed).map_err(fault)?;
+        self.paused = wanted;
+        Ok(())
+    }
+
     fn splits(&mut self) -> Vec<SplitStatus> {
         let status = |(partition, split): (&i32, &Split)| {
             let cached = self.queue.cached_end(&self.topic, *partition);
             SplitStatus {
                 split: *partition as u32,
                 end_offset: if split.at_end { Some(split.position) } else { cached },
-                caught_up: split.at_end && split.start_offset >= split.position,
+                caught_up: split.at_end
+                    && split.start_offset >= split.position
+                    && cached.is_none_or(|end| end <= split.position),
                 finished: split.finished && split.start_offset >= split.position,
             }
         };

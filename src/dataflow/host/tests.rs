@@ -151,7 +151,10 @@ impl Rig {
         self.host.feed(Arc::new(Feed {
             epoch: Epoch(epoch),
             now: ProcTime(epoch as i64),
-            dataflows: dataflows.iter().map(|id| DataflowFeed { id: *id, watermarks: vec![] }).collect(),
+            dataflows: dataflows
+                .iter()
+                .map(|id| DataflowFeed { id: *id, watermarks: Watermarks::default() })
+                .collect(),
             rows: rows.iter().map(|(r, v)| RelationRows { relation: *r, per_worker: deal(v) }).collect(),
             private: private.then_some(dataflows[0]),
         }));

@@ -42,7 +42,7 @@ pub fn cancelling(batches: &[ChangeBatch]) -> Vec<String> {
 }
 
 pub fn context(epoch: u64, now: i64, watermark: i64) -> EpochContext {
-    EpochContext { epoch: Epoch(epoch), now: ProcTime(now), watermarks: vec![EventTime(watermark)] }
+    EpochContext { epoch: Epoch(epoch), now: ProcTime(now), watermarks: vec![EventTime(watermark)].into() }
 }
 
 /// Pushes batches on inputs, then finishes the epoch.

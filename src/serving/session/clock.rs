@@ -56,11 +56,17 @@ impl Session {
         self.require_manual("ADVANCE WATERMARK")?;
         let definition = self.resolve_kind(Kind::Source, source)?;
         let by_source = matches!(&definition.details,
-            Details::Source(s) if s.watermark.as_ref().is_some_and(|w| w.expression.is_none()));
+            Details::Source(s) if s.watermark.as_ref().is_some_and(|w| w.is_by_source()));
         if !by_source {
             let text = format!("source \"{}\" does not take its watermark from the source", definition.name);
             return Err(HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
                 .with_hint("Declare the source with WATERMARK FOR column AS SOURCE_WATERMARK().")
+                .at(source.position));
+        }
+        if matches!(&definition.details, Details::Source(s) if s.connector != "feed") {
+            let text = format!("source \"{}\" is told its watermark by its connector", definition.name);
+            return Err(HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
+                .with_hint("ADVANCE WATERMARK is for sources WITH (connector = 'feed').")
                 .at(source.position));
         }
         let to = self.timestamp(to).await?;

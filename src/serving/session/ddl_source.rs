@@ -6,21 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 
 use super::Session;
+use super::ddl_watermark::watermark;
 use super::options::with_options;
 use super::results::command;
-use crate::catalog::{
-    Details, FormatDefinition, IncludeDefinition, Kind, OptionText, SourceDetails, WatermarkDefinition,
-};
+use crate::catalog::{Details, FormatDefinition, IncludeDefinition, Kind, OptionText, SourceDetails};
 use crate::connectors::SourceConnector;
 use crate::engine::definitions::{connect, delivered_columns};
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
-use crate::sql::ast::{
-    ColumnSpec, Columns, CreateSource, Encode, Format, FormatSpec, Include, IncludeKind, WatermarkStrategy,
-};
+use crate::sql::ast::{ColumnSpec, Columns, CreateSource, Encode, Format, FormatSpec, Include, IncludeKind};
 use crate::sql::types::pg_type;
 use crate::types::PgType;
 
@@ -67,7 +64,7 @@ impl Session {
             columns.splice(0..0, own);
         }
         check_columns(&columns)?;
-        details.watermark = watermark(&create.columns, &columns)?;
+        details.watermark = watermark(&create.columns, &columns, &details)?;
         let persist = connected.persist.into_iter().map(|(k, v)| (k, OptionText::Text(v)));
         details.with.0.extend(persist);
         if let Some(connector) = connected.connector {
@@ -193,24 +190,4 @@ fn format_definition(spec: &FormatSpec) -> Result<FormatDefinition> {
         encode: "json".into(),
         options: with_options(&spec.options),
     })
-}
-
-fn watermark(declared: &Columns, columns: &[Field]) -> Result<Option<WatermarkDefinition>> {
-    let Some(spec) = &declared.watermark else { return Ok(None) };
-    let Some(column) = columns.iter().find(|c| *c.name() == spec.column) else {
-        let text = format!("column \"{}\" named in WATERMARK does not exist", spec.column);
-        return Err(HwError::new(sqlstate::UNDEFINED_COLUMN, text).at(spec.position));
-    };
-    if !matches!(column.data_type(), DataType::Timestamp(..)) {
-        let shown = PgType::of(column).sql_name();
-        let text = format!("column \"{}\" of WATERMARK is of type {shown}", spec.column);
-        return Err(HwError::new(sqlstate::DATATYPE_MISMATCH, text)
-            .with_hint("Event time is a timestamp with or without time zone.")
-            .at(spec.position));
-    }
-    let expression = match &spec.strategy {
-        WatermarkStrategy::Expr(text) => Some(text.text.clone()),
-        WatermarkStrategy::SourceWatermark => None,
-    };
-    Ok(Some(WatermarkDefinition { column: spec.column.clone(), expression }))
 }

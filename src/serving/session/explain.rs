@@ -60,11 +60,9 @@ impl Session {
                     "Explain the materialized view that it reads.",
                 ));
             }
-            ExplainTarget::Watermark(_) => {
-                return Err(HwError::unsupported(
-                    "EXPLAIN WATERMARK",
-                    "Use SHOW WATERMARKS FOR the view and its sources.",
-                ));
+            ExplainTarget::Watermark(name) => {
+                let definition = self.resolve(name)?;
+                super::watermarks::explain(&self.database, &definition, self.settings.zone())?
             }
             ExplainTarget::State(_) => {
                 return Err(HwError::unsupported(

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 
 use super::results::{batch_of, int8, schema_of, text, timestamptz};
+use super::watermarks::{watermark_columns, watermarks};
 use crate::catalog::Kind;
 use crate::catalog::system::LiveTable;
 use crate::connectors::ReaderState;
@@ -77,18 +78,6 @@ pub(super) fn tables(database: &Arc<Database>) -> Vec<LiveTable> {
     ]
 }
 
-pub(super) fn watermark_columns() -> Vec<(&'static str, P)> {
-    vec![
-        ("object", P::Text),
-        ("kind", P::Text),
-        ("split", P::Int8),
-        ("watermark", P::Timestamptz),
-        ("lag", P::Interval),
-        ("idle", P::Bool),
-        ("holds_back", P::Bool),
-    ]
-}
-
 fn source_columns() -> Vec<(&'static str, P)> {
     vec![
         ("name", P::Text),
@@ -121,51 +110,6 @@ fn epochs(database: &Database) -> Result<Vec<Row>> {
     Ok(epochs.iter().map(row).collect())
 }
 
-/// Watermarks of sources, their splits, and views.
-pub(super) fn watermarks(database: &Database) -> Result<Vec<Row>> {
-    let shared = &database.engine.shared;
-    let now = shared.clock.now().0;
-    let row = |object: &str, kind: &str, split: Option<u32>, watermark: i64, idle: bool, holds: bool| {
-        // No watermark yet is NULL; the end of the input is infinity.
-        let known = (watermark != i64::MIN).then_some(watermark);
-        let lag = known.filter(|w| *w != i64::MAX).map(|w| now.saturating_sub(w));
-        vec![
-            text(object),
-            text(kind),
-            ScalarValue::Int64(split.map(i64::from)),
-            timestamptz(known),
-            lag.map_or(ScalarValue::Null, interval),
-            ScalarValue::Boolean(Some(idle)),
-            ScalarValue::Boolean(Some(holds)),
-        ]
-    };
-    let mut rows = Vec::new();
-    for (id, state) in shared.status.sources.read().iter() {
-        let declared = shared.sources.read().get(id).is_some_and(|s| s.watermark.is_some());
-        let (Some(name), true) = (name_of(database, *id), declared) else { continue };
-        let splits = &state.progress.splits;
-        let all_idle = !splits.is_empty() && splits.values().all(|s| s.idle);
-        rows.push(row(&name, "source", None, state.progress.watermark, all_idle, false));
-        let least = splits.values().filter(|s| !s.idle).map(|s| s.watermark).min();
-        for (split, progress) in splits {
-            let holds = splits.len() > 1 && !progress.idle && Some(progress.watermark) == least;
-            rows.push(row(&name, "split", Some(*split), progress.watermark, progress.idle, holds));
-        }
-    }
-    for (id, watermark) in shared.status.view_watermarks.read().iter() {
-        if let Some(d) = database.catalog().get(*id) {
-            rows.push(row(&d.display_name(), d.kind.noun(), None, *watermark, false, false));
-        }
-    }
-    Ok(rows)
-}
-
-fn interval(micros: i64) -> ScalarValue {
-    let nanoseconds = micros.saturating_mul(1000);
-    let value = arrow::datatypes::IntervalMonthDayNano { months: 0, days: 0, nanoseconds };
-    ScalarValue::IntervalMonthDayNano(Some(value))
-}
-
 fn sources(database: &Database) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (id, state) in database.engine.shared.status.sources.read().iter() {
@@ -181,7 +125,8 @@ fn sources(database: &Database) -> Result<Vec<Row>> {
             splits.push(None);
         }
         for split in splits {
-            let offset = split.and_then(|s| state.progress.splits.get(&s)).map(|p| p.offset);
+            let progress = split.and_then(|s| state.progress.splits.get(&s));
+            let (offset, skewed) = (progress.map(|p| p.offset), progress.map_or(0, |p| p.skewed_rows));
             let status = state.splits.iter().find(|s| Some(s.split) == split);
             let end = status.and_then(|s| s.end_offset);
             let lag = offset.zip(end).map(|(offset, end)| (end - offset).max(0));
@@ -195,7 +140,7 @@ fn sources(database: &Database) -> Result<Vec<Row>> {
                 int8(state.rows as i64),
                 int8(state.dead_letters as i64),
                 int8(state.tombstones as i64),
-                int8(state.skewed_rows as i64),
+                int8(skewed as i64),
                 ScalarValue::Utf8(detail.clone()),
             ]);
         }

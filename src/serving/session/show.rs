@@ -46,7 +46,7 @@ impl Session {
             }
             Show::Objects { list: ShowList::Jobs, .. } => live::job_columns(),
             Show::Objects { .. } => vec![("name", P::Text)],
-            Show::Watermarks(_) => live::watermark_columns(),
+            Show::Watermarks(_) => super::watermarks::watermark_columns(),
             Show::Create(..) => vec![("name", P::Text), ("create_sql", P::Text)],
             Show::Columns(_) => {
                 vec![("name", P::Text), ("type", P::Text), ("nullable", P::Bool), ("key", P::Bool)]
@@ -103,7 +103,7 @@ impl Session {
     }
 
     fn show_watermarks(&self, of: Option<&ObjectName>) -> Result<Vec<Row>> {
-        let all = live::watermarks(&self.database)?;
+        let all = super::watermarks::watermarks(&self.database)?;
         let Some(name) = of else { return Ok(all) };
         let shown = text(self.resolve(name)?.display_name());
         Ok(all.into_iter().filter(|row| row.first() == Some(&shown)).collect())

@@ -80,10 +80,13 @@ impl StatementReader<'_> {
         let position = self.position();
         let column = self.name()?;
         self.expect_word("AS")?;
+        let expression_at = self.position();
         let text = self.expression_text()?;
+        let named = |f: &sql::Function, name: &str| f.name.to_string().eq_ignore_ascii_case(name);
         let strategy = match text.expr.as_ref() {
-            Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("source_watermark") => {
-                WatermarkStrategy::SourceWatermark
+            Expr::Function(f) if named(f, "source_watermark") => WatermarkStrategy::SourceWatermark,
+            Expr::Function(f) if named(f, "percentile") => {
+                WatermarkStrategy::Percentile(percentile(&f.args).map_err(|e| e.at(expression_at))?)
             }
             _ => WatermarkStrategy::Expr(text),
         };
@@ -149,6 +152,25 @@ impl StatementReader<'_> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// The number in `PERCENTILE (0.99)`.
+fn percentile(arguments: &sql::FunctionArguments) -> Result<f64, HwError> {
+    let shown = arguments.to_string();
+    let shown = shown.trim_start_matches('(').trim_end_matches(')');
+    match shown.trim().parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        Ok(value) => Err(HwError::new(
+            sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+            format!("percentile value {value} is not between 0 and 1"),
+        )
+        .with_hint("PERCENTILE (0.99) lets one row in a hundred be late.")),
+        Err(_) => Err(HwError::new(
+            sqlstate::SYNTAX_ERROR,
+            "PERCENTILE of a watermark takes one number between 0 and 1",
+        )
+        .with_hint("Write WATERMARK FOR column AS PERCENTILE (0.99).")),
     }
 }
 
