@@ -142,7 +142,11 @@ fn run(operator: &mut dyn Operator, batches: &[RecordBatch]) -> Result<(f64, usi
         let seen = ((epoch + 1) * EPOCH_BATCHES * BATCH_ROWS) as i64 * STEP_US;
         let watermarks = vec![EventTime(seen - 1_000_000)];
         // The clock goes as fast as event time.
-        let cx = EpochContext { epoch: Epoch(epoch as u64 + 1), now: ProcTime(seen), watermarks };
+        let cx = EpochContext {
+            epoch: Epoch(epoch as u64 + 1),
+            now: ProcTime(seen),
+            watermarks: watermarks.into(),
+        };
         operator.finish_epoch(&cx, &mut out)?;
         emitted += out.iter().map(ChangeBatch::len).sum::<usize>();
     }

@@ -6,6 +6,8 @@
 //! keep the next ones from running. Every wait has a limit.
 
 mod harness;
+#[path = "kafka/time.rs"]
+mod time;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -63,7 +65,7 @@ fn main() {
     if !filters().is_empty() && !filters().iter().any(|f| "kafka".contains(f.as_str())) {
         return;
     }
-    let steps: [(&str, Step); 7] = [
+    let steps: [(&str, Step); 11] = [
         ("kafka: refusals at CREATE come within 10 s", refusals),
         ("kafka: kill -9 while producing, then equal to PostgreSQL", kill_while_producing),
         ("kafka: dead letters exactly once, byte for byte", dead_letters),
@@ -71,6 +73,10 @@ fn main() {
         ("kafka: a new partition is noticed", new_partition),
         ("kafka: broker down: reconnecting, views readable, then it goes on", broker_down),
         ("kafka: a source read ad hoc equals the views", source_ad_hoc),
+        ("kafka: watermarks per partition: silent, late, skewed", time::per_partition),
+        ("kafka: watermarks after kill -9 and with a partition added", time::after_kill),
+        ("kafka: watermarks in headers and control records", time::said_by_source),
+        ("kafka: the faster topic of an alignment group waits", time::alignment),
     ];
     let mut report = Report::new(steps.len(), 0);
     match Scene::start() {
@@ -409,25 +415,33 @@ fn after_another_kill(scene: &mut Scene) -> Result<(), String> {
     dead_letters(scene)
 }
 
-fn new_partition(scene: &mut Scene) -> Result<(), String> {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", &scene.kafka.address)
-        .create()
-        .map_err(|e| e.to_string())?;
-    let wanted = [NewPartitions::new("orders", PARTITIONS as usize + 1)];
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-    let made =
-        scene.runtime.block_on(admin.create_partitions(&wanted, &options)).map_err(|e| e.to_string())?;
-    made.into_iter().try_for_each(|r| r.map(drop).map_err(|(_, e)| e.to_string()))?;
-    // The producer must learn of it too: a batch that fails half way would be half delivered.
-    let started = Instant::now();
-    let known = |scene: &Scene| {
-        let metadata = scene.producer.client().fetch_metadata(Some("orders"), Duration::from_secs(5));
-        metadata.is_ok_and(|m| m.topics().iter().any(|t| t.partitions().len() > PARTITIONS as usize))
-    };
-    while !known(scene) && started.elapsed() < CATCH_UP_LIMIT {
-        std::thread::sleep(PAUSE);
+impl Scene {
+    /// Raises the number of partitions, and waits until the producer knows.
+    fn add_partition(&self, topic: &str, partitions: usize) -> Result<(), String> {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.kafka.address)
+            .create()
+            .map_err(|e| e.to_string())?;
+        let wanted = [NewPartitions::new(topic, partitions)];
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+        let made =
+            self.runtime.block_on(admin.create_partitions(&wanted, &options)).map_err(|e| e.to_string())?;
+        made.into_iter().try_for_each(|r| r.map(drop).map_err(|(_, e)| e.to_string()))?;
+        // The producer must learn of it too: a batch that fails half way would be half delivered.
+        let started = Instant::now();
+        let known = || {
+            let metadata = self.producer.client().fetch_metadata(Some(topic), Duration::from_secs(5));
+            metadata.is_ok_and(|m| m.topics().iter().any(|t| t.partitions().len() >= partitions))
+        };
+        while !known() && started.elapsed() < CATCH_UP_LIMIT {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
     }
+}
+
+fn new_partition(scene: &mut Scene) -> Result<(), String> {
+    scene.add_partition("orders", PARTITIONS as usize + 1)?;
     std::thread::sleep(Duration::from_secs(2));
     scene.produce(40, PARTITIONS + 1)?;
     scene.compare_views()?;

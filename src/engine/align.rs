@@ -14,37 +14,60 @@ use super::intake::Reach;
 use super::view_time::{RelationTime, TimeState};
 use crate::types::EventTime;
 
+/// The two slowest of a group, since nobody waits for itself.
+#[derive(Clone, Copy)]
+struct Slowest {
+    least: i64,
+    least_at: (u64, u32),
+    next: i64,
+}
+
+impl Slowest {
+    fn add(&mut self, at: (u64, u32), watermark: i64) {
+        if watermark < self.least {
+            *self = Slowest { least: watermark, least_at: at, next: self.least };
+        } else {
+            self.next = self.next.min(watermark);
+        }
+    }
+
+    fn of_others(&self, at: (u64, u32)) -> i64 {
+        if at == self.least_at { self.next } else { self.least }
+    }
+}
+
 impl Coordinator {
     /// Works out anew who waits. Called when watermarks have moved.
     pub(super) fn align(&mut self) {
-        let mut slowest: BTreeMap<String, i64> = BTreeMap::new();
+        let mut groups: BTreeMap<String, Slowest> = BTreeMap::new();
         for (id, source) in &self.sources {
             let Some(alignment) = &source.spec.alignment else { continue };
             if !self.views.values().any(|v| v.reads(*id)) {
                 continue;
             }
-            let active = source.progress.splits.values().filter(|s| !s.idle);
-            if let Some(least) = active.map(|s| s.watermark).min() {
-                let group = slowest.entry(alignment.group.clone()).or_insert(least);
-                *group = least.min(*group);
+            for (number, split) in source.progress.splits.iter().filter(|(_, s)| !s.idle) {
+                let nobody = Slowest { least: i64::MAX, least_at: (0, 0), next: i64::MAX };
+                let group = groups.entry(alignment.group.clone()).or_insert(nobody);
+                group.add((*id, *number), split.watermark);
             }
         }
-        for source in self.sources.values_mut() {
+        for (id, source) in &mut self.sources {
             let Some(alignment) = &source.spec.alignment else { continue };
-            source.limit =
-                slowest.get(&alignment.group).map(|least| least.saturating_add(alignment.max_drift_us));
+            let Some(slowest) = groups.get(&alignment.group) else { continue };
+            let limit = |number: u32| slowest.of_others((*id, number)).saturating_add(alignment.max_drift_us);
+            source.limits = source.progress.splits.keys().map(|number| (*number, limit(*number))).collect();
             source.hold();
         }
     }
 }
 
 impl SourceRuntime {
-    /// Marks the splits beyond the limit and lets their reader pause.
+    /// Marks the splits beyond their limit and lets their reader pause.
     fn hold(&mut self) {
         let Some(intake) = &self.intake else { return };
         let mut held = BTreeSet::new();
         for (number, split) in &mut self.progress.splits {
-            split.waits = self.limit.is_some_and(|limit| split.watermark > limit);
+            split.waits = self.limits.get(number).is_some_and(|limit| split.watermark > *limit);
             if split.waits {
                 held.insert(*number);
             }
@@ -63,11 +86,11 @@ impl SourceRuntime {
 
     /// How far the next cut may take the splits.
     pub(super) fn reach(&self) -> Option<Reach> {
-        let limit = self.limit?;
+        self.spec.alignment.as_ref()?;
         let splits = &self.progress.splits;
+        let delay = |split: &u32| splits.get(split).and_then(|p| p.delay_us).unwrap_or(0);
         Some(Reach {
-            limit,
-            delays: splits.iter().filter_map(|(s, p)| Some((*s, p.delay_us?))).collect(),
+            limits: self.limits.iter().map(|(s, limit)| (*s, limit.saturating_add(delay(s)))).collect(),
             stopped: splits.iter().filter(|(_, p)| p.waits).map(|(s, _)| *s).collect(),
         })
     }

@@ -57,8 +57,8 @@ pub(super) struct SourceRuntime {
     pub intake: Option<Intake>,
     /// Told by `ADVANCE WATERMARK`, for the next cut.
     pub told_watermark: Option<i64>,
-    /// Of an alignment group: splits with a later watermark wait.
-    pub limit: Option<i64>,
+    /// In an alignment group, by split: with a later watermark it waits.
+    pub limits: BTreeMap<u32, i64>,
 }
 
 /// An epoch that was fed and is not published yet.
@@ -245,7 +245,8 @@ impl Coordinator {
             tombstones: 0,
         };
         self.shared.status.sources.write().insert(spec.id, state);
-        let runtime = SourceRuntime { spec, progress, intake: None, told_watermark: None, limit: None };
+        let runtime =
+            SourceRuntime { spec, progress, intake: None, told_watermark: None, limits: BTreeMap::new() };
         self.sources.insert(runtime.spec.id, runtime);
     }
 

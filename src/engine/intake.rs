@@ -94,10 +94,9 @@ impl Taken {
 
 /// How far a source in an alignment group may be taken.
 pub struct Reach {
-    /// No further than the first row that proves more than this.
-    pub limit: i64,
-    /// With PERCENTILE, by split: the watermark is so much behind what a row proves.
-    pub delays: BTreeMap<u32, i64>,
+    /// By split: no further than the first row that proves more than this. A split seen for
+    /// the first time has none.
+    pub limits: BTreeMap<u32, i64>,
     /// Splits that are there already.
     pub stopped: BTreeSet<u32>,
 }
@@ -273,8 +272,8 @@ fn end_of(chunk: &ReadyChunk, end: Option<i64>, reach: Option<&mut Reach>) -> Op
     if reach.stopped.contains(&chunk.split) {
         return None;
     }
-    let delay = reach.delays.get(&chunk.split).copied().unwrap_or(0);
-    match chunk.time.first_beyond(&chunk.offsets, reach.limit.saturating_add(delay)) {
+    let limit = reach.limits.get(&chunk.split).copied().unwrap_or(i64::MAX);
+    match chunk.time.first_beyond(&chunk.offsets, limit) {
         Some(beyond) if beyond < end => {
             reach.stopped.insert(chunk.split);
             Some(beyond + 1)

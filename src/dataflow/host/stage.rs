@@ -21,6 +21,7 @@ use timely::progress::frontier::MutableAntichain;
 use super::super::exchange::{Batches, CopyDistributor, VnodeDistributor, copies};
 use super::super::graph::{ObjectId, Stage};
 use super::super::operator::EpochContext;
+use super::super::operators::late::working_on;
 use super::{Build, OperatorState};
 use crate::error::{HwError, Result};
 use crate::types::{ChangeBatch, ProcTime};
@@ -143,7 +144,11 @@ impl StageRun {
     }
 
     fn push_stashed(&mut self) {
+        // Rows of another worker may be here before this worker knows of their step; they are
+        // pushed when it does, at the latest when the step is complete.
+        let Some(cx) = self.shared.context(self.current) else { return };
         let Some(rows) = self.stash.remove(&self.current) else { return };
+        working_on(cx.epoch);
         let StageRun { shared, stage, emitted, .. } = self;
         let Some(stage) = stage else { return };
         shared.guarded(|| rows.into_iter().try_for_each(|(port, batch)| stage.push(port, batch, emitted)));
@@ -156,6 +161,7 @@ impl StageRun {
         if shared.stopped() {
             return false;
         }
+        working_on(cx.epoch);
         let timer = shared.guarded(|| {
             stage.finish_epoch(&cx, emitted)?;
             if *is_last && !shared.stopped() {

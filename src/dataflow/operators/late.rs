@@ -5,6 +5,7 @@
 //! it. A HOP row is recorded once per refusing window. Rows without event time are recorded
 //! with their own reason. The newest `capacity` rows are kept; the counters are exact.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,7 @@ use arrow::compute::take_record_batch;
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::types::EventTime;
+use crate::types::{Epoch, EventTime};
 
 /// Why a row was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,19 @@ pub struct LateRow {
     pub window_end: Option<i64>,
     /// The watermark the row was judged against.
     pub watermark: EventTime,
+    /// The epoch that brought the row; 0 outside a running dataflow.
+    pub epoch: Epoch,
+}
+
+thread_local! {
+    /// The epoch whose rows this worker is working on.
+    static EPOCH: Cell<Epoch> = const { Cell::new(Epoch(0)) };
+}
+
+/// Told by the host before it pushes rows of an epoch, so that operators, which learn the
+/// epoch only at its end, need not keep refused rows until then.
+pub fn working_on(epoch: Epoch) {
+    EPOCH.set(epoch);
 }
 
 /// One refusal of a row of a batch, for [`LateRows::record`].
@@ -111,6 +125,7 @@ impl LateRows {
                 window_start: refusal.window_start,
                 window_end: refusal.window_end,
                 watermark,
+                epoch: EPOCH.get(),
             });
         }
         Ok(())

@@ -130,7 +130,8 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn reach(limit: i64, stopped: &[u32]) -> Option<Reach> {
-    Some(Reach { limit, delays: BTreeMap::new(), stopped: stopped.iter().copied().collect() })
+    let limits = [0, 1].map(|split| (split, limit)).into();
+    Some(Reach { limits, stopped: stopped.iter().copied().collect() })
 }
 
 fn taken(taken: Taken) -> Vec<(u32, i64)> {

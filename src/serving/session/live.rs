@@ -11,6 +11,7 @@ use super::watermarks::{watermark_columns, watermarks};
 use crate::catalog::Kind;
 use crate::catalog::system::LiveTable;
 use crate::connectors::ReaderState;
+use crate::dataflow::operators::LateRows;
 use crate::engine::ViewState;
 use crate::engine::database::Database;
 use crate::error::Result;
@@ -54,7 +55,15 @@ pub(super) fn tables(database: &Arc<Database>) -> Vec<LiveTable> {
         table("jobs", &job_columns(), jobs),
         table(
             "views",
-            &[("name", t()), ("state", t()), ("rows", n()), ("bytes", n()), ("detail", t())],
+            &[
+                ("name", t()),
+                ("state", t()),
+                ("rows", n()),
+                ("bytes", n()),
+                ("detail", t()),
+                ("late_rows", n()),
+                ("null_time_rows", n()),
+            ],
             views,
         ),
         table("sinks", &[("name", t()), ("rows", n())], sinks),
@@ -67,6 +76,7 @@ pub(super) fn tables(database: &Arc<Database>) -> Vec<LiveTable> {
                 ("watermark", at()),
                 ("reason", t()),
                 ("row", t()),
+                ("epoch", n()),
             ],
             late_rows,
         ),
@@ -202,12 +212,18 @@ fn views(database: &Database) -> Result<Vec<Row>> {
         };
         let store = engine.shared.stores.read().get(&d.id).cloned();
         let epoch = engine.published().epoch;
+        let sides = engine.shared.status.sides.read();
+        let count = |of: fn(&LateRows) -> u64| {
+            sides.get(&d.id).map_or(0, |s| s.late.iter().map(|l| of(l)).sum::<u64>())
+        };
         vec![
             text(d.display_name()),
             text(state),
             ScalarValue::Int64(store.as_ref().map(|s| s.len_at(epoch) as i64)),
             ScalarValue::Int64(store.map(|s| s.bytes() as i64)),
             ScalarValue::Utf8(detail),
+            int8(count(LateRows::count) as i64),
+            int8(count(LateRows::null_time_count) as i64),
         ]
     };
     Ok(catalog.of_kind(Kind::MaterializedView).map(row).collect())
@@ -233,6 +249,7 @@ fn late_rows(database: &Database) -> Result<Vec<Row>> {
                 timestamptz(Some(late.watermark.0).filter(|w| *w != i64::MIN)),
                 text(crate::engine::late::reason_text(late.reason)),
                 text(row_text(&late.row)?),
+                int8(late.epoch.0 as i64),
             ]);
         }
     }
