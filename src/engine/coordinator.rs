@@ -59,6 +59,8 @@ pub(super) struct SourceRuntime {
     pub told_watermark: Option<i64>,
     /// In an alignment group, by split: with a later watermark it waits.
     pub limits: BTreeMap<u32, i64>,
+    /// No cut has told the journal when the source began.
+    pub is_new: bool,
 }
 
 /// An epoch that was fed and is not published yet.
@@ -245,8 +247,14 @@ impl Coordinator {
             tombstones: 0,
         };
         self.shared.status.sources.write().insert(spec.id, state);
-        let runtime =
-            SourceRuntime { spec, progress, intake: None, told_watermark: None, limits: BTreeMap::new() };
+        let runtime = SourceRuntime {
+            spec,
+            progress,
+            intake: None,
+            told_watermark: None,
+            limits: BTreeMap::new(),
+            is_new: true,
+        };
         self.sources.insert(runtime.spec.id, runtime);
     }
 
@@ -273,14 +281,15 @@ impl Coordinator {
         let options = BuildOptions { hydrating: self.recovered, queued_rows_max: QUEUED_ROWS_MAX };
         if !self.recovered {
             let attach_at = self.records.iter().find_map(|r| match r {
-                JournalRecord::Attach(a) if a.view == id => Some(Epoch(a.epoch)),
+                JournalRecord::Attach(a) if a.view == id => Some((Epoch(a.epoch), a.since)),
                 _ => None,
             });
-            if let Some(attach_at) = attach_at {
+            if let Some((attach_at, began)) = attach_at {
                 self.shared.status.set_view(id, ViewState::Recovering);
                 self.host.build(Arc::clone(&spec.dataflow), Arc::clone(&spec.output), options);
                 let workers = self.host.workers();
-                self.views.insert(id, ViewRuntime::new(spec, Phase::Replaying { attach_at }, workers));
+                let view = ViewRuntime::new(spec, Phase::Replaying { attach_at }, workers);
+                self.views.insert(id, ViewRuntime { began, ..view });
                 let _ = reply.send(Ok(()));
                 return;
             }
@@ -441,7 +450,8 @@ impl Coordinator {
                 activated.push(runtime.progress.to_cut(source));
             }
         }
-        let attach = Attach { view: id, epoch: hydrated.epoch.0, activated };
+        let since = view.time.since;
+        let attach = Attach { view: id, epoch: hydrated.epoch.0, activated, since };
         if let Err(e) = self.journal.append(&JournalRecord::Attach(attach)) {
             self.break_down(e.clone());
             return self.fail_view(id, e);

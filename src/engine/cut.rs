@@ -224,8 +224,12 @@ impl Coordinator {
     }
 
     /// Makes the cut, feeds the dataflows, writes the journal, and sees to publication.
-    fn cut(&mut self, gathered: Gathered, now: ProcTime, reply: Option<Reply<Epoch>>) {
+    fn cut(&mut self, mut gathered: Gathered, now: ProcTime, reply: Option<Reply<Epoch>>) {
         let epoch = self.epoch.next();
+        for (id, source) in self.sources.iter_mut().filter(|(_, s)| s.is_new) {
+            source.is_new = false;
+            gathered.moved.insert(*id);
+        }
         let sources =
             gathered.moved.iter().filter_map(|id| Some(self.sources.get(id)?.progress.to_cut(*id))).collect();
         let record = JournalRecord::Cut(Cut { epoch: epoch.0, now: now.0, log_end: self.log_end, sources });
@@ -285,6 +289,9 @@ impl Coordinator {
             let timer = view.next_timer().is_some_and(|t| t <= now);
             let catching_up = !matches!(view.phase, Phase::Live);
             let attaching = matches!(view.phase, Phase::Replaying { attach_at } if attach_at == epoch);
+            if attaching {
+                view.time.since = view.began;
+            }
             if !(rows || time || timer || attaching || catching_up && view.plan.uses_processing_time()) {
                 continue;
             }

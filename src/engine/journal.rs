@@ -55,6 +55,11 @@ pub struct SplitCut {
     /// Rows so far that were too far in the future to move the watermark.
     #[serde(default)]
     pub skewed_rows: u64,
+    /// Clock times since which the watermark has not moved, and since which nothing came.
+    #[serde(default)]
+    pub since: i64,
+    #[serde(default)]
+    pub quiet_since: i64,
 }
 
 /// A view became part of the live set: it holds exactly the rows of the cuts up to `epoch`
@@ -65,6 +70,9 @@ pub struct Attach {
     pub epoch: u64,
     /// Sources that began to be read with this view.
     pub activated: Vec<SourceCut>,
+    /// Clock time at which the view began.
+    #[serde(default)]
+    pub since: i64,
 }
 
 /// The open journal, positioned at its end.

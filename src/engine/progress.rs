@@ -144,13 +144,12 @@ impl SourceProgress {
     pub fn set(&mut self, cut: &SourceCut, now: i64) {
         for s in &cut.splits {
             let split = self.split_mut(s.split, now);
-            if s.watermark != split.watermark {
-                split.since = now;
-            }
             split.offset = s.end_offset;
             split.watermark = s.watermark;
             split.idle = s.idle;
             split.skewed_rows = s.skewed_rows;
+            split.since = s.since;
+            split.quiet_since = s.quiet_since;
         }
         if cut.watermark > self.watermark {
             self.watermark = cut.watermark;
@@ -175,6 +174,8 @@ impl SourceProgress {
             watermark: p.watermark,
             idle: p.idle,
             skewed_rows: p.skewed_rows,
+            since: p.since,
+            quiet_since: p.quiet_since,
         };
         SourceCut { source, watermark: self.watermark, splits: self.splits.iter().map(split).collect() }
     }

@@ -69,6 +69,7 @@ impl Coordinator {
         for source in cut.sources.iter().chain(&activated) {
             if let Some(runtime) = self.sources.get_mut(&source.source) {
                 runtime.progress.set(source, cut.now);
+                runtime.is_new = false;
             }
         }
         let (epoch, now) = (Epoch(cut.epoch), ProcTime(cut.now));
@@ -100,5 +101,7 @@ impl Coordinator {
         for (id, gate) in unfilled {
             self.start_hydration(id, gate, None);
         }
+        self.align();
+        self.update_source_status();
     }
 }

@@ -72,6 +72,8 @@ pub struct ViewRuntime {
     pub watermarks: Watermarks,
     /// Event time in the view.
     pub time: ViewTime,
+    /// Of a view that is replayed: the clock's time when it began.
+    pub began: i64,
     pub reads_watermark: bool,
 }
 
@@ -85,6 +87,7 @@ impl ViewRuntime {
             last_fed: Epoch(0),
             watermarks: Watermarks::held(spec.plan.inputs.len()),
             time: ViewTime::new(&spec.plan),
+            began: 0,
             plan: spec.plan,
             dataflow: spec.dataflow,
             store: spec.store,
