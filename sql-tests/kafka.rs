@@ -6,6 +6,8 @@
 //! keep the next ones from running. Every wait has a limit.
 
 mod harness;
+#[path = "kafka/loss.rs"]
+mod loss;
 #[path = "kafka/time.rs"]
 mod time;
 
@@ -65,7 +67,7 @@ fn main() {
     if !filters().is_empty() && !filters().iter().any(|f| "kafka".contains(f.as_str())) {
         return;
     }
-    let steps: [(&str, Step); 11] = [
+    let steps: [(&str, Step); 13] = [
         ("kafka: refusals at CREATE come within 10 s", refusals),
         ("kafka: kill -9 while producing, then equal to PostgreSQL", kill_while_producing),
         ("kafka: dead letters exactly once, byte for byte", dead_letters),
@@ -77,6 +79,8 @@ fn main() {
         ("kafka: watermarks after kill -9 and with a partition added", time::after_kill),
         ("kafka: watermarks in headers and control records", time::said_by_source),
         ("kafka: the faster topic of an alignment group waits", time::alignment),
+        ("kafka: records deleted before they were read", loss::deleted_records),
+        ("kafka: a topic that is gone, and one of its name", loss::deleted_topic),
     ];
     let mut report = Report::new(steps.len(), 0);
     match Scene::start() {
@@ -416,12 +420,14 @@ fn after_another_kill(scene: &mut Scene) -> Result<(), String> {
 }
 
 impl Scene {
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>, String> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.kafka.address).create().map_err(|e| e.to_string())
+    }
+
     /// Raises the number of partitions, and waits until the producer knows.
     fn add_partition(&self, topic: &str, partitions: usize) -> Result<(), String> {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", &self.kafka.address)
-            .create()
-            .map_err(|e| e.to_string())?;
+        let admin = self.admin()?;
         let wanted = [NewPartitions::new(topic, partitions)];
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
         let made =

@@ -33,7 +33,7 @@ impl Scene {
     }
 
     /// A row at a time of 1 May 2024.
-    fn send_at(&self, topic: &str, partition: i32, time: &str) -> Result<(), String> {
+    pub fn send_at(&self, topic: &str, partition: i32, time: &str) -> Result<(), String> {
         self.send(topic, partition, Some(&format!("{{\"v\": 1, \"ts\": \"2024-05-01T{time}Z\"}}")), None)
     }
 
@@ -87,7 +87,7 @@ impl Scene {
         }
     }
 
-    fn expect(&mut self, sql: &str, wanted: &[&str]) -> Result<(), String> {
+    pub fn expect(&mut self, sql: &str, wanted: &[&str]) -> Result<(), String> {
         let client = self.client()?;
         let wanted: Vec<String> = wanted.iter().map(|w| w.to_string()).collect();
         self.wait_for(&client, sql, CATCH_UP_LIMIT, |lines| lines == wanted)

@@ -19,7 +19,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-pub use options::{KafkaMetadata, KafkaOptions, RECORD_BYTES_MAX_DEFAULT, Startup};
+pub use options::{DataLoss, KafkaMetadata, KafkaOptions, RECORD_BYTES_MAX_DEFAULT, Startup};
 pub use reader::KafkaReader;
 
 use self::client::Inquiry;

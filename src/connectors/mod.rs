@@ -38,6 +38,8 @@ pub struct DecodedChunk {
     /// What the source itself says of event time: after the record at this offset its
     /// watermark is that (µs). Offsets ascend.
     pub marks: Vec<(i64, i64)>,
+    /// Offsets that the other side had deleted before they were read.
+    pub lost: u64,
 }
 
 /// A record that could not be decoded, kept byte for byte.

@@ -443,10 +443,11 @@ impl Coordinator {
         let Phase::Hydrating(_) = &view.phase else { return };
         let now = self.shared.clock.now().0;
         let mut activated = Vec::new();
-        for (source, progress) in hydrated.activated {
+        for (source, ahead) in hydrated.activated {
             let Some(runtime) = self.sources.get_mut(&source) else { continue };
             if runtime.intake.is_none() {
-                runtime.progress.continue_from(progress, now);
+                self.shared.status.add_read_ahead(source, &ahead, self.shared.limits.dead_letters_max);
+                runtime.progress.continue_from(ahead.progress, now);
                 activated.push(runtime.progress.to_cut(source));
             }
         }

@@ -137,6 +137,7 @@ impl Coordinator {
             let rows = chunk.rows.num_rows();
             let quantile = source.spec.quantile();
             source.progress.take(chunk.split, chunk.end_offset, rows, &chunk.time, quantile, now.0);
+            source.progress.split_mut(chunk.split, now.0).lost += chunk.lost;
             warn_of_skew(&source.spec, chunk.split, &chunk.time);
             gathered.moved.insert(id);
             let rows = rows as u64;

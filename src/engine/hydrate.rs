@@ -22,7 +22,7 @@ use super::source::SourceSpec;
 use super::status::ViewState;
 use super::view_time::{RelationTime, TimeState, ViewTime};
 use super::{Shared, TableHandle};
-use crate::connectors::SplitRange;
+use crate::connectors::{DeadLetter, SplitRange};
 use crate::dataflow::host::{DataflowFeed, Feed, Host, RelationRows};
 use crate::dataflow::watermarks::Watermarks;
 use crate::error::{HwError, Result, sqlstate};
@@ -93,8 +93,17 @@ pub struct Hydrated {
     pub epoch: Epoch,
     pub result: Result<()>,
     /// Sources that nobody read before, with what was read of them.
-    pub activated: BTreeMap<u64, SourceProgress>,
+    pub activated: BTreeMap<u64, ReadAhead>,
     pub watermarks: Watermarks,
+}
+
+/// What a source that nobody read so far has delivered to a hydration.
+pub struct ReadAhead {
+    pub progress: SourceProgress,
+    pub dead_letters: Vec<DeadLetter>,
+    /// Of all dead letters, the newest of which are kept.
+    pub dead_letter_count: u64,
+    pub tombstones: u64,
 }
 
 /// Where the rows of one input come from.
@@ -133,7 +142,7 @@ struct Hydration {
     rows: u64,
     total: Option<u64>,
     next_worker: usize,
-    activated: BTreeMap<u64, SourceProgress>,
+    activated: BTreeMap<u64, ReadAhead>,
 }
 
 impl Coordinator {
@@ -297,11 +306,13 @@ impl Hydration {
         let ranges = bounded_ranges(&spec.start, &ends);
         let missing: i64 = ranges.iter().map(|r| r.end_offset.unwrap_or(0) - r.start_offset).sum();
         self.total = Some(self.total.unwrap_or(0) + missing.max(0) as u64);
-        let mut progress = SourceProgress::new(&spec.start, self.now.0);
+        let progress = SourceProgress::new(&spec.start, self.now.0);
+        let mut ahead = ReadAhead { progress, dead_letters: Vec::new(), dead_letter_count: 0, tombstones: 0 };
         if missing > 0 {
-            self.read_source(&spec, &spec.needed(used), ranges, &mut progress)?;
+            self.read_source(&spec, &spec.needed(used), ranges, &mut ahead)?;
         }
         if until.is_none() {
+            let progress = &mut ahead.progress;
             for (split, end) in ends {
                 let split = progress.split_mut(split, self.now.0);
                 split.offset = split.offset.max(end);
@@ -311,7 +322,7 @@ impl Hydration {
                 let watermark = EventTime(progress.watermark);
                 self.times[input] = RelationTime { watermark, state: TimeState::Active };
             }
-            self.activated.insert(spec.id, progress);
+            self.activated.insert(spec.id, ahead);
         }
         Ok(())
     }
@@ -321,7 +332,7 @@ impl Hydration {
         spec: &SourceSpec,
         needed: &[usize],
         ranges: Vec<SplitRange>,
-        progress: &mut SourceProgress,
+        ahead: &mut ReadAhead,
     ) -> Result<()> {
         let mut open: BTreeMap<u32, i64> =
             ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
@@ -351,7 +362,14 @@ impl Hydration {
             for chunk in chunks {
                 let ready = intake::make_ready(spec, needed, chunk, self.now.0)?;
                 let rows = ready.rows.num_rows();
+                let progress = &mut ahead.progress;
+                progress.split_mut(ready.split, self.now.0).lost += ready.lost;
                 progress.take(ready.split, ready.end_offset, rows, &ready.time, spec.quantile(), self.now.0);
+                ahead.tombstones += ready.tombstones;
+                ahead.dead_letter_count += ready.dead_letters.len() as u64;
+                ahead.dead_letters.extend(ready.dead_letters);
+                let limit = self.shared.limits.dead_letters_max;
+                ahead.dead_letters.drain(..ahead.dead_letters.len().saturating_sub(limit));
                 if open.get(&ready.split).is_some_and(|end| ready.end_offset >= *end) {
                     open.remove(&ready.split);
                 }

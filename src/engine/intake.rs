@@ -35,6 +35,8 @@ pub struct ReadyChunk {
     pub offsets: Vec<i64>,
     pub dead_letters: Vec<DeadLetter>,
     pub tombstones: u64,
+    /// Offsets that were deleted before they were read.
+    pub lost: u64,
     pub time: ChunkTime,
 }
 
@@ -329,6 +331,7 @@ pub(super) fn split_at(chunk: ReadyChunk, offset: i64) -> (ReadyChunk, Option<Re
         offsets: chunk.offsets[..n].to_vec(),
         dead_letters: dead_now,
         tombstones: 0,
+        lost: 0,
         time: time_now,
     };
     let later = ReadyChunk {
@@ -338,6 +341,7 @@ pub(super) fn split_at(chunk: ReadyChunk, offset: i64) -> (ReadyChunk, Option<Re
         offsets: chunk.offsets[n..].to_vec(),
         dead_letters: dead_later,
         tombstones: chunk.tombstones,
+        lost: chunk.lost,
         time: time_later,
     };
     (now, Some(later))
@@ -465,6 +469,7 @@ pub fn make_ready(
         offsets,
         dead_letters,
         tombstones: chunk.tombstones,
+        lost: chunk.lost,
         time,
     })
 }

@@ -53,13 +53,20 @@ pub struct SplitCut {
     pub watermark: i64,
     pub idle: bool,
     /// Rows so far that were too far in the future to move the watermark.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub skewed_rows: u64,
+    /// Offsets so far that were deleted before they were read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
     /// Clock times since which the watermark has not moved, and since which nothing came.
     #[serde(default)]
     pub since: i64,
     #[serde(default)]
     pub quiet_since: i64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A view became part of the live set: it holds exactly the rows of the cuts up to `epoch`

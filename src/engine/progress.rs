@@ -34,6 +34,8 @@ pub struct SplitProgress {
     /// Clock time at which the watermark last rose, or reading began.
     pub since: i64,
     pub rows: u64,
+    /// Offsets that were deleted before they were read, and skipped.
+    pub lost: u64,
     /// Rows too far in the future to move the watermark, and the last of them: offset, time.
     pub skewed_rows: u64,
     pub last_skew: Option<(i64, i64)>,
@@ -52,6 +54,7 @@ impl SplitProgress {
             quiet_since: now,
             since: now,
             rows: 0,
+            lost: 0,
             skewed_rows: 0,
             last_skew: None,
             waits: false,
@@ -148,6 +151,7 @@ impl SourceProgress {
             split.watermark = s.watermark;
             split.idle = s.idle;
             split.skewed_rows = s.skewed_rows;
+            split.lost = s.lost;
             split.since = s.since;
             split.quiet_since = s.quiet_since;
         }
@@ -174,6 +178,7 @@ impl SourceProgress {
             watermark: p.watermark,
             idle: p.idle,
             skewed_rows: p.skewed_rows,
+            lost: p.lost,
             since: p.since,
             quiet_since: p.quiet_since,
         };

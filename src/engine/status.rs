@@ -130,6 +130,16 @@ impl EngineStatus {
         kept.drain(..excess);
     }
 
+    /// What a hydration read of a source that nobody read before.
+    pub fn add_read_ahead(&self, source: u64, ahead: &super::hydrate::ReadAhead, limit: usize) {
+        if let Some(state) = self.sources.write().get_mut(&source) {
+            state.rows += ahead.progress.splits.values().map(|s| s.rows).sum::<u64>();
+            state.dead_letters += ahead.dead_letter_count;
+            state.tombstones += ahead.tombstones;
+        }
+        self.add_dead_letters(source, ahead.dead_letters.clone(), limit);
+    }
+
     pub fn add_epoch(&self, record: EpochRecord) {
         let mut epochs = self.epochs.write();
         if epochs.len() >= EPOCHS_MAX {

@@ -198,16 +198,25 @@ impl Lowering<'_> {
 
 /// A joined row's time columns are complete only when both sides are.
 fn joined_fact(fact: &ColumnFact, other: &Facts) -> ColumnFact {
-    let ColumnFact::EventTime { inputs } = fact else { return fact.clone() };
-    let mut all = inputs.clone();
-    for c in &other.columns {
-        if let ColumnFact::EventTime { inputs } = c {
-            all.extend(inputs);
+    let mut joined = fact.clone();
+    if let Some(inputs) = followed(&mut joined) {
+        for mut c in other.columns.clone() {
+            inputs.extend(followed(&mut c).into_iter().flatten().map(|i| *i));
         }
+        inputs.sort_unstable();
+        inputs.dedup();
     }
-    all.sort_unstable();
-    all.dedup();
-    ColumnFact::EventTime { inputs: all }
+    joined
+}
+
+/// The inputs whose watermark a column follows.
+fn followed(fact: &mut ColumnFact) -> Option<&mut Vec<usize>> {
+    match fact {
+        ColumnFact::EventTime { inputs }
+        | ColumnFact::WindowStart { time: WindowTime::Event { inputs }, .. }
+        | ColumnFact::WindowEnd { time: WindowTime::Event { inputs } } => Some(inputs),
+        _ => None,
+    }
 }
 
 /// Key pairs, further condition, and whether the join is NOT IN over keys alone.

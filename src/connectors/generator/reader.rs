@@ -111,6 +111,7 @@ impl SourceReader for GeneratorReader {
                     true => (self.next..end).map(|row| (row, self.rows.watermark_after(row))).collect(),
                     false => Vec::new(),
                 },
+                lost: 0,
             });
             self.next = end;
         }

@@ -55,6 +55,7 @@ pub struct ChunkBuilder {
     dead_letters: Vec<DeadLetter>,
     tombstones: u64,
     marks: Vec<(i64, i64)>,
+    lost: u64,
     watermark_header: Option<String>,
     watermark_control: Option<String>,
     bytes: usize,
@@ -94,6 +95,7 @@ impl ChunkBuilder {
             dead_letters: Vec::new(),
             tombstones: 0,
             marks: Vec::new(),
+            lost: 0,
             watermark_header: options.watermark_header.clone(),
             watermark_control: options.watermark_control.clone(),
             bytes: 0,
@@ -104,6 +106,11 @@ impl ChunkBuilder {
     /// Bytes of records taken since the last chunk, plus a little for each.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Counts offsets that nobody can read any more.
+    pub fn lose(&mut self, offsets: u64) {
+        self.lost += offsets;
     }
 
     /// Takes a record as a row, a dead letter, a tombstone or a watermark.
@@ -214,6 +221,7 @@ impl ChunkBuilder {
             dead_letters: std::mem::take(&mut self.dead_letters),
             tombstones: std::mem::take(&mut self.tombstones),
             marks: std::mem::take(&mut self.marks),
+            lost: std::mem::take(&mut self.lost),
         })
     }
 }

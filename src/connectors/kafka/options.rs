@@ -29,6 +29,15 @@ pub enum Startup {
     Timestamp(i64),
 }
 
+/// What happens when the broker has deleted records that were not read yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataLoss {
+    /// The source fails and says which offsets are gone.
+    Fail,
+    /// Reading goes on at the first record there is; the gap is counted.
+    Skip,
+}
+
 /// What `INCLUDE` can add to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KafkaMetadata {
@@ -59,6 +68,7 @@ pub struct KafkaOptions {
     pub watermark_header: Option<String>,
     /// A record whose value is a JSON object with this field alone is no row but a watermark.
     pub watermark_control: Option<String>,
+    pub on_data_loss: DataLoss,
 }
 
 impl fmt::Debug for KafkaOptions {
@@ -94,7 +104,7 @@ const GENERAL: [&str; 8] = [
     "watermark.max_future_skew",
     "source_rate_limit",
 ];
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "topic",
     "properties.bootstrap.server",
     "scan.startup.mode",
@@ -102,6 +112,8 @@ const OWN: [&str; 7] = [
     "max_record_bytes",
     "watermark.header",
     "watermark.control",
+    "on_data_loss",
+    "scan.on_data_loss",
 ];
 /// The reader assigns partitions, keeps offsets and reads committed records by itself.
 const RESERVED: [&str; 8] = [
@@ -175,6 +187,7 @@ impl KafkaOptions {
             record_bytes_max,
             watermark_header: named(with, "watermark.header")?,
             watermark_control: named(with, "watermark.control")?,
+            on_data_loss: data_loss(with)?,
         };
         super::client::native_check(&options.client_config())?;
         Ok(options)
@@ -225,6 +238,17 @@ fn named(with: &BTreeMap<String, String>, option: &str) -> Result<Option<String>
     match with.get(option) {
         Some(name) if name.is_empty() => Err(invalid(format!("option \"{option}\" must not be empty"))),
         name => Ok(name.cloned()),
+    }
+}
+
+fn data_loss(with: &BTreeMap<String, String>) -> Result<DataLoss> {
+    let given = ["on_data_loss", "scan.on_data_loss"].iter().find_map(|name| with.get_key_value(*name));
+    match given.map(|(name, value)| (name, value.to_ascii_lowercase())) {
+        None => Ok(DataLoss::Fail),
+        Some((_, value)) if value == "fail" => Ok(DataLoss::Fail),
+        Some((_, value)) if value == "skip" => Ok(DataLoss::Skip),
+        Some((name, value)) => Err(invalid(format!("invalid value for option \"{name}\": \"{value}\""))
+            .with_hint("Valid values are 'fail' and 'skip'.")),
     }
 }
 

@@ -20,7 +20,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::chunk::ChunkBuilder;
 use super::client;
 use super::monitor::{Monitor, News};
-use super::options::KafkaOptions;
+use super::options::{DataLoss, KafkaOptions};
 use super::queue::{Event, Queue, Record, topic_name};
 use crate::clock;
 use crate::connectors::{DecodedChunk, ReadRequest, ReaderState, SourceReader, SplitId, SplitStatus};
@@ -191,7 +191,9 @@ impl KafkaReader {
         match event {
             Event::Record(record) => return self.take_record(&record).map(Some),
             Event::PartitionEnd { partition, offset } => self.take_end(partition, offset)?,
-            Event::Error { partition, offset, code, text } => self.take_error(partition, offset, code, text),
+            Event::Error { partition, offset, code, text } => {
+                self.take_error(partition, offset, code, text)?;
+            }
             Event::Other => {}
         }
         Ok(None)
@@ -244,12 +246,20 @@ impl KafkaReader {
         Ok(())
     }
 
-    fn take_error(&mut self, partition: i32, offset: i64, code: RDKafkaErrorCode, text: String) {
+    fn take_error(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        code: RDKafkaErrorCode,
+        text: String,
+    ) -> Result<()> {
         use RDKafkaErrorCode as Code;
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange if partition >= 0 => {
-                let e = self.out_of_range(partition, offset);
-                self.fail(e);
+                if !self.skip_lost(partition)? {
+                    let e = self.out_of_range(partition, offset);
+                    self.fail(e);
+                }
             }
             Code::TopicAuthorizationFailed => self.fail(client::not_authorized(&self.options.topic)),
             Code::AllBrokersDown | Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL => {
@@ -267,6 +277,34 @@ impl KafkaReader {
                 self.look();
             }
         }
+        Ok(())
+    }
+
+    /// Goes on at the first record that the broker still has, if that is allowed and there is
+    /// a later one; a log that ends before our position was truncated, and that is never skipped.
+    fn skip_lost(&mut self, partition: i32) -> Result<bool> {
+        if self.options.on_data_loss != DataLoss::Skip {
+            return Ok(false);
+        }
+        let watermarks = self.consumer.fetch_watermarks(&self.options.topic, partition, RANGE_WAIT);
+        let (Ok((low, _)), Some(split)) = (watermarks, self.splits.get_mut(&partition)) else {
+            return Ok(false);
+        };
+        if split.position >= low {
+            return Ok(false);
+        }
+        let until = split.stop_offset.map_or(low, |stop| stop.min(low));
+        let lost = until - split.position;
+        tracing::warn!(
+            topic = %self.options.topic, partition, from = split.position, until, lost,
+            "records were deleted before they were read; on_data_loss = 'skip' goes on"
+        );
+        split.chunk.lose(lost as u64);
+        let list = self.partition_list(&[(partition, Offset::Invalid)])?;
+        self.consumer.incremental_unassign(&list).map_err(|e| HwError::internal(e.to_string()))?;
+        self.assign(&[(partition, Offset::Offset(low))])?;
+        self.advance(partition, until)?;
+        Ok(true)
     }
 
     fn look(&self) {
@@ -292,7 +330,7 @@ impl KafkaReader {
             }
             Err(_) => e,
         }
-        .with_hint("Create the source again to start from what is there.")
+        .with_hint("Create the source again to start from what is there, or with on_data_loss = 'skip' to go on behind a gap.")
     }
 
     fn hand_on(&mut self) -> Result<Vec<DecodedChunk>> {
@@ -316,6 +354,11 @@ fn topic_gone(topic: &str) -> HwError {
 
 impl SourceReader for KafkaReader {
     fn poll(&mut self, wait: Duration) -> Result<Vec<DecodedChunk>> {
+        if matches!(self.state, ReaderState::Failed(_)) {
+            // A topic of the same name that comes back is another one: nothing of it is read.
+            clock::sleep(wait);
+            return Ok(Vec::new());
+        }
         self.hear_news()?;
         if self.bounded && self.splits.values().all(|s| s.finished) {
             return self.hand_on();

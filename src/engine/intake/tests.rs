@@ -64,6 +64,7 @@ impl SourceReader for Reader {
                 dead_letters: vec![],
                 tombstones: 0,
                 marks: vec![],
+                lost: 0,
             });
             *offset += 1;
         }
@@ -210,6 +211,7 @@ fn a_chunk_split_at_an_offset_keeps_every_row_and_its_time_on_its_side() {
         offsets: vec![3, 5, 8],
         dead_letters: vec![],
         tombstones: 1,
+        lost: 0,
         time: ChunkTime { proven: Some(proven), ..ChunkTime::default() },
     };
     let (now, later) = split_at(chunk, 5);

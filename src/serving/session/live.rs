@@ -101,6 +101,7 @@ fn source_columns() -> Vec<(&'static str, P)> {
         ("tombstones", P::Int8),
         ("skewed_rows", P::Int8),
         ("detail", P::Text),
+        ("lost_records", P::Int8),
     ]
 }
 
@@ -147,11 +148,12 @@ fn sources(database: &Database) -> Result<Vec<Row>> {
                 ScalarValue::Int64(end),
                 ScalarValue::Int64(lag),
                 text(shown),
-                int8(state.rows as i64),
+                int8(progress.map_or(state.rows, |p| p.rows) as i64),
                 int8(state.dead_letters as i64),
                 int8(state.tombstones as i64),
                 int8(skewed as i64),
                 ScalarValue::Utf8(detail.clone()),
+                int8(progress.map_or(0, |p| p.lost) as i64),
             ]);
         }
     }
