@@ -333,6 +333,7 @@ async fn database(dir: &std::path::Path) -> Result<Arc<Database>, BoxError> {
         watermark: Some(WatermarkDefinition {
             column: "date_time".into(),
             expression: Some("date_time - INTERVAL '4' SECOND".into()),
+            percentile: None,
         }),
         ..SourceDetails::default()
     };
