@@ -10,10 +10,10 @@ a pane up to a second after the row that fires it, so they are compared in whole
 """
 import json
 import math
+import os
 import sys
 
 DAY = "2020-01-01"
-ROWS = {1: "1 ROW"}
 
 
 def clock(seconds):
@@ -144,4 +144,5 @@ def main():
             out.write(script(example, data["schedules"][example["schedule"]]))
 
 
-main()
+if "FIGURES_AS_MODULE" not in os.environ:
+    main()
