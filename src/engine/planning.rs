@@ -153,7 +153,7 @@ impl Scope {
     }
 
     /// The query as it is planned if it names pane columns of views that it reads.
-    fn pane_columns_of(&self, query: &Query) -> Result<Option<Query>> {
+    pub fn pane_columns_of(&self, query: &Query) -> Result<Option<Query>> {
         if matches!(self.leaves, Leaves::Streaming) || !names_pane_column(query) {
             return Ok(None);
         }

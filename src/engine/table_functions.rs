@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
+use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::planner::{
@@ -126,7 +127,10 @@ impl RelationPlanner for TableFunctions {
                 if name.schema.as_deref() == Some("headwater") && is_table_function(&name.name) =>
             {
                 let source = provider_as_source(self.provider(&name.name, &args)?);
-                let plan = LogicalPlanBuilder::scan(name.name.as_str(), source, None)?.build()?;
+                // Scans are taken for equal if their names are.
+                let scanned = TableReference::bare(relation.to_string());
+                let scan = LogicalPlanBuilder::scan(scanned, source, None)?;
+                let plan = scan.alias(name.name.as_str())?.build()?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
             _ => Ok(RelationPlanning::Original(Box::new(relation))),
