@@ -36,13 +36,6 @@ pub fn check_emit(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Resu
 }
 
 fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
-    let triggered = matches!(spec.policy, EmitPolicy::Phases { .. } | EmitPolicy::When(_));
-    if triggered && panes::owner(&plan.nodes, plan.root).is_none() {
-        return Err(HwError::unsupported(
-            "an EMIT trigger on a view that does not end in one aggregation",
-            "Let a view of its own do the join, union or DISTINCT, and group its rows in a view with the trigger; or use EMIT CHANGES.",
-        ));
-    }
     let windows = windows(plan);
     if windows.is_empty() {
         let needing_windows = [
