@@ -62,7 +62,8 @@ def source_of(window):
         return f"TUMBLE(scores, ts, {interval(window['size'])})"
     if window["kind"] == "session":
         return f"SESSION(scores PARTITION BY team, ts, {interval(window['gap'])})"
-    return "scores"
+    # The one window of a batch: all of time.
+    return "TUMBLE(scores, ts, INTERVAL '365000 days')"
 
 
 def script(example, schedule):
@@ -76,7 +77,7 @@ def script(example, schedule):
         "statement ok\nCREATE SOURCE scores (team TEXT, score INT, ts TIMESTAMP, WATERMARK FOR ts AS "
         "SOURCE_WATERMARK()) WITH (connector = 'feed')",
         f"statement ok\nCREATE MATERIALIZED VIEW totals AS\nSELECT team, {bounds}sum(score) AS total\n"
-        f"FROM {source_of(example['window'])}\nGROUP BY team{', window_start, window_end' if windowed else ''}"
+        f"FROM {source_of(example['window'])}\nGROUP BY team, window_start, window_end"
         f"\n{clause(example)}",
     ]
     retracting = example["accumulation"] == "accumulating_and_retracting"

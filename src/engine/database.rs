@@ -379,9 +379,8 @@ impl Database {
         let mut query = query.clone();
         let named = mark_pane_columns(&mut query, &columns_of);
         let mut spec = emit.spec.clone();
-        spec.with_pane_columns = named
-            || emit.words.accumulation
-            || !matches!(spec.policy, EmitPolicy::Changes | EmitPolicy::Final);
+        spec.with_pane_columns =
+            named || emit.words.accumulation || !matches!(spec.policy, EmitPolicy::Changes);
         (query, spec)
     }
 

@@ -70,6 +70,7 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
     let splittable = few_groups
         && aggregate.emit.policy == EmitPolicy::Changes
         && !aggregate.emit.needs_panes()
+        && aggregate.late.is_empty()
         && !aggregate.calls.is_empty()
         && aggregate.calls.iter().all(is_idempotent);
     if !splittable {

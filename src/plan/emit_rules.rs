@@ -52,23 +52,7 @@ fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
             ));
         }
     }
-    if plan.nodes.iter().any(|n| matches!(n.op, StreamOp::ChangelogTrigger(_))) {
-        let needing_an_end = [
-            (words.on_time, "ON TIME"),
-            (words.late, "LATE"),
-            (words.after_watermark, "AFTER WATERMARK"),
-            (words.lateness, "ALLOWED LATENESS"),
-            (words.closing, "CLOSING"),
-            (words.late_data, "LATE DATA TO"),
-        ];
-        if let Some((_, part)) = needing_an_end.iter().find(|(written, _)| *written) {
-            return Err(refused(
-                format!("{part} needs an aggregation by window"),
-                "The trigger of this view is on its changes as a whole, which are one window without an end.",
-                "Use EMIT EARLY or EMIT WHEN with rows or processing time, or group the rows by window in a view of its own.",
-            ));
-        }
-    }
+    check_end(plan, words)?;
     let needing_watermark = [
         (words.on_time, "ON TIME"),
         (words.late, "LATE"),
@@ -91,6 +75,34 @@ fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
         check_discarding(plan)?;
     }
     Ok(())
+}
+
+/// What needs a window that ends.
+fn check_end(plan: &StreamPlan, words: &EmitWords) -> Result<()> {
+    let changelog = plan.nodes.iter().any(|n| matches!(n.op, StreamOp::ChangelogTrigger(_)));
+    let needing_an_end = [
+        (words.on_time, "ON TIME"),
+        (words.late, "LATE"),
+        (words.after_watermark, "AFTER WATERMARK"),
+        (words.lateness && changelog, "ALLOWED LATENESS"),
+        (words.closing && changelog, "CLOSING"),
+        (words.late_data && changelog, "LATE DATA TO"),
+    ];
+    let Some((_, part)) = needing_an_end.iter().find(|(written, _)| *written) else { return Ok(()) };
+    if !changelog && has_window(plan) {
+        return Ok(());
+    }
+    Err(refused(
+        format!("{part} needs an aggregation by window"),
+        "A view that does not group by a window is one endless window, whose end no watermark reaches.",
+        "Group by window_start, window_end of TUMBLE, HOP, CUMULATE or SESSION, or use EMIT EARLY or EMIT WHEN with rows or processing time.",
+    ))
+}
+
+/// Whether the aggregate that has the trigger groups by a window.
+fn has_window(plan: &StreamPlan) -> bool {
+    let owner = panes::owner(&plan.nodes, plan.root).map(|owner| &plan.nodes[owner].op);
+    matches!(owner, Some(StreamOp::Aggregate(a)) if a.window.is_some())
 }
 
 /// The clocks of the plan's windows.
