@@ -184,3 +184,6 @@ impl PaneLog {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 }
+
+#[cfg(test)]
+mod tests;
