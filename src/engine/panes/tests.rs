@@ -29,7 +29,7 @@ fn values(batch: &RecordBatch, column: &str) -> Vec<i64> {
 }
 
 fn at(epoch: u64, now: i64) -> EpochContext {
-    EpochContext { epoch: Epoch(epoch), now: ProcTime(now), watermarks: vec![EventTime::MIN] }
+    EpochContext { epoch: Epoch(epoch), now: ProcTime(now), watermarks: vec![EventTime::MIN].into() }
 }
 
 #[test]
