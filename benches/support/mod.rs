@@ -47,6 +47,7 @@ impl Server {
     }
 
     /// Where the server keeps what it must not forget.
+    #[allow(dead_code, reason = "not every bench looks at it")]
     pub fn data_dir(&self) -> &std::path::Path {
         self.data_dir.path()
     }
