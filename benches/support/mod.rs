@@ -12,7 +12,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Server {
     process: Child,
     pub port: u16,
-    _data_dir: tempfile::TempDir,
+    data_dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -27,7 +27,7 @@ impl Server {
             .arg(data_dir.path().join("data"))
             .stdout(Stdio::null())
             .spawn()?;
-        Ok(Server { process, port: pg, _data_dir: data_dir })
+        Ok(Server { process, port: pg, data_dir })
     }
 
     /// Connects; waits until the server listens.
@@ -44,6 +44,12 @@ impl Server {
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// Where the server keeps what it must not forget.
+    #[allow(dead_code, reason = "not every bench looks at it")]
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.data_dir.path()
     }
 
     /// CPU seconds used so far.

@@ -1,0 +1,332 @@
+//! TPC-H as views: its 22 queries over small seeded data that is inserted, updated and deleted
+//! in steps; after every step each view holds what its query gives, here and in PostgreSQL 15.
+//!
+//! Half of the views exist before the data, half are filled later. One test a query.
+//! `HEADWATER_SEED=n` changes the data, `HEADWATER_STEPS=n` the number of steps.
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use harness::kit;
+use harness::report::{Report, filters, only_list};
+use harness::run::compare;
+use harness::script::Order;
+use harness::server::{Instance, connect, run};
+use tokio::runtime::Runtime;
+use tokio_postgres::Client;
+
+const STEPS: u64 = 6;
+const SUPPLIERS: u64 = 20;
+const PARTS: u64 = 60;
+const CUSTOMERS: u64 = 60;
+const ORDERS: u64 = 200;
+
+const TABLES: &str = "
+CREATE TABLE region (r_regionkey INT PRIMARY KEY, r_name TEXT);
+CREATE TABLE nation (n_nationkey INT PRIMARY KEY, n_name TEXT, n_regionkey INT);
+CREATE TABLE supplier (s_suppkey INT PRIMARY KEY, s_name TEXT, s_address TEXT, s_nationkey INT, s_phone TEXT, s_acctbal NUMERIC(12,2), s_comment TEXT);
+CREATE TABLE part (p_partkey INT PRIMARY KEY, p_name TEXT, p_mfgr TEXT, p_brand TEXT, p_type TEXT, p_size INT, p_container TEXT, p_retailprice NUMERIC(12,2));
+CREATE TABLE partsupp (ps_partkey INT, ps_suppkey INT, ps_availqty INT, ps_supplycost NUMERIC(12,2), PRIMARY KEY (ps_partkey, ps_suppkey));
+CREATE TABLE customer (c_custkey INT PRIMARY KEY, c_name TEXT, c_address TEXT, c_nationkey INT, c_phone TEXT, c_acctbal NUMERIC(12,2), c_mktsegment TEXT, c_comment TEXT);
+CREATE TABLE orders (o_orderkey INT PRIMARY KEY, o_custkey INT, o_orderstatus TEXT, o_totalprice NUMERIC(12,2), o_orderdate DATE, o_orderpriority TEXT, o_shippriority INT, o_comment TEXT);
+CREATE TABLE lineitem (l_orderkey INT, l_linenumber INT, l_partkey INT, l_suppkey INT, l_quantity NUMERIC(12,2), l_extendedprice NUMERIC(12,2), l_discount NUMERIC(4,2), l_tax NUMERIC(4,2), l_returnflag TEXT, l_linestatus TEXT, l_shipdate DATE, l_commitdate DATE, l_receiptdate DATE, l_shipmode TEXT, PRIMARY KEY (l_orderkey, l_linenumber))";
+
+const NATIONS: [(&str, u64); 10] = [
+    ("BRAZIL", 1),
+    ("CANADA", 1),
+    ("CHINA", 2),
+    ("FRANCE", 3),
+    ("GERMANY", 3),
+    ("INDIA", 2),
+    ("JAPAN", 2),
+    ("KENYA", 0),
+    ("RUSSIA", 3),
+    ("EGYPT", 4),
+];
+
+/// Splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+
+    fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
+        words[self.below(words.len() as u64) as usize]
+    }
+
+    fn money(&mut self, most: u64) -> String {
+        format!("{}.{:02}", self.below(most), self.below(100))
+    }
+
+    fn date(&mut self) -> String {
+        format!("DATE '{}-{:02}-{:02}'", 1992 + self.below(7), 1 + self.below(12), 1 + self.below(28))
+    }
+}
+
+fn main() {
+    let queries = queries();
+    if only_list() {
+        queries.iter().for_each(|(name, _)| println!("tpch: {name}: test"));
+        return;
+    }
+    let filters = filters();
+    let all = queries.len();
+    let wanted: Vec<_> = queries
+        .into_iter()
+        .filter(|(name, _)| {
+            filters.is_empty() || filters.iter().any(|f| format!("tpch: {name}").contains(f.as_str()))
+        })
+        .collect();
+    let mut report = Report::new(wanted.len(), all - wanted.len());
+    let postgres = match kit::postgres() {
+        Ok(postgres) => postgres,
+        Err(why) => {
+            eprintln!("PostgreSQL: {why}");
+            std::process::exit(101);
+        }
+    };
+    if postgres.is_none() {
+        kit::skipped("the comparison of TPC-H with PostgreSQL 15");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = Arc::new(runtime.expect("the clients' runtime starts"));
+    let mut failures: BTreeMap<String, String> = BTreeMap::new();
+    let address = postgres.as_ref().map(|p| p.address.clone());
+    let whole = scene(&runtime, &wanted, address.as_deref(), &mut failures);
+    for (name, _) in &wanted {
+        let result = match (failures.remove(name), &whole) {
+            (Some(why), _) => Err(why),
+            (None, Err(why)) => Err(why.clone()),
+            (None, Ok(())) => Ok(()),
+        };
+        report.add(&format!("tpch: {name}"), result);
+    }
+    drop(postgres);
+    std::process::exit(report.finish());
+}
+
+/// The queries by name.
+fn queries() -> Vec<(String, String)> {
+    let text = include_str!("tpch/queries.sql");
+    let mut queries: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("-- q") {
+            Some(number) => queries.push((format!("q{number}"), String::new())),
+            None => {
+                if let Some((_, query)) = queries.last_mut() {
+                    query.push_str(line);
+                    query.push(' ');
+                }
+            }
+        }
+    }
+    queries
+}
+
+fn scene(
+    runtime: &Arc<Runtime>,
+    queries: &[(String, String)],
+    postgres: Option<&str>,
+    failures: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let mut random = Random(number("HEADWATER_SEED").unwrap_or(7));
+    let mut server = Instance::start(runtime, 2)?;
+    let oracle = postgres.map(|address| connect(runtime, address)).transpose()?;
+    let say = |server: &mut Instance, sql: &str| -> Result<(), String> {
+        server.run(sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
+        if let Some(oracle) = &oracle {
+            run(runtime, oracle, sql).map_err(|e| format!("PostgreSQL: {sql}\n  got: {e}"))?;
+        }
+        Ok(())
+    };
+    for table in TABLES.split(';') {
+        say(&mut server, table.trim())?;
+    }
+    let steps = number("HEADWATER_STEPS").unwrap_or(STEPS);
+    for step in 0..steps {
+        for sql in if step == 0 { base(&mut random) } else { changes(&mut random) } {
+            say(&mut server, &sql)?;
+        }
+        for (i, (name, query)) in queries.iter().enumerate() {
+            if (i % 2 == 0 && step == 0) || (i % 2 == 1 && step == steps / 2) {
+                let sql = format!("CREATE MATERIALIZED VIEW {name} AS {query}");
+                if let Err(e) = server.run(&sql) {
+                    failures.insert(name.clone(), format!("{sql}\n  got: {e}"));
+                }
+            }
+        }
+        if step == steps - 2 {
+            server = server.crash()?;
+        }
+        server.run("STEP").map_err(|e| format!("STEP: {e}"))?;
+        for (i, (name, query)) in queries.iter().enumerate() {
+            let there = i % 2 == 0 || step >= steps / 2;
+            if there
+                && !failures.contains_key(name)
+                && let Err(why) = check(&mut server, runtime, oracle.as_ref(), name, query)
+            {
+                failures.insert(name.clone(), format!("step {step}: {why}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(
+    server: &mut Instance,
+    runtime: &Runtime,
+    oracle: Option<&Client>,
+    name: &str,
+    query: &str,
+) -> Result<(), String> {
+    let select = format!("SELECT * FROM {name}");
+    let view = server.run(&select).map_err(|e| format!("{select}\n  got: {e}"))?.lines();
+    let batch = server.run(query).map_err(|e| format!("{query}\n  got: {e}"))?.lines();
+    compare("the view against its query, run here", Order::Sorted, &batch, view.clone())?;
+    let Some(oracle) = oracle else { return Ok(()) };
+    let there = run(runtime, oracle, query).map_err(|e| format!("PostgreSQL: {query}\n  got: {e}"))?.lines();
+    compare("the view against PostgreSQL", Order::Sorted, &there, view)
+}
+
+/// The first load.
+fn base(random: &mut Random) -> Vec<String> {
+    let mut sql = Vec::new();
+    let list = |rows: Vec<String>| rows.join(", ");
+    let regions = ["AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST"];
+    let rows = regions.iter().enumerate().map(|(i, name)| format!("({i}, '{name}')")).collect();
+    sql.push(format!("INSERT INTO region VALUES {}", list(rows)));
+    let rows =
+        NATIONS.iter().enumerate().map(|(i, (name, region))| format!("({i}, '{name}', {region})")).collect();
+    sql.push(format!("INSERT INTO nation VALUES {}", list(rows)));
+    let rows = (0..SUPPLIERS).map(|key| supplier(random, key)).collect();
+    sql.push(format!("INSERT INTO supplier VALUES {}", list(rows)));
+    let rows = (0..PARTS).map(|key| part(random, key)).collect();
+    sql.push(format!("INSERT INTO part VALUES {}", list(rows)));
+    let rows = (0..PARTS).flat_map(|p| [p % SUPPLIERS, (p + 7) % SUPPLIERS].map(|s| (p, s)));
+    let rows =
+        rows.map(|(p, s)| format!("({p}, {s}, {}, {})", random.below(60), random.money(500))).collect();
+    sql.push(format!("INSERT INTO partsupp VALUES {}", list(rows)));
+    let rows = (0..CUSTOMERS).map(|key| customer(random, key)).collect();
+    sql.push(format!("INSERT INTO customer VALUES {}", list(rows)));
+    for first in (0..ORDERS).step_by(50) {
+        sql.extend(orders(random, first, 50));
+    }
+    sql
+}
+
+fn supplier(random: &mut Random, key: u64) -> String {
+    let comment = random.of(&["quick", "slow", "Customer has Complaints", "none"]);
+    let nation = random.below(NATIONS.len() as u64);
+    format!(
+        "({key}, 'Supplier#{key}', 'street {}', {nation}, '{}-{:03}', {}, '{comment}')",
+        random.below(90),
+        10 + nation,
+        random.below(999),
+        random.money(9_999)
+    )
+}
+
+fn part(random: &mut Random, key: u64) -> String {
+    let kind = random.of(&["ECONOMY", "PROMO", "MEDIUM", "STANDARD"]);
+    let metal = random.of(&["BRASS", "STEEL", "TIN"]);
+    format!(
+        "({key}, '{} {}', 'Manufacturer#{}', 'Brand#{}', '{kind} {metal}', {}, '{}', {})",
+        random.of(&["green", "blue", "forest", "rose"]),
+        random.of(&["almond", "green", "forest", "snow"]),
+        1 + random.below(5),
+        random.of(&["12", "23", "34", "45"]),
+        1 + random.below(50),
+        random.of(&["SM CASE", "SM BOX", "MED BAG", "MED BOX", "LG CASE", "LG BOX"]),
+        random.money(2_000)
+    )
+}
+
+fn customer(random: &mut Random, key: u64) -> String {
+    format!(
+        "({key}, 'Customer#{key}', 'road {}', {}, '{}-{:03}', {}{}, '{}', 'c{}')",
+        random.below(90),
+        random.below(NATIONS.len() as u64),
+        random.of(&["13", "31", "23", "29", "30", "18", "17", "99"]),
+        random.below(999),
+        random.of(&["", "", "-"]),
+        random.money(9_999),
+        random.of(&["BUILDING", "AUTOMOBILE", "MACHINERY"]),
+        random.below(9)
+    )
+}
+
+/// Orders with their lines.
+fn orders(random: &mut Random, first: u64, count: u64) -> Vec<String> {
+    let (mut orders, mut lines) = (Vec::new(), Vec::new());
+    for key in first..first + count {
+        orders.push(format!(
+            "({key}, {}, '{}', {}, {}, '{}', 0, '{}')",
+            random.below(CUSTOMERS * 2 / 3),
+            random.of(&["F", "O", "P"]),
+            random.money(50_000),
+            random.date(),
+            random.of(&["1-URGENT", "2-HIGH", "3-MEDIUM", "5-LOW"]),
+            random.of(&["plain", "special packages requests", "fast"])
+        ));
+        for line in 0..1 + random.below(5) {
+            lines.push(format!(
+                "({key}, {line}, {}, {}, {}, {}, 0.0{}, 0.0{}, '{}', '{}', {}, {}, {}, '{}')",
+                random.below(PARTS),
+                random.below(SUPPLIERS),
+                1 + random.below(50),
+                random.money(20_000),
+                random.below(10),
+                random.below(9),
+                random.of(&["R", "A", "N"]),
+                random.of(&["F", "O"]),
+                random.date(),
+                random.date(),
+                random.date(),
+                random.of(&["AIR", "MAIL", "SHIP", "RAIL"])
+            ));
+        }
+    }
+    vec![
+        format!("INSERT INTO orders VALUES {}", orders.join(", ")),
+        format!("INSERT INTO lineitem VALUES {}", lines.join(", ")),
+    ]
+}
+
+/// One step of inserts, updates and deletes in every table.
+fn changes(random: &mut Random) -> Vec<String> {
+    let first = ORDERS + random.below(100_000) * 20;
+    let mut sql = orders(random, first, 15);
+    let (a, b) = (random.below(7), random.below(7));
+    sql.push(format!("DELETE FROM lineitem WHERE l_orderkey % 7 = {a} AND l_linenumber > 1"));
+    sql.push(format!("DELETE FROM orders WHERE o_orderkey % 23 = {b}"));
+    sql.push(format!(
+        "UPDATE lineitem SET l_quantity = l_quantity + 1, l_discount = 0.06 WHERE l_partkey % 7 = {b}"
+    ));
+    sql.push(format!(
+        "UPDATE orders SET o_custkey = o_custkey + 1, o_orderstatus = 'F' WHERE o_orderkey % 11 = {a}"
+    ));
+    sql.push(format!(
+        "UPDATE customer SET c_acctbal = c_acctbal * -1, c_nationkey = {a} WHERE c_custkey % 9 = {b}"
+    ));
+    sql.push(format!("UPDATE partsupp SET ps_supplycost = ps_supplycost / 2, ps_availqty = ps_availqty + {a} WHERE ps_partkey % 5 = {}", a % 5));
+    sql.push(format!(
+        "UPDATE supplier SET s_nationkey = {a}, s_comment = 'Customer Complaints' WHERE s_suppkey = {}",
+        random.below(SUPPLIERS)
+    ));
+    sql.push(format!(
+        "UPDATE part SET p_size = p_size % 49 + 1, p_type = 'PROMO BRASS' WHERE p_partkey % 13 = {b}"
+    ));
+    sql.push(format!("DELETE FROM customer WHERE c_custkey = {}", random.below(CUSTOMERS)));
+    let key = CUSTOMERS + random.below(1_000_000);
+    sql.push(format!("INSERT INTO customer VALUES {}", customer(random, key)));
+    sql
+}
