@@ -22,6 +22,7 @@ use crate::types::PgType;
 pub fn reason_text(reason: LateReason) -> &'static str {
     match reason {
         LateReason::WindowClosed => "window closed",
+        LateReason::BehindWatermark => "behind the watermark",
         LateReason::NullTime => "event time is null",
         LateReason::EmptyWindow => "the window is empty",
     }

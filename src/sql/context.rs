@@ -88,10 +88,10 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(literals::PgLiterals),
         Arc::new(set_types::PgSetTypes),
+        Arc::new(PgOrders),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::PgCasts),
         Arc::new(PgGuards),
-        Arc::new(PgOrders),
     ]
 }
 

@@ -21,6 +21,8 @@ use crate::types::{Epoch, EventTime};
 pub enum LateReason {
     /// The window was closed before.
     WindowClosed,
+    /// Rows come in event-time order, and the watermark had passed the row's own time.
+    BehindWatermark,
     /// The event time is NULL, so the row belongs to no window.
     NullTime,
     /// The window that the row's own columns give ends before it starts.
@@ -102,7 +104,7 @@ impl LateRows {
         watermark: EventTime,
     ) -> Result<()> {
         let counter = match reason {
-            LateReason::WindowClosed => &self.closed,
+            LateReason::WindowClosed | LateReason::BehindWatermark => &self.closed,
             LateReason::NullTime | LateReason::EmptyWindow => &self.null_times,
         };
         counter.fetch_add(refusals.len() as u64, Ordering::Relaxed);

@@ -143,7 +143,8 @@ impl<K: Key> Over<K> {
             .collect();
         let weight = |row: usize| batch.weights.get(row);
         let (late, watermark) = (&self.spec.late, EventTime(self.watermark));
-        late.record(&batch.rows, &refusals, weight, LateReason::WindowClosed, watermark)?;
+        let reason = if windowed { LateReason::WindowClosed } else { LateReason::BehindWatermark };
+        late.record(&batch.rows, &refusals, weight, reason, watermark)?;
         batch.filter(&kept)
     }
 

@@ -16,7 +16,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::sql::functions;
 
-/// Runs after type coercion.
+/// Runs before type coercion, which has no frames over intervals.
 #[derive(Debug)]
 pub struct PgOrders;
 
@@ -71,7 +71,8 @@ fn window_keys(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
 fn by_length(keys: &mut [SortExpr], schema: &DFSchema) -> DfResult<bool> {
     let mut changed = false;
     for key in keys {
-        if matches!(key.expr.get_type(schema)?, DataType::Interval(_)) {
+        // A key that has no type yet is none that could be an interval.
+        if matches!(key.expr.get_type(schema), Ok(DataType::Interval(_))) {
             let length = functions::scalar("interval_order")?;
             key.expr = length.call(vec![key.expr.clone()]);
             changed = true;
