@@ -376,6 +376,7 @@ impl Run {
             late: Arc::new(LateRows::new(100)),
             relation: None,
             errors: Arc::new(RowErrors::new(100)),
+            join_pairs_max: usize::MAX,
         };
         let spec: Arc<DataflowSpec> = Arc::new(build(VIEW, "nexmark", plan, &sides));
         let counter = Arc::new(Counter::default());

@@ -286,6 +286,10 @@ fn join_case(runtime: &tokio::runtime::Runtime, bids: &[RecordBatch]) -> Result<
         right_keys: vec![0],
         residual: None,
         window: None,
+        interval: None,
+        as_of: None,
+        lookup: false,
+        pairs_max: usize::MAX,
         output: vec![0, 2, 5],
         output_schema: Arc::new(Schema::new(output)),
         left_append_only: true,
@@ -301,6 +305,93 @@ fn join_case(runtime: &tokio::runtime::Runtime, bids: &[RecordBatch]) -> Result<
     let sql = "SELECT b.auction, b.price, a.category FROM bid b JOIN auction a ON b.auction = a.id";
     runtime.block_on(async { context.sql(sql).await?.collect().await })?;
     Ok((seconds, cpu_seconds() - start, emitted))
+}
+
+/// Microseconds of CPU for an epoch that changes one row, in a join over `rows` left rows with
+/// ten to a key, or all of one key. In turn a right row and a left row are updated.
+fn update_case(kind: JoinKind, rows: usize, one_key: bool) -> Result<f64, BoxError> {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Int64, true),
+        Field::new("v", DataType::Int64, true),
+    ]));
+    let batch = |changes: &[(i64, i64, i64)]| -> Result<ChangeBatch, BoxError> {
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(Int64Array::from_iter_values(changes.iter().map(|c| c.0))),
+            Arc::new(Int64Array::from_iter_values(changes.iter().map(|c| c.1))),
+        ];
+        let weights = changes.iter().map(|c| c.2).collect();
+        Ok(ChangeBatch::new(RecordBatch::try_new(schema.clone(), columns)?, weights))
+    };
+    let keys = if one_key { 1 } else { (rows / 10).max(1) as i64 };
+    let field = |name: &str| Field::new(name, DataType::Int64, true);
+    let mut join = join::join_operator(JoinSpec {
+        name: "join".into(),
+        kind,
+        null_equal: false,
+        left_schema: schema.clone(),
+        right_schema: schema.clone(),
+        left_keys: vec![0],
+        right_keys: vec![0],
+        residual: None,
+        window: None,
+        interval: None,
+        as_of: None,
+        lookup: false,
+        pairs_max: usize::MAX,
+        output: vec![0, 1, 3],
+        output_schema: Arc::new(Schema::new(vec![field("k"), field("v"), field("w")])),
+        left_append_only: false,
+        right_append_only: false,
+        errors: Arc::new(RowErrors::new(100)),
+    })?;
+    let mut epoch = 0;
+    let mut step = |join: &mut Box<dyn Operator>, side: usize, changes: &[(i64, i64, i64)]| {
+        epoch += 1;
+        let mut out = Vec::new();
+        join.push(side, batch(changes)?, &mut out)?;
+        let cx = EpochContext { epoch: Epoch(epoch), now: ProcTime(0), watermarks: Vec::new().into() };
+        join.finish_epoch(&cx, &mut out)?;
+        Ok::<usize, BoxError>(out.iter().map(ChangeBatch::len).sum())
+    };
+    let all: Vec<(i64, i64, i64)> = (0..rows as i64).map(|i| (i % keys, i, 1)).collect();
+    for part in all.chunks(BATCH_ROWS) {
+        step(&mut join, 0, part)?;
+    }
+    let right: Vec<(i64, i64, i64)> = (0..keys).map(|k| (k, k, 1)).collect();
+    for part in right.chunks(BATCH_ROWS) {
+        step(&mut join, 1, part)?;
+    }
+    let mut seed = 7;
+    let (start, rounds) = (cpu_seconds(), 500);
+    for round in 0..rounds {
+        let row = (random(&mut seed) % rows as u64) as i64;
+        // Of a key that all rows have, only left rows change: the right one would change all.
+        if !one_key && round % 2 == 0 {
+            let key = row % keys;
+            step(&mut join, 1, &[(key, key, -1), (key, -key - 1, 1)])?;
+            step(&mut join, 1, &[(key, -key - 1, -1), (key, key, 1)])?;
+        } else {
+            step(&mut join, 0, &[(row % keys, row, -1), (row % keys, -row - 1, 1)])?;
+            step(&mut join, 0, &[(row % keys, -row - 1, -1), (row % keys, row, 1)])?;
+        }
+    }
+    Ok((cpu_seconds() - start) * 1e6 / (2 * rounds) as f64)
+}
+
+fn print_updates() -> Result<(), BoxError> {
+    println!(
+        "\n{:<32} {:>10} {:>14} {:>14}",
+        "one row changes, µs an epoch", "rows", "10 to a key", "one key"
+    );
+    for (name, kind) in
+        [("inner join", JoinKind::Inner), ("left join", JoinKind::Left), ("full join", JoinKind::Full)]
+    {
+        for rows in [10_000, 100_000, 1_000_000, 10_000_000] {
+            let (spread, one) = (update_case(kind, rows, false)?, update_case(kind, rows, true)?);
+            println!("{name:<32} {rows:>10} {spread:>14.1} {one:>14.1}");
+        }
+    }
+    Ok(())
 }
 
 fn main() -> Result<(), BoxError> {
@@ -324,6 +415,7 @@ fn main() -> Result<(), BoxError> {
     }
     let (seconds, base, emitted) = join_case(&runtime, &batches)?;
     print_line("join bid with auction", rows, 3e6, seconds, base, emitted);
+    print_updates()?;
     ordered::run()
 }
 

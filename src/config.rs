@@ -37,6 +37,7 @@ pub struct Config {
     pub dead_letters_max: usize,
     pub late_rows_max: usize,
     pub panes_max: usize,
+    pub join_pairs_max: usize,
     pub max_record_bytes: usize,
     pub subscribe_buffer_bytes_max: usize,
     pub query_memory_limit_bytes: usize,
@@ -86,7 +87,7 @@ const fn setting(name: &'static str, meaning: &'static str) -> Setting {
 }
 
 /// All settings, in the order in which they are printed.
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 20] = [
     setting("data_dir", "Folder of the catalog, the journal and the local logs; one server at a time."),
     setting("pg_listen", "Address and port of the PostgreSQL protocol."),
     setting("http_listen", "Address and port of /healthz and /metrics."),
@@ -101,6 +102,10 @@ pub const SETTINGS: [Setting; 19] = [
     setting("dead_letters_max", "Undecodable records kept per source; older ones are dropped."),
     setting("late_rows_max", "Rows too late kept per view; older ones are dropped."),
     setting("panes_max", "Panes kept per view for headwater.panes; older ones are dropped."),
+    setting(
+        "join_pairs_max",
+        "Pairs a join may make per epoch and worker; with more its view stops (53400).",
+    ),
     setting("max_record_bytes", "A larger record becomes a dead letter."),
     setting("subscribe_buffer_bytes_max", "Changes that may wait for one subscriber before it is closed."),
     setting("query_memory_limit_bytes", "Memory of one ad-hoc query; above it the query gets 53200."),
@@ -125,6 +130,7 @@ impl Default for Config {
             dead_letters_max: 10_000,
             late_rows_max: 10_000,
             panes_max: 10_000,
+            join_pairs_max: 50_000_000,
             max_record_bytes: 16 << 20,
             subscribe_buffer_bytes_max: 64 << 20,
             query_memory_limit_bytes: 1 << 30,
@@ -177,6 +183,7 @@ impl Config {
             ("dead_letters_max", self.dead_letters_max as u64, 0, 10_000_000),
             ("late_rows_max", self.late_rows_max as u64, 0, 10_000_000),
             ("panes_max", self.panes_max as u64, 0, 10_000_000),
+            ("join_pairs_max", self.join_pairs_max as u64, 1, u32::MAX as u64),
             ("max_record_bytes", self.max_record_bytes as u64, 1, 1 << 30),
             ("subscribe_buffer_bytes_max", self.subscribe_buffer_bytes_max as u64, 1 << 16, 1 << 40),
             ("query_memory_limit_bytes", self.query_memory_limit_bytes as u64, 1 << 20, 1 << 50),

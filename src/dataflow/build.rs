@@ -17,15 +17,15 @@ use super::operator::Operator;
 use super::operators::aggregate::{self, AggregateOperator, AggregateSpec};
 use super::operators::changelog_trigger::ChangelogTriggerOperator;
 use super::operators::constant::ConstantOperator;
-use super::operators::join::{JoinSpec, JoinWindow, join_operator};
+use super::operators::join::{AsOf, JoinInterval, JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
 use super::operators::set_op::SetOpOperator;
 use super::operators::unnest::UnnestOperator;
 use super::operators::{LateRows, Limits, OverSpec, RowErrors, TopNSpec, over, top_n};
 use crate::error::{HwError, Result};
 use crate::plan::{
-    AggregateNode, AggregateWindow, JoinKind, NodeId, OverNode, StreamNode, StreamOp, StreamPlan, TopNNode,
-    WindowAssign, WindowTime, replicated_side,
+    AggregateNode, AggregateWindow, JoinKind, JoinNode, NodeId, OverNode, StreamNode, StreamOp, StreamPlan,
+    Temporal, TopNNode, WindowAssign, WindowTime, replicated_side,
 };
 
 /// The side relations that a view's operators write to.
@@ -36,6 +36,8 @@ pub struct Sides {
     /// of closed windows, and rows without a time.
     pub relation: Option<(Arc<LateRows>, Arc<LateRows>)>,
     pub errors: Arc<RowErrors>,
+    /// Pairs that a join may make per epoch and worker.
+    pub join_pairs_max: usize,
 }
 
 /// Makes the dataflow of `plan` for the object `id`.
@@ -233,28 +235,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         }
         StreamOp::TopN(t) => top_n_operator(t, &child(0).schema, schema, sides)?,
         StreamOp::Over(o) => over_operator(o, &child(0).schema, schema, sides)?,
-        StreamOp::Join(j) => {
-            let (left, right) = (child(0), child(1));
-            join_operator(JoinSpec {
-                name: "join".into(),
-                kind: j.kind,
-                null_equal: j.null_equal,
-                left_schema: Arc::clone(&left.schema),
-                right_schema: Arc::clone(&right.schema),
-                left_keys: j.left_keys.clone(),
-                right_keys: j.right_keys.clone(),
-                residual: j.residual.clone(),
-                output: j.output.clone(),
-                window: j
-                    .window
-                    .as_ref()
-                    .map(|(key, time)| JoinWindow { key: *key, time: window_time(time) }),
-                output_schema: schema,
-                left_append_only: left.facts.append_only,
-                right_append_only: right.facts.append_only,
-                errors: Arc::clone(&sides.errors),
-            })?
-        }
+        StreamOp::Join(j) => join_operator(join_spec(plan, node, j, sides))?,
     })
 }
 
@@ -320,6 +301,45 @@ fn top_n_operator(
         output_schema,
         late: Arc::clone(&sides.late),
     })
+}
+
+fn join_spec(plan: &StreamPlan, node: &StreamNode, j: &JoinNode, sides: &Sides) -> JoinSpec {
+    let (left, right) = (&plan.nodes[node.children[0]], &plan.nodes[node.children[1]]);
+    JoinSpec {
+        name: "join".into(),
+        kind: j.kind,
+        null_equal: j.null_equal,
+        left_schema: Arc::clone(&left.schema),
+        right_schema: Arc::clone(&right.schema),
+        left_keys: j.left_keys.clone(),
+        right_keys: j.right_keys.clone(),
+        residual: j.residual.clone(),
+        output: j.output.clone(),
+        window: j.window.as_ref().map(|(key, time, late)| JoinWindow {
+            key: *key,
+            time: window_time(time),
+            lateness_us: *late,
+        }),
+        interval: j.interval.as_ref().map(|i| JoinInterval {
+            times: i.times,
+            limits_us: i.limits_us,
+            clocks: i.clocks.clone(),
+            late: i.judges_late.then(|| Arc::clone(&sides.late)),
+        }),
+        as_of: as_of(j.temporal.as_ref(), sides),
+        lookup: j.temporal == Some(Temporal::Lookup),
+        pairs_max: sides.join_pairs_max,
+        output_schema: Arc::clone(&node.schema),
+        left_append_only: left.facts.append_only,
+        right_append_only: right.facts.append_only,
+        errors: Arc::clone(&sides.errors),
+    }
+}
+
+fn as_of(temporal: Option<&Temporal>, sides: &Sides) -> Option<AsOf> {
+    let Some(Temporal::AsOf { times, strict, clocks }) = temporal else { return None };
+    let late = Arc::clone(&sides.late);
+    Some(AsOf { times: *times, strict: *strict, clocks: clocks.clone(), late })
 }
 
 fn window_time(time: &WindowTime) -> aggregate::WindowTime {

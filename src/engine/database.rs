@@ -84,6 +84,7 @@ impl Database {
             chunk_rows_max: config.chunk_rows_max,
             dead_letters_max: config.dead_letters_max,
             late_rows_max: config.late_rows_max,
+            join_pairs_max: config.join_pairs_max,
         };
         let engine = Engine::open(&config.data_dir, clock, limits)?;
         let database = Arc::new(Database {
@@ -259,6 +260,7 @@ impl Database {
             late: Arc::new(LateRows::new(limit)),
             relation: relation.as_ref().map(|r| (Arc::clone(&r.closed), Arc::clone(&r.unassigned))),
             errors: Arc::new(RowErrors::new(limit)),
+            join_pairs_max: self.config.join_pairs_max,
         };
         let dataflow = Arc::new(build(id, &definition.name, &plan, &sides));
         let facts = view_facts(&plan, edge)?;

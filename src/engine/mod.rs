@@ -75,6 +75,8 @@ pub struct EngineLimits {
     pub chunk_rows_max: usize,
     pub dead_letters_max: usize,
     pub late_rows_max: usize,
+    /// Pairs that a join may make per epoch and worker.
+    pub join_pairs_max: usize,
 }
 
 /// State shared by the coordinator, hydration threads and sessions.

@@ -13,7 +13,7 @@ use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operator::EpochContext;
 use crate::dataflow::watermarks::Watermarks;
 use crate::error::Result;
-use crate::plan::{ColumnFact, StreamPlan, WindowTime};
+use crate::plan::{ColumnFact, StreamOp, StreamPlan, WindowTime};
 use crate::types::{ChangeBatch, Epoch, ProcTime};
 use crate::views::ViewStore;
 
@@ -107,7 +107,9 @@ impl ViewRuntime {
 
 fn reads_watermark(plan: &StreamPlan) -> bool {
     plan.nodes.iter().any(|n| {
-        n.facts.columns.iter().any(|c| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } }))
+        let bounded = matches!(&n.op, StreamOp::Join(j) if j.follows_watermarks());
+        let windows = |c: &ColumnFact| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } });
+        bounded || n.facts.columns.iter().any(windows)
     })
 }
 

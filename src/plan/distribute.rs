@@ -97,6 +97,9 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
 /// The side of a join that has one row a window and is sent to every worker.
 pub fn replicated_side(plan: &StreamPlan, node: &StreamNode) -> Option<usize> {
     let StreamOp::Join(join) = &node.op else { return None };
+    if join.temporal.is_some() {
+        return None;
+    }
     let few_rows = |side: usize, keys: &[usize]| {
         let facts = &plan.nodes[node.children[side]].facts;
         let unique = facts.unique_key.as_ref().is_some_and(|u| u.iter().all(|c| keys.contains(c)));

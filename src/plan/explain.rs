@@ -81,40 +81,8 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             };
             format!("{what} {calls} by ({}){window}, {emit}{how}", list(&a.group))
         }
-        StreamOp::Join(j) => join(plan, n, j),
+        StreamOp::Join(j) => super::explain_join::join(plan, n, j),
     }
-}
-
-fn join(plan: &StreamPlan, n: &StreamNode, j: &JoinNode) -> String {
-    let side = |i: usize| n.children.get(i).map(|c| &plan.nodes[*c]);
-    let name = |i: usize| side(0).map_or_else(|| format!("c{i}"), |c| column_name(c, i));
-    let right = side(1);
-    let equals = if j.null_equal { "is not distinct from" } else { "=" };
-    let pairs: Vec<String> = (j.left_keys.iter().zip(&j.right_keys))
-        .map(|(l, r)| {
-            let r = right.map_or_else(String::new, |n| column_name(n, *r));
-            format!("{} {equals} {r}", name(*l))
-        })
-        .collect();
-    let kind = match j.kind {
-        JoinKind::Inner => "Join",
-        JoinKind::Left => "Left join",
-        JoinKind::Full => "Full join",
-        JoinKind::Semi => "Semi join",
-        JoinKind::Anti { null_aware: false } => "Anti join",
-        JoinKind::Anti { null_aware: true } => "Anti join (NOT IN)",
-        JoinKind::Mark => "Mark join",
-    };
-    let residual = j.residual.as_ref().map_or_else(String::new, |r| format!(" and {}", show(r, None)));
-    let replicated = match super::distribute::replicated_side(plan, n) {
-        None => "",
-        Some(0) => ", left side on every worker",
-        Some(_) => ", right side on every worker",
-    };
-    format!(
-        "{kind} on {}{residual}{replicated}",
-        if pairs.is_empty() { "true".into() } else { pairs.join(" and ") }
-    )
 }
 
 /// The input columns whose elements become rows.
@@ -199,6 +167,7 @@ fn facts(n: &StreamNode) -> String {
     match &n.facts.state {
         StateBound::None => {}
         StateBound::Pending => parts.push("state: the changes since the last firing".into()),
+        StateBound::Interval => parts.push("state dropped when both watermarks have passed".into()),
         StateBound::Window => parts.push("state dropped when the window closes".into()),
         StateBound::Rows(n) => parts.push(format!("keeps at most {n} rows")),
         StateBound::Watermark(how) => parts.push(how.clone()),
@@ -207,12 +176,12 @@ fn facts(n: &StreamNode) -> String {
     parts.join("; ")
 }
 
-fn column_name(n: &StreamNode, i: usize) -> String {
+pub(super) fn column_name(n: &StreamNode, i: usize) -> String {
     n.schema.fields().get(i).map_or_else(|| format!("c{i}"), |f| f.name().clone())
 }
 
 /// An expression with the child's column names in place of `c3@3`.
-fn show(e: &PExpr, child: Option<&StreamNode>) -> String {
+pub(super) fn show(e: &PExpr, child: Option<&StreamNode>) -> String {
     let mut text = e.to_string();
     let mut columns = super::expr::columns_of(e);
     columns.reverse();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use crate::error::{HwError, Result};
 
@@ -14,6 +15,11 @@ pub type PExpr = Arc<dyn PhysicalExpr>;
 /// differently named plans compare equal.
 pub fn column(index: usize) -> PExpr {
     Arc::new(Column::new(&format!("c{index}"), index))
+}
+
+/// Both conditions.
+pub fn and(left: PExpr, right: PExpr) -> PExpr {
+    Arc::new(BinaryExpr::new(left, Operator::And, right))
 }
 
 /// The column number if `expr` is nothing but a column.

@@ -13,26 +13,18 @@ use datafusion::common::{DFSchema, NullEquality};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, Operator};
 
-use super::expr;
+use super::expr::{self, PExpr};
 use super::lower::Lowering;
 use super::*;
 use crate::error::{HwError, Result};
 
 impl Lowering<'_> {
     pub fn join(&mut self, join: &Join) -> Result<NodeId> {
+        if let Some(node) = self.temporal_join(join)? {
+            return Ok(node);
+        }
         let (on, filter, null_aware) = join_conditions(join);
-        let swap = matches!(
-            join.join_type,
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
-        );
-        let kind = match join.join_type {
-            JoinType::Inner => JoinKind::Inner,
-            JoinType::Left | JoinType::Right => JoinKind::Left,
-            JoinType::Full => JoinKind::Full,
-            JoinType::LeftSemi | JoinType::RightSemi => JoinKind::Semi,
-            JoinType::LeftAnti | JoinType::RightAnti => JoinKind::Anti { null_aware },
-            JoinType::LeftMark | JoinType::RightMark => JoinKind::Mark,
-        };
+        let (kind, swap) = join_kind(join.join_type, null_aware);
         let mut plans = [&join.left, &join.right];
         let mut keys: [Vec<Expr>; 2] = [Vec::new(), Vec::new()];
         for (left, right) in on {
@@ -54,30 +46,55 @@ impl Lowering<'_> {
             false => left_columns.clone().chain(right_columns).collect(),
             true => right_columns.chain(left_columns.clone()).collect(),
         };
-        let residual = match &filter {
-            None => None,
-            Some(condition) => {
-                let both = join.left.schema().join(join.right.schema());
-                let both = both.map_err(|e| HwError::internal(e.to_string()))?;
-                let compiled = self.compile(condition, &both)?;
-                Some(expr::substitute(&compiled, &|c| expr::column(written[c]))?)
-            }
-        };
+        let residual = self.pair_condition(join, filter.as_ref(), &written)?;
         let output: Vec<usize> = match kind {
             JoinKind::Inner | JoinKind::Left | JoinKind::Full => written,
             JoinKind::Semi | JoinKind::Anti { .. } | JoinKind::Mark => left_columns.collect(),
         };
         let null_equal = join.null_equality == NullEquality::NullEqualsNull;
         let window = self.join_window((left, &left_keys), (right, &right_keys));
-        let node = JoinNode { kind, null_equal, left_keys, right_keys, residual, output, window };
+        let mut schemas = [join.left.schema().as_ref(), join.right.schema().as_ref()];
+        if swap {
+            schemas.swap(0, 1);
+        }
+        let mut node = JoinNode {
+            kind,
+            null_equal,
+            left_keys,
+            right_keys,
+            residual,
+            output,
+            window,
+            interval: None,
+            temporal: None,
+        };
+        if !null_aware {
+            node.interval = self
+                .join_interval(filter.as_ref(), schemas, [left, right])
+                .or_else(|| self.window_interval(&node, left, right));
+        }
         let facts = self.join_facts(&node, left, right);
         let schema = Arc::new(join.schema.as_arrow().clone());
         Ok(self.add(StreamOp::Join(node), vec![left, right], schema, facts))
     }
 
+    /// A condition over the query's left and right columns, which are at `written` of a pair.
+    pub(super) fn pair_condition(
+        &self,
+        join: &Join,
+        condition: Option<&Expr>,
+        written: &[usize],
+    ) -> Result<Option<PExpr>> {
+        let Some(condition) = condition else { return Ok(None) };
+        let both = join.left.schema().join(join.right.schema());
+        let both = both.map_err(|e| HwError::internal(e.to_string()))?;
+        let compiled = self.compile(condition, &both)?;
+        expr::substitute(&compiled, &|c| expr::column(written[c])).map(Some)
+    }
+
     /// Makes sure that each key expression is a column of the node; returns the node, the
     /// key columns and the number of original columns.
-    fn with_keys(
+    pub(super) fn with_keys(
         &mut self,
         node: NodeId,
         keys: &[Expr],
@@ -111,31 +128,42 @@ impl Lowering<'_> {
         &self,
         left: (NodeId, &[usize]),
         right: (NodeId, &[usize]),
-    ) -> Option<(usize, WindowTime)> {
+    ) -> Option<(usize, WindowTime, i64)> {
         left.1.iter().zip(right.1).enumerate().find_map(|(pair, (l, r))| {
-            match (self.final_at(left.0, *l)?, self.final_at(right.0, *r)?) {
+            let ((left, left_us), (right, right_us)) =
+                (self.final_at(left.0, *l)?, self.final_at(right.0, *r)?);
+            let lateness_us = left_us.max(right_us);
+            match (left, right) {
                 (WindowTime::Event { mut inputs }, WindowTime::Event { inputs: more }) => {
                     inputs.extend(more);
                     inputs.sort_unstable();
                     inputs.dedup();
-                    Some((pair, WindowTime::Event { inputs }))
+                    Some((pair, WindowTime::Event { inputs }, lateness_us))
                 }
-                (WindowTime::Processing, WindowTime::Processing) => Some((pair, WindowTime::Processing)),
+                (WindowTime::Processing, WindowTime::Processing) => {
+                    Some((pair, WindowTime::Processing, lateness_us))
+                }
                 _ => None,
             }
         })
     }
 
-    /// The clock of a column that holds window ends, if no row changes after its own end.
-    /// Only aggregates guarantee that: they refuse late rows.
-    pub(super) fn final_at(&self, node: NodeId, column: usize) -> Option<WindowTime> {
+    /// The clock of a column that holds window ends, and how long after its end a row may
+    /// still change. Only aggregates guarantee that: they refuse rows that are too late.
+    pub(super) fn final_at(&self, node: NodeId, column: usize) -> Option<(WindowTime, i64)> {
         let n = &self.nodes[node];
         match &n.op {
             StreamOp::Map { exprs, .. } => self.final_at(n.children[0], expr::as_column(&exprs[column])?),
             StreamOp::Aggregate(a) => match a.window.as_ref()? {
-                AggregateWindow::Keyed { end, time, judged: false } if *end == column => Some(time.clone()),
-                AggregateWindow::Fused(assign) if column == a.group.len() + 1 => Some(assign.time.clone()),
-                AggregateWindow::Session(s) if column == a.group.len() + 1 => Some(s.time.clone()),
+                AggregateWindow::Keyed { end, time, judged: false } if *end == column => {
+                    Some((time.clone(), a.emit.lateness_us))
+                }
+                AggregateWindow::Fused(assign) if column == a.group.len() + 1 => {
+                    Some((assign.time.clone(), a.emit.lateness_us))
+                }
+                AggregateWindow::Session(s) if column == a.group.len() + 1 => {
+                    Some((s.time.clone(), a.emit.lateness_us))
+                }
                 _ => None,
             },
             _ => None,
@@ -146,15 +174,22 @@ impl Lowering<'_> {
         let (l, r) = (&self.nodes[left].facts, &self.nodes[right].facts);
         let width = self.nodes[left].schema.fields().len();
         let inner = join.kind == JoinKind::Inner;
+        // Rows of an interval join may be as much older than the watermark as the other side
+        // may lag; only where that is nothing, a time column keeps its meaning.
+        let lags =
+            |side: usize| join.interval.as_ref().is_some_and(|i| i.judges_late && i.limits_us[side] < 0);
         let columns = join.output.iter().map(|c| match *c < width {
-            true if join.kind == JoinKind::Full => ColumnFact::Plain,
+            true if join.kind == JoinKind::Full || lags(0) => ColumnFact::Plain,
             true => joined_fact(&l.columns[*c], r),
-            false if inner => joined_fact(&r.columns[*c - width], l),
+            false if inner && !lags(1) => joined_fact(&r.columns[*c - width], l),
             false => ColumnFact::Plain,
         });
         let mark = (join.kind == JoinKind::Mark).then_some(ColumnFact::Plain);
-        let append_only = l.append_only && r.append_only && (inner || join.kind == JoinKind::Semi);
+        let append_only = l.append_only
+            && r.append_only
+            && (inner || join.kind == JoinKind::Semi || join.interval.is_some());
         let state = match (&join.window, join.kind) {
+            _ if join.interval.as_ref().is_some_and(|i| i.judges_late) => StateBound::Interval,
             (Some(_), _) => StateBound::Window,
             (None, JoinKind::Inner | JoinKind::Left | JoinKind::Full) => {
                 StateBound::Unbounded("a join keeps the rows of both sides".into())
@@ -196,8 +231,25 @@ impl Lowering<'_> {
     }
 }
 
+/// The kind of a join, and whether its inputs must be swapped for it.
+fn join_kind(join_type: JoinType, null_aware: bool) -> (JoinKind, bool) {
+    let kind = match join_type {
+        JoinType::Inner => JoinKind::Inner,
+        JoinType::Left | JoinType::Right => JoinKind::Left,
+        JoinType::Full => JoinKind::Full,
+        JoinType::LeftSemi | JoinType::RightSemi => JoinKind::Semi,
+        JoinType::LeftAnti | JoinType::RightAnti => JoinKind::Anti { null_aware },
+        JoinType::LeftMark | JoinType::RightMark => JoinKind::Mark,
+    };
+    let swap = matches!(
+        join_type,
+        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
+    );
+    (kind, swap)
+}
+
 /// A joined row's time columns are complete only when both sides are.
-fn joined_fact(fact: &ColumnFact, other: &Facts) -> ColumnFact {
+pub(super) fn joined_fact(fact: &ColumnFact, other: &Facts) -> ColumnFact {
     let mut joined = fact.clone();
     if let Some(inputs) = followed(&mut joined) {
         for mut c in other.columns.clone() {

@@ -57,6 +57,8 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
     let mut plan = StreamPlan { nodes: lowering.nodes, root, inputs: lowering.inputs, hidden, late };
     prune(&mut plan);
     super::top_n::drop_unused_ranks(&mut plan);
+    super::narrow::narrow_joins(&mut plan)?;
+    prune(&mut plan);
     super::distribute::split_aggregates(&mut plan);
     note_used_columns(&mut plan);
     Ok(plan)
@@ -121,6 +123,7 @@ impl Lowering<'_> {
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::Limit(l) if is_barrier(l) => self.plan(&l.input),
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => self.limit(plan),
             LogicalPlan::Window(w) => self.over(w),
@@ -353,6 +356,15 @@ impl Lowering<'_> {
             _ => n.children.iter().try_for_each(|c| self.check_on_window_close(*c)),
         }
     }
+}
+
+/// `OFFSET 0`, which leaves out nothing.
+fn is_barrier(limit: &datafusion::logical_expr::Limit) -> bool {
+    use datafusion::logical_expr::{FetchType, SkipType};
+    matches!(
+        (limit.get_skip_type(), limit.get_fetch_type()),
+        (Ok(SkipType::Literal(0)), Ok(FetchType::Literal(None)))
+    )
 }
 
 /// `proctime()` or an alias of it.

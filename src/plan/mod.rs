@@ -13,12 +13,15 @@ mod distribute;
 mod emit_rules;
 mod explain;
 mod explain_emit;
+mod explain_join;
 mod explain_order;
 mod expr;
 mod grouping;
+mod interval;
 mod join;
 mod late;
 pub mod lower;
+mod narrow;
 mod over;
 pub mod panes;
 mod reach;
@@ -27,6 +30,7 @@ mod retention;
 mod rows;
 mod session;
 pub mod set_op_node;
+pub mod temporal;
 mod top_n;
 mod window;
 pub mod window_node;
@@ -287,9 +291,44 @@ pub struct JoinNode {
     pub residual: Option<Arc<dyn PhysicalExpr>>,
     /// Output columns as indices over left ++ right; a mark join adds its answer.
     pub output: Vec<usize>,
-    /// The pair of keys, and its clock, that holds the end of a window on both sides: when
-    /// that has passed, no row of the window changes any more and the join forgets them.
-    pub window: Option<(usize, WindowTime)>,
+    /// The pair of keys, and its clock, that holds the end of a window on both sides: so many
+    /// microseconds after it no row of the window changes and the join forgets them.
+    pub window: Option<(usize, WindowTime, i64)>,
+    /// When rows are over by their event time; the inputs are append-only then.
+    pub interval: Option<JoinInterval>,
+    /// Set if left rows meet a version of the right side, once; the left input is append-only.
+    pub temporal: Option<Temporal>,
+}
+
+/// Which version of the right side a left row meets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Temporal {
+    /// What it holds at the end of the row's epoch.
+    Lookup,
+    /// The last one by event time at the left row's time, or before it.
+    AsOf { times: [usize; 2], strict: bool, clocks: [Vec<usize>; 2] },
+}
+
+impl JoinNode {
+    /// Whether watermarks alone can change what it holds or shows.
+    pub fn follows_watermarks(&self) -> bool {
+        let as_of = matches!(self.temporal, Some(Temporal::AsOf { .. }));
+        let window = matches!(self.window, Some((_, WindowTime::Event { .. }, _)));
+        as_of || window || self.interval.is_some()
+    }
+}
+
+/// Event times by which the rows of a join leave it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinInterval {
+    /// Time column of each input.
+    pub times: [usize; 2],
+    /// A row is over when its time is less than the other side's watermark plus this.
+    pub limits_us: [i64; 2],
+    /// Plan inputs whose watermarks count for a side.
+    pub clocks: [Vec<usize>; 2],
+    /// Whether rows older than their own watermark are refused as late.
+    pub judges_late: bool,
 }
 
 /// The rows of each group whose number by an order is in a range.
@@ -364,6 +403,8 @@ pub enum StateBound {
     None,
     /// Dropped when the window closes.
     Window,
+    /// Dropped when the watermarks have passed the bounds of a join.
+    Interval,
     /// What has changed since the trigger fired last.
     Pending,
     /// So many rows at most.

@@ -190,6 +190,7 @@ pub fn physical_expr(expr: &Expr, schema: &DFSchema, state: &SessionState) -> Re
 /// from WHERE, decorrelation, push-down and pruning; nothing that assumes an order, a limit
 /// or a single evaluation.
 pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let plan = crate::plan::temporal::name_version_times(plan)?;
     let wanted = [
         "replace_distinct_aggregate",
         "decorrelate_predicate_subquery",

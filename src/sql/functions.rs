@@ -12,6 +12,7 @@ pub mod datum;
 pub mod decimal;
 pub mod format;
 pub mod jsonb;
+pub mod marker;
 pub mod math;
 pub mod parse;
 pub mod series;
@@ -50,6 +51,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
     let mut all: Vec<Arc<ScalarUDF>> = rows.into_iter().flatten().map(udf).collect();
     let ops = [ArithOp::Add, ArithOp::Sub, ArithOp::Mul, ArithOp::Div, ArithOp::Rem, ArithOp::Pow];
     all.extend(ops.map(Arith::udf));
+    all.extend(marker::functions());
     all
 });
 

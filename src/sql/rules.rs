@@ -17,6 +17,8 @@ pub mod operators;
 pub mod orders;
 pub mod rows;
 pub mod set_types;
+pub mod temporal;
+pub mod using;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};

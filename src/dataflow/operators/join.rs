@@ -8,10 +8,14 @@
 //! end of the epoch and are consolidated, so that changes that cancel are never seen. Rows of
 //! windows that are over on both sides are forgotten; what they emitted stays.
 
+pub mod as_of;
+pub mod interval;
 mod keys;
+pub mod lookup;
 pub mod outer;
 mod shape;
 mod side;
+mod time_queue;
 
 use std::sync::Arc;
 
@@ -20,10 +24,11 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use self::keys::Arrival;
 use self::shape::Shape;
-use self::side::{Matches, Side};
+use self::side::{Leaving, Matches, Side};
 use super::aggregate::WindowTime;
 use super::errors::RowErrors;
 use super::expressions::isolate_errors;
+use super::late::LateRows;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 pub use crate::plan::JoinKind;
@@ -51,10 +56,44 @@ pub struct JoinSpec {
     pub output_schema: SchemaRef,
     /// Set if no row changes after the end of its window.
     pub window: Option<JoinWindow>,
+    /// Set if rows match within a bounded distance in event time.
+    pub interval: Option<JoinInterval>,
+    /// Set if left rows meet the version that is valid at their time.
+    pub as_of: Option<AsOf>,
+    /// Whether left rows meet what the right side holds now, once.
+    pub lookup: bool,
+    /// Pairs that may be made in an epoch; with more the view stops with 53400.
+    pub pairs_max: usize,
     pub left_append_only: bool,
     pub right_append_only: bool,
     /// Takes pairs whose residual condition fails.
     pub errors: Arc<RowErrors>,
+}
+
+/// Bounds of a join in event time, by side. Both inputs are append-only.
+#[derive(Clone)]
+pub struct JoinInterval {
+    /// Time columns of the inputs.
+    pub times: [usize; 2],
+    /// A row is over when its time is less than the other side's watermark plus this.
+    pub limits_us: [i64; 2],
+    /// Dataflow inputs whose watermarks count for a side.
+    pub clocks: [Vec<usize>; 2],
+    /// Takes rows older than their side's watermark; absent if a side cannot have such.
+    pub late: Option<Arc<LateRows>>,
+}
+
+/// Versions by event time. The left input is append-only.
+#[derive(Clone)]
+pub struct AsOf {
+    /// Time columns of the inputs.
+    pub times: [usize; 2],
+    /// Whether a version counts only after its own time.
+    pub strict: bool,
+    /// Dataflow inputs whose watermarks count for a side.
+    pub clocks: [Vec<usize>; 2],
+    /// Takes rows older than their side's watermark.
+    pub late: Arc<LateRows>,
 }
 
 /// Windows that both sides are keyed by.
@@ -63,6 +102,8 @@ pub struct JoinWindow {
     /// Position among the key columns of the window's end, a timestamp.
     pub key: usize,
     pub time: WindowTime,
+    /// How long after its end a window may still change.
+    pub lateness_us: i64,
 }
 
 /// What a join does with rows of a kept side that have no match.
@@ -100,15 +141,25 @@ impl JoinKind {
 impl JoinWindow {
     /// Windows that ended at this time or before are over.
     fn reached(&self, cx: &EpochContext) -> i64 {
-        match &self.time {
+        let now = match &self.time {
             WindowTime::Event { inputs } => cx.watermark(inputs).0,
             WindowTime::Processing => cx.now.0,
-        }
+        };
+        now.saturating_sub(self.lateness_us)
     }
 }
 
 /// The operator of a join of any kind.
 pub fn join_operator(spec: JoinSpec) -> Result<Box<dyn Operator>> {
+    if spec.lookup {
+        return Ok(Box::new(lookup::LookupJoinOperator::new(spec)?));
+    }
+    if spec.as_of.is_some() {
+        return Ok(Box::new(as_of::AsOfJoinOperator::new(spec)?));
+    }
+    if spec.interval.is_some() {
+        return Ok(Box::new(interval::IntervalJoinOperator::new(spec)?));
+    }
     Ok(match spec.kind {
         JoinKind::Inner => Box::new(JoinOperator::new(spec)?),
         _ => Box::new(outer::OuterJoinOperator::new(spec)?),
@@ -129,8 +180,8 @@ pub struct JoinOperator {
 impl JoinOperator {
     pub fn new(spec: JoinSpec) -> Result<JoinOperator> {
         let (shape, [left, right]) = Shape::new(&spec)?;
-        let left = Side::new(&spec.left_schema, left, spec.left_append_only)?;
-        let right = Side::new(&spec.right_schema, right, spec.right_append_only)?;
+        let left = Side::new(&spec.left_schema, left, Leaving::of(spec.left_append_only))?;
+        let right = Side::new(&spec.right_schema, right, Leaving::of(spec.right_append_only))?;
         Ok(JoinOperator {
             name: spec.name,
             window: spec.window,
@@ -182,6 +233,7 @@ impl Operator for JoinOperator {
     }
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        self.shape.end_epoch();
         out.extend(self.shape.consolidated(&mut self.pending)?);
         if let Some(window) = &self.window {
             let reached = window.reached(cx);

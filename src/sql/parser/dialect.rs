@@ -69,6 +69,7 @@ impl HeadwaterDialect {
                 (token, _) => with = is_word(token, "WITH").then_some(i),
             }
         }
+        mark_as_of_joins(tokens);
     }
 
     pub(super) fn set_in_column_definition(&self, inside: bool) {
@@ -79,6 +80,28 @@ impl HeadwaterDialect {
 /// An unquoted word, without regard to case.
 pub(super) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+/// `ASOF [LEFT] JOIN`: the word becomes one that sqlparser keeps as a mark of the join.
+fn mark_as_of_joins(tokens: &mut [TokenWithSpan]) {
+    let words: Vec<usize> =
+        (0..tokens.len()).filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_))).collect();
+    for (n, i) in words.iter().enumerate() {
+        if !is_word(&tokens[*i].token, "ASOF") {
+            continue;
+        }
+        let mut following = words[n + 1..].iter().map(|j| &tokens[*j].token);
+        let mut next = following.next();
+        for word in ["INNER", "LEFT", "OUTER"] {
+            next = if next.is_some_and(|t| is_word(t, word)) { following.next() } else { next };
+        }
+        if next.is_some_and(|t| is_word(t, "JOIN"))
+            && let Token::Word(word) = &mut tokens[*i].token
+        {
+            word.keyword = Keyword::GLOBAL;
+            word.value = "GLOBAL".into();
+        }
+    }
 }
 
 /// Whether an emit clause begins with `first` followed by the parser's next tokens.

@@ -16,6 +16,8 @@ use crate::sql::functions::parse::parse_interval;
 /// Rewrites a query or statement in place; call it once, before planning.
 pub fn prepare<V: VisitMut>(statement: &mut V) -> Result<()> {
     super::fetch::rewrite(statement)?;
+    super::temporal::rewrite(statement)?;
+    super::using::rewrite(statement)?;
     let mut failed = None;
     let _ = visit_expressions_mut(statement, |expr| match rewrite(expr) {
         Ok(()) => ControlFlow::Continue(()),

@@ -277,6 +277,9 @@ const SAFE_FUNCTIONS: &[&str] = &[
     "initcap",
     "array_length",
     "cardinality",
+    crate::plan::temporal::LOOKUP,
+    crate::plan::temporal::VERSION_AT,
+    crate::plan::temporal::AS_OF,
 ];
 
 /// Guards a schema-checked predicate or value for direct evaluation.

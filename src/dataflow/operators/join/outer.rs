@@ -25,10 +25,9 @@ use std::sync::Arc;
 
 use super::keys::{Arrival, KeyCounts};
 use super::shape::Shape;
-use super::side::{Matches, Placement, Side};
-use super::{JoinKind, JoinSpec, JoinWindow, OUTPUT_ROWS, Unmatched};
+use super::side::{Leaving, Matches, Placement, Side};
+use super::{JoinKind, JoinSpec, JoinWindow, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
-use crate::dataflow::operators::expressions::batch_of;
 use crate::error::{HwError, Result};
 use crate::state::RowId;
 use crate::types::hash::{PrintHasher, fingerprints};
@@ -97,12 +96,16 @@ impl OuterJoinOperator {
             }
             _ => None,
         };
-        let left = Box::new(Side::new(&spec.left_schema, admissions[0].clone(), spec.left_append_only)?);
+        let left = Box::new(Side::new(
+            &spec.left_schema,
+            admissions[0].clone(),
+            Leaving::of(spec.left_append_only),
+        )?);
         let right = match spec.kind.makes_pairs() || spec.residual.is_some() {
             true => Held::Rows(Box::new(Side::new(
                 &spec.right_schema,
                 admissions[1].clone(),
-                spec.right_append_only,
+                Leaving::of(spec.right_append_only),
             )?)),
             false => Held::Keys(KeyCounts::default()),
         };
@@ -131,28 +134,8 @@ impl OuterJoinOperator {
         matched: bool,
         rows: usize,
     ) -> Result<()> {
-        let shown = match self.kind.unmatched() {
-            Unmatched::Shown => !matched,
-            Unmatched::Hidden => matched,
-            Unmatched::Marked => true,
-        };
-        if !shown || rows == 0 {
-            return Ok(());
-        }
-        let own = if side == 0 { 0..self.shape.left_width } else { self.shape.left_width..usize::MAX };
-        let fields = self.shape.output_schema.fields();
-        let mut output: Vec<ArrayRef> = Vec::with_capacity(fields.len());
-        for (column, field) in self.shape.output.iter().zip(fields) {
-            output.push(match own.contains(column) {
-                true => columns[column - own.start].clone(),
-                false => new_null_array(field.data_type(), rows),
-            });
-        }
-        if self.kind == JoinKind::Mark {
-            output.push(std::sync::Arc::new(BooleanArray::from(vec![matched; rows])));
-        }
-        let rows = batch_of(&self.shape.output_schema, output, rows)?;
-        self.pending.push(ChangeBatch { rows, weights });
+        let shown = self.shape.alone(self.kind, side, &columns, weights, matched, rows)?;
+        self.pending.extend(shown);
         Ok(())
     }
 
@@ -458,6 +441,7 @@ impl Operator for OuterJoinOperator {
         if let Some(aware) = &mut self.null_aware {
             aware.total_before = aware.total;
         }
+        self.shape.end_epoch();
         out.extend(self.shape.consolidated(&mut self.pending)?);
         let reached = self.window.as_ref().map(|w| w.reached(cx));
         for held in &mut self.held {

@@ -3,21 +3,22 @@
 //! A pair is the stored columns of a left row followed by those of a right row. Both join
 //! operators cut their specification down to what has to be stored, here.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::JoinSpec;
 use super::keys::Admission;
 use super::side::Matches;
+use super::{JoinKind, JoinSpec, Unmatched};
 use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::expressions::{
     batch_of, columns_used, evaluate_predicate, is_data_error, renumber_columns,
 };
-use crate::error::{HwError, Result};
+use crate::error::{HwError, Result, sqlstate};
 use crate::types::change_batch::consolidate;
 use crate::types::{ChangeBatch, Weights};
 
@@ -33,6 +34,9 @@ pub struct Shape {
     pub output: Vec<usize>,
     pub output_schema: SchemaRef,
     pub errors: Arc<RowErrors>,
+    /// Pairs made in this epoch, and how many may be.
+    made: Cell<usize>,
+    pairs_max: usize,
 }
 
 impl Shape {
@@ -67,11 +71,14 @@ impl Shape {
             output: spec.output.iter().map(position).collect(),
             output_schema: spec.output_schema.clone(),
             errors: Arc::clone(&spec.errors),
+            made: Cell::new(0),
+            pairs_max: spec.pairs_max,
         };
         Ok((shape, [left, right]))
     }
 
     /// Pairs of rows of `batch`, which came on side `from`, with gathered rows of the other.
+    /// Errors: 53400 when an epoch makes too many.
     pub fn pairs(
         &self,
         from: usize,
@@ -79,6 +86,10 @@ impl Shape {
         matches: &Matches,
         stored: Vec<ArrayRef>,
     ) -> Result<ChangeBatch> {
+        self.made.set(self.made.get() + matches.rows.len());
+        if self.made.get() > self.pairs_max {
+            return Err(self.runaway(from, batch.num_rows()));
+        }
         let rows = UInt32Array::from(matches.rows.clone());
         let own: Vec<ArrayRef> =
             batch.columns().iter().map(|c| Ok(take(c, &rows, None)?)).collect::<Result<_>>()?;
@@ -88,6 +99,22 @@ impl Shape {
             return Ok(ChangeBatch::inserts(rows));
         }
         Ok(ChangeBatch::new(rows, matches.weights.clone()))
+    }
+
+    fn runaway(&self, from: usize, rows: usize) -> HwError {
+        let side = if from == 0 { "left" } else { "right" };
+        let message = format!("a join makes more than {} pairs in one epoch on one worker", self.pairs_max);
+        HwError::new(sqlstate::CONFIGURATION_LIMIT_EXCEEDED, message)
+            .with_detail(format!(
+                "A batch of {rows} rows of the {side} side brought the number of pairs to {}.",
+                self.made.get()
+            ))
+            .with_hint("Add an equality to the join's condition, or raise the setting join_pairs_max.")
+    }
+
+    /// The epoch is over.
+    pub fn end_epoch(&self) {
+        self.made.set(0);
     }
 
     /// Whether each pair satisfies the residual condition; pairs where it fails do not, and
@@ -125,6 +152,41 @@ impl Shape {
             Some(_) => self.project(pairs.filter(&self.satisfied(&pairs)?)?),
             None => self.project(pairs),
         }
+    }
+
+    /// Rows of side `side`, given by their stored columns, as they are shown when they match
+    /// or do not; none if they are not shown.
+    pub fn alone(
+        &self,
+        kind: JoinKind,
+        side: usize,
+        own: &[ArrayRef],
+        weights: Weights,
+        matched: bool,
+        rows: usize,
+    ) -> Result<Option<ChangeBatch>> {
+        let shown = match kind.unmatched() {
+            Unmatched::Shown => !matched,
+            Unmatched::Hidden => matched,
+            Unmatched::Marked => true,
+        };
+        if !shown || rows == 0 {
+            return Ok(None);
+        }
+        let columns = if side == 0 { 0..self.left_width } else { self.left_width..usize::MAX };
+        let fields = self.output_schema.fields();
+        let mut output: Vec<ArrayRef> = Vec::with_capacity(fields.len());
+        for (column, field) in self.output.iter().zip(fields) {
+            output.push(match columns.contains(column) {
+                true => own[column - columns.start].clone(),
+                false => new_null_array(field.data_type(), rows),
+            });
+        }
+        if kind == JoinKind::Mark {
+            output.push(Arc::new(BooleanArray::from(vec![matched; rows])));
+        }
+        let rows = batch_of(&self.output_schema, output, rows)?;
+        Ok(Some(ChangeBatch { rows, weights }))
     }
 
     /// Adds up what waited during the epoch; nothing that cancels is left.

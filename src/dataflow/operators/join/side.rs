@@ -54,12 +54,28 @@ struct Node {
     next: u32,
 }
 
-/// What only retracting sides need of a node.
+/// What sides need of a node that can be taken out of its chain.
 #[derive(Clone, Copy)]
-struct Origin {
-    print: u128,
+struct Link {
     key: u128,
     previous: u32,
+}
+
+/// How rows leave a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// Never, or with all rows of their key.
+    WithKey,
+    /// One by one, by number of node.
+    ByNode,
+    /// By retraction.
+    ByRow,
+}
+
+impl Leaving {
+    pub fn of(append_only: bool) -> Leaving {
+        if append_only { Leaving::WithKey } else { Leaving::ByRow }
+    }
 }
 
 /// One side of a join.
@@ -71,7 +87,9 @@ pub struct Side {
     chains: HashMap<u128, u32, PrintHasher>,
     nodes: Vec<Node>,
     free: Vec<u32>,
-    /// Present on retracting sides: nodes by fingerprint of key and row.
+    /// Absent if rows leave with their keys.
+    links: Option<Vec<Link>>,
+    /// Present if rows are retracted: nodes by fingerprint of key and row.
     by_row: Option<RowTable>,
     /// Nodes whose weight became 0 and that may still be in their chains.
     emptied: Vec<u32>,
@@ -89,12 +107,12 @@ impl Placement {
 #[derive(Default)]
 struct RowTable {
     table: HashTable<u32>,
-    origins: Vec<Origin>,
+    prints: Vec<u128>,
 }
 
 impl Side {
     /// The rows that `admission` lets in are stored.
-    pub fn new(schema: &SchemaRef, admission: Admission, append_only: bool) -> Result<Side> {
+    pub fn new(schema: &SchemaRef, admission: Admission, leaving: Leaving) -> Result<Side> {
         let stored = Arc::new(schema.project(&admission.columns)?);
         Ok(Side {
             all_columns: (0..admission.columns.len()).collect(),
@@ -103,7 +121,8 @@ impl Side {
             chains: HashMap::default(),
             nodes: Vec::new(),
             free: Vec::new(),
-            by_row: (!append_only).then(RowTable::default),
+            links: (leaving != Leaving::WithKey).then(Vec::new),
+            by_row: (leaving == Leaving::ByRow).then(RowTable::default),
             emptied: Vec::new(),
             ends: KeysByEnd::default(),
         })
@@ -115,8 +134,10 @@ impl Side {
 
     pub fn bytes(&self) -> usize {
         let rows = self.by_row.as_ref();
-        let rows = rows.map_or(0, |r| r.origins.capacity() * size_of::<Origin>() + r.table.capacity() * 5);
-        self.store.bytes() + self.nodes.capacity() * size_of::<Node>() + self.chains.capacity() * 33 + rows
+        let rows = rows.map_or(0, |r| r.prints.capacity() * size_of::<u128>() + r.table.capacity() * 5);
+        let links = self.links.as_ref().map_or(0, |l| l.capacity() * size_of::<Link>());
+        let chains = self.chains.capacity() * 33;
+        self.store.bytes() + self.nodes.capacity() * size_of::<Node>() + chains + links + rows
     }
 
     pub fn gather(&self, ids: &[RowId]) -> Result<Vec<ArrayRef>> {
@@ -217,7 +238,7 @@ impl Side {
             self.store.release(node.id);
             self.free.push(index);
             if let Some(rows) = &mut self.by_row {
-                let print = rows.origins[index as usize].print;
+                let print = rows.prints[index as usize];
                 if let Ok(entry) = rows.table.find_entry(print as u64, |n| *n == index) {
                     entry.remove();
                 }
@@ -276,7 +297,7 @@ impl Side {
 
     fn find(&self, print: u128) -> Option<u32> {
         let rows = self.by_row.as_ref()?;
-        rows.table.find(print as u64, |node| rows.origins[*node as usize].print == print).copied()
+        rows.table.find(print as u64, |node| rows.prints[*node as usize] == print).copied()
     }
 
     /// Puts a new node at the head of its key's chain.
@@ -285,42 +306,40 @@ impl Side {
         let head = self.chains.entry(key).or_insert(NONE);
         let node = Node { id, weight, next: *head };
         *head = index;
-        if index as usize == self.nodes.len() {
-            self.nodes.push(node);
-        } else {
-            self.nodes[index as usize] = node;
+        put(&mut self.nodes, index, node);
+        if let Some(links) = &mut self.links {
+            put(links, index, Link { key, previous: NONE });
+            if node.next != NONE {
+                links[node.next as usize].previous = index;
+            }
         }
         if let Some(rows) = &mut self.by_row {
-            let origin = Origin { print, key, previous: NONE };
-            if index as usize == rows.origins.len() {
-                rows.origins.push(origin);
-            } else {
-                rows.origins[index as usize] = origin;
-            }
-            if node.next != NONE {
-                rows.origins[node.next as usize].previous = index;
-            }
-            let origins = &rows.origins;
-            rows.table.insert_unique(print as u64, index, |n| origins[*n as usize].print as u64);
+            put(&mut rows.prints, index, print);
+            let prints = &rows.prints;
+            rows.table.insert_unique(print as u64, index, |n| prints[*n as usize] as u64);
         }
         index
     }
 
-    /// Takes a node of a retracting side out of its chain and frees it.
-    fn unlink(&mut self, index: u32) {
-        let Some(rows) = &mut self.by_row else { return };
-        let origin = rows.origins[index as usize];
+    /// Takes a node out of its chain and frees it; an error of the caller where rows leave
+    /// with their key.
+    pub fn unlink(&mut self, index: u32) {
+        let Some(links) = &mut self.links else { return };
+        let Link { key, previous } = links[index as usize];
         let Node { id, next, .. } = self.nodes[index as usize];
         if next != NONE {
-            rows.origins[next as usize].previous = origin.previous;
+            links[next as usize].previous = previous;
         }
-        match (origin.previous, next) {
-            (NONE, NONE) => drop(self.chains.remove(&origin.key)),
-            (NONE, next) => drop(self.chains.insert(origin.key, next)),
+        match (previous, next) {
+            (NONE, NONE) => drop(self.chains.remove(&key)),
+            (NONE, next) => drop(self.chains.insert(key, next)),
             (previous, next) => self.nodes[previous as usize].next = next,
         }
-        if let Ok(entry) = rows.table.find_entry(origin.print as u64, |n| *n == index) {
-            entry.remove();
+        if let Some(rows) = &mut self.by_row {
+            let print = rows.prints[index as usize];
+            if let Ok(entry) = rows.table.find_entry(print as u64, |n| *n == index) {
+                entry.remove();
+            }
         }
         self.nodes[index as usize].weight = 0;
         self.free.push(index);
@@ -339,5 +358,13 @@ impl Side {
             }
         }
         Ok(())
+    }
+}
+
+/// Sets an element, or adds it at the end.
+fn put<T>(elements: &mut Vec<T>, index: u32, element: T) {
+    match elements.get_mut(index as usize) {
+        Some(place) => *place = element,
+        None => elements.push(element),
     }
 }

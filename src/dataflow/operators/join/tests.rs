@@ -52,6 +52,10 @@ fn operator(residual: bool, append_only: [bool; 2]) -> JoinOperator {
         output: vec![2, 3, 4],
         output_schema,
         window: None,
+        interval: None,
+        as_of: None,
+        lookup: false,
+        pairs_max: 100_000,
         left_append_only: append_only[0],
         right_append_only: append_only[1],
         errors: Arc::new(RowErrors::new(10)),
@@ -131,6 +135,23 @@ fn many_matches_leave_in_bounded_batches() {
 }
 
 #[test]
+fn a_runaway_join_is_stopped_with_the_numbers() {
+    let rows: Vec<(Row, i64)> = (0..400).map(|v| ((Some(1), v, None), 1)).collect();
+    let mut join = operator(false, [true, true]);
+    join.push(0, batch("l", &rows), &mut Vec::new()).unwrap();
+    let error = join.push(1, batch("r", &rows), &mut Vec::new()).unwrap_err();
+    assert_eq!(error.sqlstate(), "53400");
+    let text = format!("{error:?}");
+    assert!(text.contains("100000 pairs") && text.contains("400 rows of the right side"), "{text}");
+    // Epoch by epoch it is within the limit.
+    let mut join = operator(false, [true, true]);
+    run_epoch(&mut join, [(0, batch("l", &rows))], &context(1, 0, 0));
+    for (epoch, rows) in rows.chunks(200).enumerate() {
+        run_epoch(&mut join, [(1, batch("r", rows))], &context(epoch as u64 + 2, 0, 0));
+    }
+}
+
+#[test]
 fn a_self_join_counts_each_pair_once() {
     let mut join = operator(false, [false, false]);
     let input = [((Some(1), 1, None), 1), ((Some(1), 2, None), 1)];
@@ -176,7 +197,11 @@ fn windows_that_are_over_are_forgotten() {
                 schema.field(1).clone(),
                 schema.field(1).clone(),
             ])),
-            window: Some(JoinWindow { key: 0, time: WindowTime::Event { inputs: vec![0] } }),
+            window: Some(JoinWindow { key: 0, time: WindowTime::Event { inputs: vec![0] }, lateness_us: 0 }),
+            interval: None,
+            as_of: None,
+            lookup: false,
+            pairs_max: 100_000,
             left_append_only: append_only,
             right_append_only: append_only,
             errors: Arc::new(RowErrors::new(10)),

@@ -1,0 +1,63 @@
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::*;
+use crate::dataflow::operators::errors::RowErrors;
+use crate::dataflow::operators::tests::{Contents, apply, context, run_epoch};
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Int64, true),
+        Field::new("v", DataType::Int64, true),
+    ]))
+}
+
+fn batch(rows: &[(i64, i64, i64)]) -> ChangeBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.0))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.1))),
+    ];
+    ChangeBatch::new(RecordBatch::try_new(schema(), columns).unwrap(), rows.iter().map(|r| r.2).collect())
+}
+
+#[test]
+fn rows_see_their_own_epoch_and_are_not_revised() {
+    let field = |name: &str| Field::new(name, DataType::Int64, true);
+    let mut join = LookupJoinOperator::new(JoinSpec {
+        name: "join".into(),
+        kind: JoinKind::Left,
+        null_equal: false,
+        left_schema: schema(),
+        right_schema: schema(),
+        left_keys: vec![0],
+        right_keys: vec![0],
+        residual: None,
+        output: vec![1, 3],
+        output_schema: Arc::new(Schema::new(vec![field("l"), field("r")])),
+        window: None,
+        interval: None,
+        as_of: None,
+        lookup: true,
+        pairs_max: 100_000,
+        left_append_only: true,
+        right_append_only: false,
+        errors: Arc::new(RowErrors::new(10)),
+    })
+    .unwrap();
+    let mut contents = Contents::new();
+    // The left row comes first, and with it a right row that is there and gone.
+    let inputs =
+        [(0, batch(&[(1, 10, 1), (2, 20, 1)])), (1, batch(&[(1, 100, 1), (2, 200, 1), (2, 200, -1)]))];
+    apply(&mut contents, &run_epoch(&mut join, inputs, &context(1, 0, 0)));
+    apply(
+        &mut contents,
+        &run_epoch(&mut join, [(1, batch(&[(1, 100, -1), (1, 101, 1)]))], &context(2, 0, 0)),
+    );
+    let inputs = [(1, batch(&[(2, 201, 1)])), (0, batch(&[(1, 11, 1), (2, 21, 1)]))];
+    apply(&mut contents, &run_epoch(&mut join, inputs, &context(3, 0, 0)));
+    let shown: Vec<&str> = contents.keys().map(String::as_str).collect();
+    assert_eq!(shown, ["10|100", "11|101", "20|NULL", "21|201"]);
+    assert_eq!(join.state_size().entries, 2);
+}

@@ -1,0 +1,134 @@
+//! Joins with versions in the syntax tree.
+//!
+//! `JOIN b FOR SYSTEM_TIME AS OF t ON c` and `ASOF JOIN b ON c` (the parser tells the latter
+//! by `global`) become plain joins whose condition carries a call that `plan/temporal.rs`
+//! knows, and whose right relation stands behind `OFFSET 0`, so that no filter is pushed
+//! below the choice of the version.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::*;
+
+use crate::error::{HwError, Result};
+use crate::plan::temporal::{AS_OF, LOOKUP, VERSION_AT};
+
+/// Rewrites the joins of a statement.
+pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
+    let mut joins = Joins(None);
+    let _ = statement.visit(&mut joins);
+    joins.0.map_or(Ok(()), Err)
+}
+
+struct Joins(Option<HwError>);
+
+impl VisitorMut for Joins {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        match body(&mut query.body) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                self.0 = Some(e);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+fn body(set: &mut SetExpr) -> Result<()> {
+    match set {
+        SetExpr::Select(select) => select.from.iter_mut().flat_map(|f| &mut f.joins).try_for_each(join),
+        SetExpr::SetOperation { left, right, .. } => {
+            body(left)?;
+            body(right)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn join(join: &mut Join) -> Result<()> {
+    let version = match &mut join.relation {
+        TableFactor::Table { version, .. } => version.take(),
+        _ => None,
+    };
+    let (name, time) = match version {
+        Some(TableVersion::ForSystemTimeAsOf(time)) if is_proctime(&time) => (LOOKUP, None),
+        Some(TableVersion::ForSystemTimeAsOf(time)) => (VERSION_AT, Some(time)),
+        Some(other) => {
+            return Err(HwError::unsupported(format!("a join with {other}"), "Write FOR SYSTEM_TIME AS OF."));
+        }
+        None if join.global => (AS_OF, None),
+        None => return Ok(()),
+    };
+    join.global = false;
+    let on = match &mut join.join_operator {
+        JoinOperator::Join(c) | JoinOperator::Inner(c) => c,
+        JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => c,
+        _ => {
+            return Err(HwError::unsupported(
+                "this kind of join with versions",
+                "Join the versions with JOIN or LEFT JOIN … ON.",
+            ));
+        }
+    };
+    let JoinConstraint::On(condition) = on else {
+        return Err(HwError::unsupported("USING with versions", "Write the condition out: ON a.k = b.k."));
+    };
+    let mut arguments: Vec<Expr> = time.into_iter().collect();
+    arguments.push(condition.clone());
+    let marked = Expr::BinaryOp {
+        left: Box::new(Expr::Nested(Box::new(condition.clone()))),
+        op: BinaryOperator::And,
+        right: Box::new(call(name, arguments)),
+    };
+    *condition = marked;
+    barrier(&mut join.relation)
+}
+
+fn is_proctime(e: &Expr) -> bool {
+    matches!(e, Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("proctime"))
+}
+
+pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect();
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// `t` as `(SELECT * FROM t OFFSET 0) AS t`.
+fn barrier(relation: &mut TableFactor) -> Result<()> {
+    let TableFactor::Table { name, alias, .. } = relation else {
+        return Err(HwError::unsupported(
+            "a join with versions of a sub-query",
+            "Make the sub-query a view and name the view.",
+        ));
+    };
+    let own = name.0.last().and_then(|part| part.as_ident()).cloned();
+    let alias = match (alias.take(), own) {
+        (Some(alias), _) => alias,
+        (None, Some(name)) => TableAlias { explicit: true, name, columns: Vec::new(), at: None },
+        (None, None) => return Err(HwError::internal("a relation without a name")),
+    };
+    let query = all_of(name)?;
+    *relation =
+        TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: Some(alias), sample: None };
+    Ok(())
+}
+
+/// `SELECT * FROM name OFFSET 0`.
+fn all_of(name: &ObjectName) -> Result<Query> {
+    let mut statements = crate::sql::parse_sql(&format!("SELECT * FROM {name} OFFSET 0"))?;
+    match statements.pop().map(|s| s.kind) {
+        Some(crate::sql::ast::StatementKind::Query(query)) => Ok(*query),
+        _ => Err(HwError::internal("a relation's name is no query")),
+    }
+}

@@ -1,0 +1,203 @@
+//! What a column of USING is: PostgreSQL merges it, DataFusion takes the left one.
+//!
+//! `k` of `a RIGHT JOIN b USING (k)` is `b.k`, of a full join `coalesce(a.k, b.k)`; after
+//! several joins USING the same column, each merges with what came before. This pass
+//! replaces the unqualified name in the SELECT, and the USING of later joins by ON. Where the
+//! merged column would have to be found among columns that the syntax does not tell (`*`,
+//! NATURAL), the statement is refused.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::*;
+
+use crate::error::{HwError, Result};
+
+/// Rewrites every SELECT of a statement.
+pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
+    let mut selects = Selects(None);
+    let _ = statement.visit(&mut selects);
+    selects.0.map_or(Ok(()), Err)
+}
+
+struct Selects(Option<HwError>);
+
+impl VisitorMut for Selects {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        match merge(select) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                self.0 = Some(e);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+/// A column that joins have merged.
+struct Merged {
+    value: Expr,
+    joins: usize,
+    /// Whether its value may differ from the first relation's.
+    moved: bool,
+}
+
+fn merge(select: &mut Select) -> Result<()> {
+    let mut merged: BTreeMap<String, Merged> = BTreeMap::new();
+    for from in &mut select.from {
+        merge_joins(from, &mut merged)?;
+    }
+    merged.retain(|_, m| m.moved || m.joins > 1);
+    if merged.is_empty() {
+        return Ok(());
+    }
+    if select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
+        return Err(HwError::unsupported(
+            "SELECT * over these joins USING",
+            "Name the columns, or write the conditions with ON.",
+        ));
+    }
+    let mut names = Names { merged: &merged, depth: 0 };
+    for item in &mut select.projection {
+        let own = match item {
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
+            _ => None,
+        };
+        let _ = VisitMut::visit(item, &mut names);
+        if let (Some(alias), SelectItem::UnnamedExpr(expr)) = (own, &mut *item)
+            && !matches!(expr, Expr::Identifier(_))
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+    let _ = VisitMut::visit(&mut select.selection, &mut names);
+    let _ = VisitMut::visit(&mut select.group_by, &mut names);
+    let _ = VisitMut::visit(&mut select.having, &mut names);
+    Ok(())
+}
+
+fn merge_joins(from: &mut TableWithJoins, merged: &mut BTreeMap<String, Merged>) -> Result<()> {
+    let first = relation_name(&from.relation);
+    for (n, join) in from.joins.iter_mut().enumerate() {
+        let own = relation_name(&join.relation);
+        let (side, constraint) = match &mut join.join_operator {
+            JoinOperator::Join(c) | JoinOperator::Inner(c) => (Side::Left, c),
+            JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (Side::Left, c),
+            JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (Side::Right, c),
+            JoinOperator::FullOuter(c) => (Side::Both, c),
+            _ => continue,
+        };
+        let columns = match constraint {
+            JoinConstraint::Using(columns) => columns.clone(),
+            JoinConstraint::Natural if side != Side::Left => {
+                return Err(HwError::unsupported(
+                    "a natural right or full join",
+                    "Write the condition out: ON a.k = b.k.",
+                ));
+            }
+            _ => continue,
+        };
+        let mut conditions = Vec::new();
+        for column in &columns {
+            let Some(name) = column.0.last().and_then(|part| part.as_ident()) else { continue };
+            let key = folded(name);
+            let known = merged.remove(&key);
+            let (left, right) = match (&known, n, &first, &own) {
+                (Some(known), _, _, Some(own)) => (known.value.clone(), qualified(own, name)),
+                (None, 0, Some(first), Some(own)) => (qualified(first, name), qualified(own, name)),
+                _ if side == Side::Left => continue,
+                _ => {
+                    return Err(HwError::unsupported(
+                        "this right or full join USING",
+                        "Name the relations that it joins, or write the condition with ON.",
+                    ));
+                }
+            };
+            conditions.push(Expr::BinaryOp {
+                left: Box::new(left.clone()),
+                op: BinaryOperator::Eq,
+                right: Box::new(right.clone()),
+            });
+            let joins = known.as_ref().map_or(0, |k| k.joins) + 1;
+            let moved = known.is_some_and(|k| k.moved) || side != Side::Left;
+            let value = match side {
+                Side::Left => left,
+                Side::Right => right,
+                Side::Both => coalesce(left, right),
+            };
+            merged.insert(key, Merged { value, joins, moved });
+        }
+        // The columns of a later join are those merged before, which USING would not find.
+        if n > 0 && conditions.len() == columns.len() {
+            let both = |left, right| Expr::BinaryOp {
+                left: Box::new(left),
+                op: BinaryOperator::And,
+                right: Box::new(right),
+            };
+            if let Some(condition) = conditions.into_iter().reduce(both) {
+                *constraint = JoinConstraint::On(condition);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+    Both,
+}
+
+fn folded(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
+
+fn relation_name(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.clone())
+        }
+        TableFactor::Table { name, .. } => name.0.last().and_then(|part| part.as_ident()).cloned(),
+        _ => None,
+    }
+}
+
+fn qualified(relation: &Ident, column: &Ident) -> Expr {
+    Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
+}
+
+fn coalesce(left: Expr, right: Expr) -> Expr {
+    super::temporal::call("coalesce", vec![left, right])
+}
+
+/// Puts the merged value in place of the unqualified name, outside sub-queries.
+struct Names<'a> {
+    merged: &'a BTreeMap<String, Merged>,
+    depth: usize,
+}
+
+impl VisitorMut for Names<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let (Expr::Identifier(name), 0) = (&*expr, self.depth)
+            && let Some(merged) = self.merged.get(&folded(name))
+        {
+            *expr = merged.value.clone();
+        }
+        ControlFlow::Continue(())
+    }
+}
