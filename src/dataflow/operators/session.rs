@@ -169,7 +169,7 @@ impl SessionAggregateOperator {
             sessions.index.release(slot);
         }
         self.refuse(&refused)?;
-        self.delta.clear();
+        self.delta.clear()?;
         Ok(touched)
     }
 
