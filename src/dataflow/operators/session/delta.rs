@@ -9,8 +9,8 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
-use super::cells::Cells;
 use super::super::expressions::batch_of;
+use super::cells::Cells;
 use super::index::{Proposed, SessionIndex};
 use crate::error::Result;
 use crate::types::ChangeBatch;
@@ -164,6 +164,7 @@ impl Delta {
 /// Rows of a batch that may have no columns.
 fn picked(batch: &RecordBatch, rows: Vec<u32>) -> Result<RecordBatch> {
     let rows = UInt32Array::from(rows);
-    let columns = batch.columns().iter().map(|c| Ok(take(c, &rows, None)?)).collect::<Result<Vec<ArrayRef>>>()?;
+    let columns =
+        batch.columns().iter().map(|c| Ok(take(c, &rows, None)?)).collect::<Result<Vec<ArrayRef>>>()?;
     batch_of(&batch.schema(), columns, rows.len())
 }
