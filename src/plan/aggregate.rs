@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Aggregate, Expr};
 
 use super::expr::{self, PExpr};
 use super::lower::{Lowering, refuse};
+use super::session::{GroupColumn, group_columns};
 use super::*;
 use crate::error::{HwError, Result};
 
@@ -53,6 +54,24 @@ pub(super) struct Results {
     pub late: Vec<usize>,
     /// Names and types of these, as the window function reads them.
     pub row: Vec<FieldRef>,
+}
+
+impl Results {
+    /// The same over other columns below.
+    pub fn moved(&self, place: &dyn Fn(usize) -> Option<usize>) -> Results {
+        let call = |c: &AggregateCall| AggregateCall {
+            argument: c.argument.and_then(place),
+            filter: c.filter.and_then(place),
+            ..c.clone()
+        };
+        Results {
+            calls: self.calls.iter().map(call).collect(),
+            fields: self.fields.clone(),
+            places: self.places.clone(),
+            late: self.late.iter().filter_map(|k| place(*k)).collect(),
+            row: self.row.clone(),
+        }
+    }
 }
 
 /// The pane column that an expression of the SELECT list names.
@@ -264,13 +283,13 @@ impl Lowering<'_> {
         }
         let below = self.nodes[assign_id].children[0];
         let width = self.nodes[below].schema.fields().len();
-        let is_bound =
-            |k: usize| matches!(expr::as_column(&exprs[k]), Some(c) if c == width || c == width + 1);
+        let bound = |k: usize| expr::as_column(&exprs[k]).and_then(|c| c.checked_sub(width));
+        let is_bound = |k: usize| bound(k).is_some();
         let bounds: Vec<usize> = keys.iter().copied().filter(|k| is_bound(*k)).collect();
         let others: Vec<usize> = (0..exprs.len()).filter(|k| !bounds.contains(k)).collect();
         let reads_window = |e: &PExpr| expr::columns_of(e).iter().any(|c| *c >= width);
         // The start stands for the window only if windows do not share it.
-        let is_end = |k: &usize| expr::as_column(&exprs[*k]) == Some(width + 1);
+        let is_end = |k: &usize| bound(*k) > Some(0);
         let whole = assign.windows.fixed_size_us().is_some() || bounds.iter().any(is_end);
         if bounds.is_empty()
             || !whole
@@ -294,31 +313,10 @@ impl Lowering<'_> {
         let map = self.map(below, filter, inner, Arc::new(Schema::new(fields)))?;
 
         let keep: Vec<usize> = keys.iter().copied().filter(|k| !bounds.contains(k)).collect();
-        let positions: Vec<usize> = group
-            .iter()
-            .map(|g| match expr::as_column(&exprs[*g]) {
-                Some(c) if c == width && bounds.contains(g) => keep.len(),
-                Some(c) if c == width + 1 && bounds.contains(g) => keep.len() + 1,
-                _ => keep.iter().position(|k| k == g).unwrap_or(0),
-            })
-            .collect();
-        let moved: Vec<AggregateCall> = calls
-            .iter()
-            .map(|c| AggregateCall {
-                argument: c.argument.and_then(place),
-                filter: c.filter.and_then(place),
-                ..c.clone()
-            })
-            .collect();
+        let positions = group_columns(group, &keep, bound);
         let group_columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
         let assign = WindowAssign { time_column, ..assign };
-        let moved = Results {
-            calls: moved,
-            fields: results.fields.clone(),
-            places: results.places.clone(),
-            late: results.late.iter().filter_map(|k| place(*k)).collect(),
-            row: results.row.clone(),
-        };
+        let moved = results.moved(&place);
         self.sliced(map, group_columns, assign, window_fields, moved, positions, output).map(Some)
     }
 
@@ -331,7 +329,7 @@ impl Lowering<'_> {
         assign: WindowAssign,
         window_fields: Vec<FieldRef>,
         results: Results,
-        positions: Vec<usize>,
+        positions: Vec<GroupColumn>,
         output: &Schema,
     ) -> Result<NodeId> {
         let below = &self.nodes[map];
@@ -351,7 +349,7 @@ impl Lowering<'_> {
         let node = AggregateNode { group, calls, window, emit: self.options.emit.clone(), late };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
         self.note_late(node, &row);
-        self.arrange(node, positions, keys, &places, output)
+        self.arrange_windowed(node, &positions, keys - 2, &places, output)
     }
 
     fn call(

@@ -62,31 +62,12 @@ impl Lowering<'_> {
         let window_fields: Vec<FieldRef> = self.nodes[assign_id].schema.fields()[width..width + 2].to_vec();
         let map = self.map(below, None, inner, Arc::new(Schema::new(fields)))?;
         let place = |k: usize| others.iter().position(|o| *o == k);
-        let moved = calls.iter().map(|c| AggregateCall {
-            argument: c.argument.and_then(place),
-            filter: c.filter.and_then(place),
-            ..c.clone()
-        });
         let columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
         let session = SessionAssign { time_column, keys: columns.clone(), ..session };
-        let moved = Results {
-            calls: moved.collect(),
-            fields: results.fields.clone(),
-            places: results.places.clone(),
-            late: results.late.iter().filter_map(|k| place(*k)).collect(),
-            row: results.row.clone(),
-        };
+        let moved = results.moved(&place);
         let node = self.session_node(map, columns, session, window_fields, moved);
-        let positions: Vec<GroupColumn> = group
-            .iter()
-            .map(|g| match bound(*g) {
-                Some(0) => GroupColumn::At(keep.len()),
-                Some(1) => GroupColumn::At(keep.len() + 1),
-                Some(_) => GroupColumn::WindowTime,
-                None => GroupColumn::At(keep.iter().position(|k| k == g).unwrap_or(0)),
-            })
-            .collect();
-        self.arrange_session(node, &positions, keep.len(), &results.places, output).map(Some)
+        let positions = group_columns(group, &keep, bound);
+        self.arrange_windowed(node, &positions, keep.len(), &results.places, output).map(Some)
     }
 
     fn session_node(
@@ -116,8 +97,9 @@ impl Lowering<'_> {
         node
     }
 
-    /// Puts the operator's columns into the order of the logical aggregate.
-    fn arrange_session(
+    /// Puts the columns of an aggregate that makes window bounds into the order of the logical
+    /// one; `keys` come before the bounds.
+    pub(super) fn arrange_windowed(
         &mut self,
         node: NodeId,
         positions: &[GroupColumn],
@@ -165,9 +147,26 @@ impl Lowering<'_> {
 
 /// Where a group column of the query is in the operator's output.
 #[derive(Clone, Copy, PartialEq)]
-enum GroupColumn {
+pub(super) enum GroupColumn {
     At(usize),
+    /// Made from the window's end.
     WindowTime,
+}
+
+/// The places of `group` when the operator puts out `keep`, then the window's start and end.
+/// `bound` tells which window column a column is.
+pub(super) fn group_columns(
+    group: &[usize],
+    keep: &[usize],
+    bound: impl Fn(usize) -> Option<usize>,
+) -> Vec<GroupColumn> {
+    let place = |g: &usize| match bound(*g) {
+        Some(0) => GroupColumn::At(keep.len()),
+        Some(1) => GroupColumn::At(keep.len() + 1),
+        Some(_) => GroupColumn::WindowTime,
+        None => GroupColumn::At(keep.iter().position(|k| k == g).unwrap_or(0)),
+    };
+    group.iter().map(place).collect()
 }
 
 /// Whether the states of two groups can be added up.

@@ -240,10 +240,10 @@ impl ExecutionPlan for WindowExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+        let input = self.input.execute(partition, Arc::clone(&context))?;
         let this = self.clone();
         if let Windowing::Session { gap_us } = self.windowing {
-            let batches = session::sessions(this, input, gap_us);
+            let batches = session::sessions(this, input, gap_us, &context);
             return Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)));
         }
         let assigned = input.map(move |batch| batch.and_then(|b| this.assign(&b)));

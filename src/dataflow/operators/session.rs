@@ -106,13 +106,12 @@ impl SessionAggregateOperator {
         let cells = || Cells::new(&spec.calls, &spec.input_schema);
         let key_schema = Arc::new(spec.input_schema.project(&spec.group_columns)?);
         let delta = Delta::new(cells()?, cells()?, spec.gap_us, spec.group_columns.clone());
-        let simple = matches!(spec.emit.policy, EmitPolicy::Changes | EmitPolicy::Final);
         let sessions = Sessions {
             index: SessionIndex::default(),
             cells: cells()?,
             keys: RowStore::new(key_schema),
             key_ids: Vec::new(),
-            panes: (!simple || spec.emit.with_pane_columns).then(Vec::new),
+            panes: spec.emit.needs_panes().then(Vec::new),
             queue: BinaryHeap::new(),
             queued: Vec::new(),
             timers: BTreeMap::new(),
@@ -169,7 +168,7 @@ impl SessionAggregateOperator {
             sessions.index.release(slot);
         }
         self.refuse(&refused)?;
-        self.delta.clear();
+        self.delta.clear()?;
         Ok(touched)
     }
 

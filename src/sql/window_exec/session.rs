@@ -6,7 +6,8 @@
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::concat_batches;
 use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::WindowExec;
@@ -15,22 +16,28 @@ use crate::types::hash::fingerprints;
 /// Rows of an output batch.
 const BATCH_ROWS: usize = 8192;
 
-/// The rows of `input` with their sessions.
+/// The rows of `input` with their sessions. The rows count against the query's memory.
 pub(super) fn sessions(
     exec: WindowExec,
     input: SendableRecordBatchStream,
     gap_us: i64,
-) -> impl Stream<Item = Result<RecordBatch>> {
+    context: &TaskContext,
+) -> impl Stream<Item = Result<RecordBatch>> + use<> {
     let schema = input.schema();
-    let collected = input.try_collect::<Vec<RecordBatch>>();
+    let reservation = MemoryConsumer::new("SESSION").register(context.memory_pool());
     let batches = async move {
-        let all = concat_batches(&schema, &collected.await?)?;
-        divide(&exec, &all, gap_us)
+        let reserved = |batch: &RecordBatch| reservation.try_grow(batch.get_array_memory_size());
+        let all = input.map(|batch| batch.and_then(|b| reserved(&b).map(|()| b)));
+        let all = concat_batches(&schema, &all.try_collect::<Vec<_>>().await?)?;
+        Ok((divide(&exec, &all, gap_us)?, reservation))
     };
     futures::stream::once(batches).flat_map(|batches| {
-        futures::stream::iter(match batches {
-            Ok(batches) => batches.into_iter().map(Ok).collect(),
-            Err(e) => vec![Err(e)],
+        let (batches, reservation) = match batches {
+            Ok((batches, reservation)) => (batches.into_iter().map(Ok).collect(), Some(reservation)),
+            Err(e) => (vec![Err(e)], None),
+        };
+        futures::stream::iter(batches).inspect(move |_| {
+            let _held = &reservation;
         })
     })
 }

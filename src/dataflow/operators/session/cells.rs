@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array};
-use arrow::datatypes::Schema;
+use arrow::datatypes::SchemaRef;
 
 use super::super::aggregate::accumulator::{Accumulator, Failures, Input, accumulator};
 use super::super::aggregate::groups::selection;
@@ -14,20 +14,24 @@ use crate::error::{HwError, Result};
 use crate::plan::AggregateCall;
 use crate::types::ChangeBatch;
 
+/// Scratch space for more slots than this is given back after use.
+const SLOTS_KEPT_MAX: usize = 65_536;
+
 pub struct Cells {
+    input: SchemaRef,
     calls: Vec<AggregateCall>,
     accumulators: Vec<Option<Box<dyn Accumulator>>>,
     weights: Vec<i64>,
 }
 
 impl Cells {
-    pub fn new(calls: &[AggregateCall], input: &Schema) -> Result<Cells> {
+    pub fn new(calls: &[AggregateCall], input: &SchemaRef) -> Result<Cells> {
         let accumulators: Vec<_> =
             calls.iter().map(|c| accumulator(c, input, true)).collect::<Result<_>>()?;
         if !accumulators.iter().flatten().all(|a: &Box<dyn Accumulator>| a.mergeable()) {
             return Err(HwError::internal("an aggregate over sessions cannot be merged"));
         }
-        Ok(Cells { calls: calls.to_vec(), accumulators, weights: Vec::new() })
+        Ok(Cells { input: Arc::clone(input), calls: calls.to_vec(), accumulators, weights: Vec::new() })
     }
 
     /// Makes slots `0..slots` exist.
@@ -91,6 +95,14 @@ impl Cells {
     pub fn clear(&mut self, slots: &[u32]) {
         slots.iter().for_each(|s| self.weights[*s as usize] = 0);
         self.accumulators.iter_mut().flatten().for_each(|a| a.clear(slots));
+    }
+
+    /// Gives back the space of many slots; all of them are lost.
+    pub fn shrink(&mut self) -> Result<()> {
+        if self.weights.len() > SLOTS_KEPT_MAX {
+            *self = Cells::new(&self.calls, &self.input)?;
+        }
+        Ok(())
     }
 
     pub fn bytes(&self) -> usize {

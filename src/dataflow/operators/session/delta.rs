@@ -5,10 +5,11 @@
 //! row joins are added up per batch. Rows that may be too late are kept until it is known
 //! whether their run is. Empty between epochs.
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
+use super::super::expressions::batch_of;
 use super::cells::Cells;
 use super::index::{Proposed, SessionIndex};
 use crate::error::Result;
@@ -72,7 +73,7 @@ impl Delta {
         }
         let keys = rows.batch.rows.project(&self.key_columns)?;
         if !new_rows.is_empty() {
-            self.keys.push(take_record_batch(&keys, &UInt32Array::from(new_rows))?);
+            self.keys.push(picked(&keys, new_rows)?);
         }
         if !suspects.is_empty() {
             self.suspects.push((rows.batch.take(&UInt32Array::from(suspects))?, suspect_slots));
@@ -134,8 +135,7 @@ impl Delta {
 
     /// Key rows of runs.
     pub fn keys_of(&self, runs: &[u32], schema: &SchemaRef) -> Result<RecordBatch> {
-        let all = concat_batches(schema, &self.keys)?;
-        Ok(take_record_batch(&all, &UInt32Array::from(runs.to_vec()))?)
+        picked(&concat_batches(schema, &self.keys)?, runs.to_vec())
     }
 
     /// The rows that may be too late, with their runs.
@@ -144,16 +144,27 @@ impl Delta {
     }
 
     /// Forgets the epoch.
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self) -> Result<()> {
         let used: Vec<u32> = (0..self.roots.len() as u32).collect();
         self.cells.clear(&used);
+        self.cells.shrink()?;
+        self.moved.shrink()?;
         self.index.clear();
         self.keys.clear();
         self.roots.clear();
         self.suspects.clear();
+        Ok(())
     }
 
     pub fn bytes(&self) -> usize {
         self.index.bytes() + self.cells.bytes() + self.moved.bytes()
     }
+}
+
+/// Rows of a batch that may have no columns.
+fn picked(batch: &RecordBatch, rows: Vec<u32>) -> Result<RecordBatch> {
+    let rows = UInt32Array::from(rows);
+    let columns =
+        batch.columns().iter().map(|c| Ok(take(c, &rows, None)?)).collect::<Result<Vec<ArrayRef>>>()?;
+    batch_of(&batch.schema(), columns, rows.len())
 }

@@ -7,6 +7,8 @@
 
 use hashbrown::HashTable;
 
+/// Space for more slots than this is given back by `clear`.
+const SLOTS_KEPT_MAX: usize = 65_536;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -213,8 +215,11 @@ impl SessionIndex {
         self.heads[slot as usize].live = false;
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and gives back the space of many sessions.
     pub fn clear(&mut self) {
+        if self.heads.len() > SLOTS_KEPT_MAX {
+            *self = SessionIndex::default();
+        }
         self.table.clear();
         self.heads.clear();
         self.free.clear();

@@ -7,16 +7,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
-};
-use arrow::compute::{cast, filter_record_batch, take};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take};
 use hashbrown::{HashMap, HashSet};
 
 use super::super::aggregate::accumulator::Failures;
 use super::super::errors::RowErrors;
 use super::super::expressions::batch_of;
+use super::super::panes::{PaneRow, push_pane_columns};
 use super::super::window_assign::timestamps;
 use super::index::SessionIndex;
 use super::{SessionAggregateSpec, Sessions};
@@ -122,7 +120,10 @@ impl Panes {
         columns.push(timestamps(bounds.iter().map(|b| b.1).collect(), bound_type));
         columns.extend(values);
         if spec.emit.with_pane_columns {
-            columns.extend(pane_columns(fired, times, &spec.output_schema, columns.len())?);
+            let panes: Option<Vec<PaneRow>> =
+                fired.iter().map(|f| Some(PaneRow::new(f.1.as_ref()?, times))).collect();
+            let missing = || HwError::internal("a firing without trigger state has no pane columns");
+            push_pane_columns(&panes.ok_or_else(missing)?, &spec.output_schema, &mut columns)?;
         }
         let new = batch_of(&spec.output_schema, columns, slots.len())?;
         let mut change = Replacement { slots: Vec::new(), new, old_ids: Vec::new(), old_of: Vec::new() };
@@ -238,35 +239,4 @@ impl Panes {
     pub fn bytes(&self) -> usize {
         self.rows.bytes() + self.ids.capacity() * size_of::<RowId>() + self.others.len() * 64
     }
-}
-
-/// The pseudo-columns of panes, in the types of the output's columns from `first` on.
-fn pane_columns(
-    fired: &[(u32, Fired, bool)],
-    times: &EpochTimes,
-    schema: &SchemaRef,
-    first: usize,
-) -> Result<Vec<ArrayRef>> {
-    let firings: Vec<&Firing> = fired.iter().filter_map(|f| f.1.as_ref()).collect();
-    if firings.len() != fired.len() {
-        return Err(HwError::internal("a firing without trigger state has no pane columns"));
-    }
-    let int = |value: fn(&Firing) -> i64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(firings.iter().map(|f| value(f))))
-    };
-    let flag = |value: fn(&Firing) -> bool| -> ArrayRef {
-        Arc::new(BooleanArray::from_iter(firings.iter().map(|f| Some(value(f)))))
-    };
-    let watermark = Some(times.watermark).filter(|w| *w != i64::MIN);
-    let columns: [ArrayRef; 7] = [
-        Arc::new(StringArray::from_iter_values(firings.iter().map(|f| f.timing.as_str()))),
-        int(|f| f.index),
-        int(|f| f.nonspeculative_index),
-        flag(|f| f.is_first),
-        flag(|f| f.is_last),
-        Arc::new(TimestampMicrosecondArray::from(vec![times.now; firings.len()]).with_timezone("UTC")),
-        Arc::new(TimestampMicrosecondArray::from(vec![watermark; firings.len()]).with_timezone("UTC")),
-    ];
-    let types = schema.fields().iter().skip(first);
-    columns.iter().zip(types).map(|(column, field)| Ok(cast(column, field.data_type())?)).collect()
 }

@@ -116,6 +116,19 @@ fn a_swallowed_pane_stays_until_the_merged_one_fires() {
     assert_eq!((op.state_size().entries, op.shown.rows.len(), op.sessions.keys.len()), (0, 0, 0));
 }
 
+#[test]
+fn many_open_sessions_are_small() {
+    let (mut op, _) = operator(EmitSpec::changes());
+    for epoch in 0..4 {
+        let rows: Vec<(i64, i64, i64)> = (0..50_000).map(|i| (epoch * 50_000 + i, 0, i)).collect();
+        let batches: Vec<_> = rows.chunks(8192).map(|c| (0, batch(c))).collect();
+        run_epoch(&mut op, batches, &context(epoch as u64, 0, 0));
+    }
+    let size = op.state_size();
+    assert_eq!(size.entries, 200_000);
+    assert!(size.bytes <= 300 * size.entries, "{} bytes a session", size.bytes / size.entries);
+}
+
 /// What rows kept by a [`SessionAssignOperator`] give, aggregated from scratch.
 fn by_rows(
     op: &mut SessionAssignOperator,
