@@ -37,6 +37,10 @@ pub struct Panes {
     discarding: bool,
     /// Groups belong to windows; otherwise each lives in one endless window.
     windowed: bool,
+    /// Trigger states, one cache line each, by slot.
+    states: Vec<PaneState>,
+    /// New rows of this epoch, by absolute weight.
+    rows: Vec<u64>,
     slots: Vec<Slot>,
     /// With pane columns: when the row that is shown was fired, by slot.
     shown: Option<Vec<Fired>>,
@@ -47,10 +51,8 @@ pub struct Panes {
     before: i64,
 }
 
+#[derive(Clone, Copy)]
 struct Slot {
-    state: PaneState,
-    /// New rows of this epoch, by absolute weight.
-    rows: u64,
     held: RowId,
     /// Position among the captured groups of this epoch.
     captured: u32,
@@ -63,6 +65,7 @@ struct Fired {
     watermark: i64,
 }
 
+const EMPTY: Slot = Slot { held: 0, captured: NOT_CAPTURED };
 const NOT_FIRED: Fired = Fired { timing: PaneTiming::Early, at: 0, watermark: 0 };
 
 impl Panes {
@@ -73,6 +76,8 @@ impl Panes {
             program: Program::new(spec)?,
             discarding: spec.accumulation == Accumulation::Discarding,
             windowed,
+            states: Vec::new(),
+            rows: Vec::new(),
             slots: Vec::new(),
             shown: spec.with_pane_columns.then(Vec::new),
             timers: BTreeMap::new(),
@@ -84,12 +89,9 @@ impl Panes {
     /// Makes slots `0..slots` exist.
     pub fn resize(&mut self, slots: usize) {
         let state = self.program.state(ENDLESS, self.before);
-        self.slots.resize_with(slots, || Slot {
-            state: state.clone(),
-            rows: 0,
-            held: 0,
-            captured: NOT_CAPTURED,
-        });
+        self.states.resize(slots, state);
+        self.rows.resize(slots, 0);
+        self.slots.resize(slots, EMPTY);
         if let Some(shown) = &mut self.shown {
             shown.resize(slots, NOT_FIRED);
         }
@@ -97,20 +99,15 @@ impl Panes {
 
     /// A new group has got `slot`.
     pub fn open(&mut self, slot: u32, end: i64) {
-        self.slots[slot as usize] = Slot {
-            state: self.program.state(if self.windowed { end } else { ENDLESS }, self.before),
-            rows: 0,
-            held: 0,
-            captured: NOT_CAPTURED,
-        };
+        let end = if self.windowed { end } else { ENDLESS };
+        self.states[slot as usize] = self.program.state(end, self.before);
+        self.rows[slot as usize] = 0;
+        self.slots[slot as usize] = EMPTY;
     }
 
     pub fn bytes(&self) -> usize {
-        let heap: usize = match self.slots.first() {
-            Some(slot) => slot.state.heap_bytes() * self.slots.len(),
-            None => 0,
-        };
-        self.slots.capacity() * size_of::<Slot>()
+        let heap = self.states.first().map_or(0, |s| s.heap_bytes()) * self.states.len();
+        self.states.capacity() * (size_of::<PaneState>() + size_of::<u64>() + size_of::<Slot>())
             + heap
             + self.shown.as_ref().map_or(0, |s| s.capacity() * size_of::<Fired>())
             + self.timers.values().map(|t| t.capacity() * 4 + 64).sum::<usize>()
@@ -169,10 +166,10 @@ impl Groups {
     pub fn count_rows(&mut self, slots: &[u32], weights: Option<&[i64]>) {
         let Some(panes) = &mut self.panes else { return };
         match weights {
-            None => slots.iter().for_each(|s| panes.slots[*s as usize].rows += 1),
+            None => slots.iter().for_each(|s| panes.rows[*s as usize] += 1),
             Some(weights) => {
                 let rows = slots.iter().zip(weights);
-                rows.for_each(|(s, w)| panes.slots[*s as usize].rows += w.unsigned_abs());
+                rows.for_each(|(s, w)| panes.rows[*s as usize] += w.unsigned_abs());
             }
         }
     }
@@ -180,7 +177,7 @@ impl Groups {
     /// Whether the group with this fingerprint has been closed by its trigger.
     pub fn is_finished(&self, print: u128) -> bool {
         let Some(panes) = &self.panes else { return false };
-        self.slot_of(print).is_some_and(|slot| panes.slots[slot as usize].state.is_closed())
+        self.slot_of(print).is_some_and(|slot| panes.states[slot as usize].is_closed())
     }
 
     /// Decides the panes of the epoch and gives their rows: −1 for a row that a pane
@@ -208,7 +205,10 @@ impl Groups {
     fn decide(&mut self, panes: &mut Panes, times: &EpochTimes) -> Fires {
         let mut asked: Vec<u32> = self.touched.shown.iter().chain(&self.touched.hidden).copied().collect();
         while let Some(entry) = panes.timers.first_entry().filter(|e| *e.key() <= times.now) {
-            for slot in entry.remove() {
+            let mut due = entry.remove();
+            // In the order of memory.
+            due.sort_unstable();
+            for slot in due {
                 self.ask(slot, None, &mut asked);
             }
         }
@@ -219,9 +219,10 @@ impl Groups {
         }
         let mut fires = Fires::default();
         for slot in asked {
-            let state = &mut panes.slots[slot as usize];
-            let end = if panes.windowed { self.bounds[slot as usize] } else { ENDLESS };
-            let step = panes.program.advance(&mut state.state, end, std::mem::take(&mut state.rows), times);
+            let at = slot as usize;
+            let end = if panes.windowed { self.bounds[at] } else { ENDLESS };
+            let rows = std::mem::take(&mut panes.rows[at]);
+            let step = panes.program.advance(&mut panes.states[at], end, rows, times);
             if step.timer != NEVER {
                 panes.timers.entry(step.timer).or_default().push(slot);
             }
@@ -262,6 +263,7 @@ impl Groups {
             let ends = (Bound::Excluded(from), Bound::Included(times.watermark));
             passed.extend(self.by_end.range(ends).flat_map(of));
         }
+        passed.sort_unstable_by_key(|(_, slot)| *slot);
         passed
     }
 
@@ -444,7 +446,7 @@ impl Groups {
         let keeps = panes.windowed || panes.discarding || self.keep_empty;
         empty.retain(|s| {
             let head = &self.heads[*s as usize];
-            let state = &panes.slots[*s as usize].state;
+            let state = &panes.states[*s as usize];
             !keeps
                 && head.weight == 0
                 && matches!(head.shown, Shown::No)
