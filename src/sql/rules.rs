@@ -17,6 +17,7 @@ pub mod operators;
 pub mod orders;
 pub mod rows;
 pub mod set_types;
+pub mod subqueries;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};

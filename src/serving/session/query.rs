@@ -177,6 +177,8 @@ impl Session {
         cx: SqlContext,
     ) -> Result<Ready> {
         let scope = Scope::new(Arc::clone(&self.database), Leaves::Snapshot(pin), cx);
+        let inlined = scope.inline_functions(query)?;
+        let query = inlined.as_ref().unwrap_or(query);
         let inputs = self.limited(async { Ok(scope.window_inputs(query).await) }).await?;
         let mut state = scope.session_state(inputs)?;
         let catalog = mentions_catalog(text) || mentions_catalog(&query.to_string());
