@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, UInt32Array};
-use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use hashbrown::HashMap;
 
@@ -19,6 +18,7 @@ use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
 use crate::plan::TemporalBound;
 use crate::state::row_store::{RowId, RowStore};
+use crate::types::change_batch::take_rows;
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, ProcTime};
 
@@ -103,7 +103,7 @@ impl TemporalFilterOperator {
         let indices = UInt32Array::from_iter_values(fresh.iter().map(|(row, _)| *row));
         let columns = batch.rows.columns()[..self.schema.fields().len()].to_vec();
         let output = batch_of(&self.schema, columns, batch.len())?;
-        let first = self.rows.append(take_record_batch(&output, &indices)?)?;
+        let first = self.rows.append(take_rows(&output, &indices)?)?;
         for (id, (_, print)) in (first..).zip(fresh) {
             if let Some(entry) = self.entries.get_mut(&print) {
                 entry.row = id;

@@ -63,7 +63,9 @@ enum Mode {
 }
 
 fn rewrite(plan: LogicalPlan, mode: Mode) -> DfResult<LogicalPlan> {
-    rewrite_named(plan, mode, &Cell::new(0))
+    // A plan passes here twice; the names of the second time are others.
+    let first = if mode == Mode::Stream { 100_000 } else { 0 };
+    rewrite_named(plan, mode, &Cell::new(first))
 }
 
 fn rewrite_named(plan: LogicalPlan, mode: Mode, names: &Cell<usize>) -> DfResult<LogicalPlan> {
@@ -129,7 +131,8 @@ fn rewrite_filter(filter: Filter, mode: Mode, names: &Cell<usize>) -> DfResult<T
 
 /// Lateral joins, and subqueries in ON.
 fn rewrite_join(join: Join, mode: Mode, names: &Cell<usize>) -> DfResult<Transformed<LogicalPlan>> {
-    let lateral = !outer_columns(&join.right)?.is_empty()
+    // Outer columns are known by name only, so a join counts as lateral only where SQL said so.
+    let lateral = is_lateral(&join.right)
         && matches!(join.join_type, JoinType::Inner | JoinType::Left)
         && outer_columns(&join.right)?.iter().any(|(_, c)| join.left.schema().has_column(c));
     if lateral && (mode == Mode::Everything || !pulls_up(&join.right)) {
@@ -155,6 +158,14 @@ fn rewrite_join(join: Join, mode: Mode, names: &Cell<usize>) -> DfResult<Transfo
     match plan {
         LogicalPlan::Filter(filter) => rewrite_filter(filter, mode, names),
         other => Ok(Transformed::yes(other)),
+    }
+}
+
+fn is_lateral(right: &LogicalPlan) -> bool {
+    match right {
+        LogicalPlan::Subquery(_) => true,
+        LogicalPlan::SubqueryAlias(a) => is_lateral(&a.input),
+        _ => false,
     }
 }
 
@@ -185,7 +196,8 @@ fn becomes_semi_join(conjunct: &Expr, mode: Mode) -> bool {
         },
         _ => return false,
     };
-    mode != Mode::Everything && !(negated_in && mode == Mode::Stream) && pulls_up(&subquery.subquery)
+    // A correlated NOT IN asks of each outer row's own set whether it holds a NULL.
+    mode != Mode::Everything && !(negated_in && is_correlated(subquery)) && pulls_up(&subquery.subquery)
 }
 
 /// Whether DataFusion can move the correlation of a plan into a join condition.
