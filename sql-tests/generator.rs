@@ -260,7 +260,8 @@ impl Generator<'_> {
             return self.comparison(inner);
         };
         let op = ["=", "=", "=", "<", ">=", "<>"][self.below(6)];
-        let extra = if self.random.chance(30) { format!(" AND {}", self.comparison(inner)) } else { String::new() };
+        let extra =
+            if self.random.chance(30) { format!(" AND {}", self.comparison(inner)) } else { String::new() };
         if self.random.chance(15) { self.comparison(inner) } else { format!("{i} {op} {o}{extra}") }
     }
 

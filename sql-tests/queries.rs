@@ -114,7 +114,8 @@ fn check(
         return Ok(());
     };
     tally.views += 1;
-    let rows = server.run(&format!("SELECT * FROM {view}")).map_err(|e| format!("view of {query}\n  got: {e}"))?;
+    let rows =
+        server.run(&format!("SELECT * FROM {view}")).map_err(|e| format!("view of {query}\n  got: {e}"))?;
     compare(&format!("view: {query}"), Order::Sorted, &expected, plain(rows.lines()))
 }
 
