@@ -5,7 +5,9 @@
 //! them. Between epochs the server is sometimes restarted with another number of workers, or
 //! crashes.
 
+mod generator;
 mod harness;
+mod queries;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -209,6 +211,11 @@ fn main() {
         let seed = seed + round;
         let address = postgres.as_ref().map(|p| p.address.clone());
         report.add(&format!("random (seed {seed})"), one_round(&runtime, seed, address.as_deref()));
+    }
+    if let Some(postgres) = &postgres {
+        let count = number("HEADWATER_QUERIES").unwrap_or(queries::QUERIES);
+        let name = format!("{count} random queries (seed {seed})");
+        report.add(&name, queries::run_queries(&runtime, seed, count, &postgres.address));
     }
     drop(postgres);
     std::process::exit(report.finish());

@@ -63,6 +63,7 @@ pub mod sqlstate {
     pub const DUPLICATE_SCHEMA: &str = "42P06";
     pub const DUPLICATE_TABLE: &str = "42P07";
     pub const INVALID_COLUMN_REFERENCE: &str = "42P10";
+    pub const INVALID_FUNCTION_DEFINITION: &str = "42P13";
     pub const INVALID_TABLE_DEFINITION: &str = "42P16";
     pub const INDETERMINATE_DATATYPE: &str = "42P18";
     pub const INSUFFICIENT_RESOURCES: &str = "53000";

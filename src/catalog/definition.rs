@@ -288,6 +288,9 @@ pub struct FunctionParameter {
 pub struct FunctionDetails {
     pub parameters: Vec<FunctionParameter>,
     pub returns: String,
+    /// The columns of RETURNS TABLE; none for a scalar.
+    #[serde(default)]
+    pub table: Vec<FunctionParameter>,
     pub language: String,
     pub body: String,
     pub volatility: Option<String>,

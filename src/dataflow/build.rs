@@ -20,6 +20,7 @@ use super::operators::constant::ConstantOperator;
 use super::operators::join::{AsOf, JoinInterval, JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
 use super::operators::set_op::SetOpOperator;
+use super::operators::temporal_filter::TemporalFilterOperator;
 use super::operators::unnest::UnnestOperator;
 use super::operators::{LateRows, Limits, OverSpec, RowErrors, TopNSpec, over, top_n};
 use crate::error::{HwError, Result};
@@ -222,6 +223,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         }
         StreamOp::SetOp(kind) => Box::new(SetOpOperator::new(*kind, schema)),
         StreamOp::Constant(rows) => Box::new(ConstantOperator::new(rows.clone(), worker == 0)),
+        StreamOp::TemporalFilter(bounds) => Box::new(TemporalFilterOperator::new(bounds.clone(), schema)),
         StreamOp::Unnest(columns) => Box::new(UnnestOperator::new(columns.clone(), schema)),
         StreamOp::WindowAssign(w) => windows::assign(w, schema, sides)?,
         StreamOp::SessionAssign(s) => windows::session_assign(s, &child(0).schema, schema, sides)?,

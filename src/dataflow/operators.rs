@@ -18,6 +18,7 @@ pub mod retention;
 pub mod session;
 pub mod session_assign;
 pub mod set_op;
+pub mod temporal_filter;
 pub mod top_n;
 pub mod unnest;
 pub mod window_assign;

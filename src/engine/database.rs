@@ -30,7 +30,7 @@ use crate::error::{HwError, Result, sqlstate};
 use crate::plan::relation::RelationKind;
 use crate::plan::{
     ColumnFact, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, check_emit,
-    keep_window_columns, lower,
+    keep_window_columns, lower, mark_temporal,
 };
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
 use crate::sql::emit::{BoundEmit, bind_stored};
@@ -347,7 +347,7 @@ impl Database {
             }
             output_names[..given.len()].clone_from_slice(given);
         }
-        let plan = rename(plan, &output_names)?;
+        let plan = mark_temporal(rename(plan, &output_names)?)?;
         refuse_volatile(&plan)?;
         let plan = if emit.late_data_to.is_some() { keep_window_columns(plan)? } else { plan };
         let plan = analyze(plan, &state)?;
@@ -507,7 +507,7 @@ fn refuse_volatile(plan: &datafusion::logical_expr::LogicalPlan) -> Result<()> {
         None => Ok(()),
         Some(name) => Err(HwError::unsupported(
             format!("{name}() in a materialized view"),
-            "Its value changes without any row changing. Use it in the SELECT that reads the view, or take the time from a column.",
+            "Its value changes without any row changing. Compare now() with a timestamp in WHERE, as in ts > now() - INTERVAL '1 hour'; else use it in the SELECT that reads the view.",
         )),
     }
 }

@@ -21,10 +21,11 @@ use sqlparser::ast::Query;
 
 use super::database::Database;
 use super::table_functions::{TableFunctions, is_table_function};
-use crate::catalog::{Definition, Details, Kind, QualifiedName};
+use crate::catalog::{Definition, Details, FunctionParameter, Kind, QualifiedName};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
 use crate::sql::errors::to_hw_error;
+use crate::sql::inline::{Returns, SqlFunction, inline_functions};
 use crate::sql::pane_columns::{expand_wildcards, names_pane_column};
 use crate::sql::relations::SetOpPlanner;
 use crate::sql::send::{SendFuture, assert_send};
@@ -110,6 +111,22 @@ impl Scope {
         inputs
     }
 
+    /// The query without calls of SQL functions, which count as named; `None` if it calls none.
+    pub fn inline_functions(&self, query: &Query) -> Result<Option<Query>> {
+        let catalog = self.database.catalog();
+        if catalog.of_kind(Kind::Function).next().is_none() {
+            return Ok(None);
+        }
+        let lookup = |schema: Option<&str>, name: &str| {
+            let name = QualifiedName::new(schema, name);
+            let found = catalog.lookup_kind(Kind::Function, &name, &self.cx.search_path)?;
+            let function = sql_function(found)?;
+            self.named.lock().push(found.id);
+            Some(function)
+        };
+        inline_functions(query, &lookup)
+    }
+
     /// A DataFusion session in which this scope resolves names.
     pub fn session_state(self: &Arc<Self>, inputs: WindowInputs) -> Result<SessionState> {
         let catalogs = Arc::new(MemoryCatalogProviderList::new());
@@ -144,6 +161,8 @@ impl Scope {
     }
 
     async fn plan_inner(self: &Arc<Self>, query: &Query, sql: Option<&str>) -> Result<Planned> {
+        let inlined = self.inline_functions(query)?;
+        let query = inlined.as_ref().unwrap_or(query);
         let with_panes = self.pane_columns_of(query)?;
         let query = with_panes.as_ref().unwrap_or(query);
         let inputs = self.window_inputs(query).await;
@@ -246,6 +265,24 @@ impl Scope {
         let plan = rename(plan, &names)?;
         Ok(Arc::new(ViewTable::new(plan, Some(definition.definition_sql.clone()))))
     }
+}
+
+/// A stored function, as calls of it are replaced.
+pub fn sql_function(definition: &Definition) -> Option<SqlFunction> {
+    let Details::Function(details) = &definition.details else { return None };
+    let table = |columns: &[FunctionParameter]| {
+        columns.iter().map(|c| (c.name.clone().unwrap_or_default(), c.type_name.clone())).collect()
+    };
+    Some(SqlFunction {
+        name: definition.name.clone(),
+        parameters: details.parameters.iter().map(|p| (p.name.clone(), p.type_name.clone())).collect(),
+        returns: match details.table.as_slice() {
+            [] => Returns::Scalar(details.returns.clone()),
+            columns => Returns::Table(table(columns)),
+        },
+        body: details.body.clone(),
+        strict: details.strict,
+    })
 }
 
 /// A planned query, and the session it was planned in.

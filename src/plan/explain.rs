@@ -59,6 +59,7 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
         }
         StreamOp::SetOp(kind) => format!("{kind} by counts of each row"),
         StreamOp::Constant(rows) => format!("Constant rows: {}", rows.num_rows()),
+        StreamOp::TemporalFilter(bounds) => format!("Keep rows while {}", temporal(bounds, &name)),
         StreamOp::Unnest(columns) => format!("Unnest {}", list(&unnested(columns))),
         StreamOp::TopN(t) => super::explain_order::top_n(t, &name),
         StreamOp::Over(o) => super::explain_order::over(o, &name),
@@ -145,6 +146,14 @@ fn clock(time: &WindowTime) -> &'static str {
     }
 }
 
+fn temporal(bounds: &[(usize, TemporalBound)], name: &dyn Fn(usize) -> String) -> String {
+    let bound = |(column, b): &(usize, TemporalBound)| {
+        let op = if b.until { "<" } else { ">=" };
+        format!("now() {op} {} + {}s", name(*column), b.shift_us as f64 / 1e6)
+    };
+    bounds.iter().map(bound).collect::<Vec<_>>().join(" and ")
+}
+
 fn facts(n: &StreamNode) -> String {
     let mut parts =
         vec![if n.facts.append_only { "append-only".to_string() } else { "retracting".to_string() }];
@@ -171,6 +180,7 @@ fn facts(n: &StreamNode) -> String {
         StateBound::Window => parts.push("state dropped when the window closes".into()),
         StateBound::Rows(n) => parts.push(format!("keeps at most {n} rows")),
         StateBound::Watermark(how) => parts.push(how.clone()),
+        StateBound::Clock => parts.push("state dropped when the clock has passed it".into()),
         StateBound::Unbounded(why) => parts.push(format!("this state grows without bound, because: {why}")),
     }
     parts.join("; ")

@@ -115,10 +115,7 @@ impl Lowering<'_> {
             LogicalPlan::Join(j) => self.join(j),
             LogicalPlan::Extension(e) => match e.node.as_any().downcast_ref::<WindowNode>() {
                 Some(window) => self.window(window),
-                None => match e.node.as_any().downcast_ref::<SetOpNode>() {
-                    Some(node) => self.set_op(node),
-                    None => Err(refuse(e.node.name(), "")),
-                },
+                None => self.extension(e.node.as_ref()),
             },
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),

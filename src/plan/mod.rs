@@ -31,6 +31,7 @@ mod rows;
 mod session;
 pub mod set_op_node;
 pub mod temporal;
+pub mod temporal_node;
 mod top_n;
 mod window;
 pub mod window_node;
@@ -51,6 +52,7 @@ pub use over::{OverCall, OverNode, RowTime};
 pub use reach::Reach;
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};
+pub use temporal_node::{TemporalBound, TemporalNode, mark_temporal};
 pub use window_node::{WINDOW_COLUMNS, WindowNode, Windowing};
 
 use crate::error::Result;
@@ -146,6 +148,9 @@ pub enum StreamOp {
     Constant(RecordBatch),
     /// A row for each element of arrays; where each output column comes from.
     Unnest(Vec<UnnestColumn>),
+    /// Rows while the clock is within bounds; columns of the bounds' times. The output has
+    /// as many columns as the node's schema, the child's first ones.
+    TemporalFilter(Vec<(usize, TemporalBound)>),
 }
 
 /// Where an output column of [`StreamOp::Unnest`] comes from.
@@ -411,6 +416,8 @@ pub enum StateBound {
     Rows(u64),
     /// Dropped behind the watermark, as the text says.
     Watermark(String),
+    /// Dropped when the clock has passed the rows.
+    Clock,
     /// Grows with the number of distinct keys or rows, because of the reason given.
     Unbounded(String),
 }
@@ -456,6 +463,7 @@ impl StreamPlan {
             }
             StreamOp::TopN(t) => t.window.as_ref().is_some_and(|w| w.time == WindowTime::Processing),
             StreamOp::Over(o) => o.window.as_ref().is_some_and(|w| w.time == WindowTime::Processing),
+            StreamOp::TemporalFilter(_) => true,
             _ => false,
         })
     }

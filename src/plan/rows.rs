@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{EmptyRelation, Unnest, Values};
+use datafusion::logical_expr::{EmptyRelation, Unnest, UserDefinedLogicalNode, Values};
 
 use super::expr;
 use super::lower::{Lowering, refuse, union_fact};
@@ -14,6 +14,60 @@ use super::*;
 use crate::error::{HwError, Result};
 
 impl Lowering<'_> {
+    pub(super) fn extension(&mut self, node: &dyn UserDefinedLogicalNode) -> Result<NodeId> {
+        let any = node.as_any();
+        if let Some(node) = any.downcast_ref::<SetOpNode>() {
+            return self.set_op(node);
+        }
+        match any.downcast_ref::<TemporalNode>() {
+            Some(node) => self.temporal(node),
+            None => Err(refuse(node.name(), "")),
+        }
+    }
+
+    /// The times of the bounds become columns of a map below.
+    fn temporal(&mut self, node: &TemporalNode) -> Result<NodeId> {
+        let child = self.plan(&node.input)?;
+        let schema = Arc::clone(&self.nodes[child].schema);
+        let width = schema.fields().len();
+        let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+        let mut exprs: Vec<expr::PExpr> = (0..width).map(expr::column).collect();
+        let mut bounds = Vec::new();
+        for (time, bound) in node.times.iter().zip(&node.bounds) {
+            let time = self.compile(time, node.input.schema())?;
+            let data_type = time.data_type(&schema)?;
+            if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+                return Err(refuse(
+                    "a comparison of now() with what is not a timestamp",
+                    "Cast it to timestamptz.",
+                ));
+            }
+            let column = match exprs.iter().position(|e| e.eq(&time)) {
+                Some(column) => column,
+                None => {
+                    fields.push(Arc::new(Field::new(format!("time{}", exprs.len()), data_type, true)));
+                    exprs.push(time);
+                    exprs.len() - 1
+                }
+            };
+            bounds.push((column, bound.clone()));
+        }
+        let map = self.map(child, None, exprs, Arc::new(Schema::new(fields)))?;
+        let below = &self.nodes[map].facts;
+        let until = bounds.iter().any(|(_, b)| b.until);
+        let facts = Facts {
+            append_only: below.append_only && !until,
+            unique_key: below.unique_key.clone().filter(|k| k.iter().all(|c| *c < width)),
+            columns: below.columns[..width].to_vec(),
+            state: if until {
+                StateBound::Clock
+            } else {
+                StateBound::Unbounded("rows are kept once their time has come".into())
+            },
+        };
+        Ok(self.add(StreamOp::TemporalFilter(bounds), vec![map], schema, facts))
+    }
+
     pub(super) fn values(&mut self, values: &Values) -> Result<NodeId> {
         let schema = Arc::new(values.schema.as_arrow().clone());
         let one = one_row()?;

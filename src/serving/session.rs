@@ -12,6 +12,7 @@ mod clock;
 mod control;
 mod cursor;
 mod ddl;
+mod ddl_function;
 mod ddl_source;
 mod ddl_table;
 mod ddl_view;

@@ -32,7 +32,7 @@ pub use super::functions::system::SessionVars;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
 use super::rules::orders::PgOrders;
-use super::rules::{casts, literals, set_types};
+use super::rules::{casts, literals, set_types, subqueries};
 use super::send::{SendFuture, assert_send};
 use super::types::PgTypePlanner;
 use crate::clock;
@@ -91,6 +91,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(PgOrders),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::PgCasts),
+        Arc::new(subqueries::PgSubqueries),
         Arc::new(PgGuards),
     ]
 }
@@ -191,6 +192,7 @@ pub fn physical_expr(expr: &Expr, schema: &DFSchema, state: &SessionState) -> Re
 /// or a single evaluation.
 pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
     let plan = crate::plan::temporal::name_version_times(plan)?;
+    let plan = subqueries::for_stream(plan)?;
     let wanted = [
         "replace_distinct_aggregate",
         "decorrelate_predicate_subquery",

@@ -257,7 +257,7 @@ fn by_text(text: &str) -> HwError {
         return HwError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
     }
     if has("Invalid function ") || has("is not a known function") || has("There is no UDF") {
-        return unknown_function(&m);
+        return unknown_function(text);
     }
     if has("in the GROUP BY clause") || has("must be part of GROUP BY") || has("must appear in the GROUP BY")
     {

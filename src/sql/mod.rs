@@ -11,6 +11,7 @@ pub mod context;
 pub mod emit;
 pub mod errors;
 pub mod functions;
+pub mod inline;
 pub mod pane_columns;
 pub mod parser;
 pub mod relations;

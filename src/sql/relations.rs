@@ -26,12 +26,10 @@ impl RelationPlanner for SetOpPlanner {
     ) -> DfResult<RelationPlanning> {
         let is_set_operation = matches!(&relation, TableFactor::Function { name, .. }
             if name.0.len() == 1 && name.0[0].as_ident().is_some_and(|i| i.value == SET_OPERATION));
-        let TableFactor::Function { args, .. } = relation else {
-            return Ok(RelationPlanning::Original(Box::new(relation)));
+        let args = match relation {
+            TableFactor::Function { args, .. } if is_set_operation => args,
+            other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
-        if !is_set_operation {
-            return plan_err!("set-returning function in FROM is not supported");
-        }
         let mut args = args.into_iter().filter_map(|a| match a {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e),
             _ => None,

@@ -17,6 +17,7 @@ pub mod operators;
 pub mod orders;
 pub mod rows;
 pub mod set_types;
+pub mod subqueries;
 pub mod temporal;
 pub mod using;
 

@@ -268,7 +268,7 @@ impl RowStore {
         for index in victims {
             let chunk = self.chunk(index);
             let rows = UInt32Array::from_iter_values(chunk.live_rows());
-            let batch = arrow::compute::take_record_batch(&chunk.rows, &rows)?;
+            let batch = crate::types::change_batch::take_rows(&chunk.rows, &rows)?;
             let first = self.append(batch)?;
             moved.extend(rows.values().iter().zip(first..).map(|(row, new)| (id(index, *row as usize), new)));
             self.drop_chunk(index);

@@ -6,7 +6,7 @@
 //! VLDB 2023). Invariant: `Each` holds exactly one non-null weight per row, none of them 0
 //! after `consolidate`.
 
-use arrow::array::{BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
@@ -88,7 +88,7 @@ impl ChangeBatch {
 
     /// Picks rows by index, in that order; repetition is allowed.
     pub fn take(&self, indices: &UInt32Array) -> Result<ChangeBatch> {
-        let rows = take_record_batch(&self.rows, indices)?;
+        let rows = take_rows(&self.rows, indices)?;
         let weights = match &self.weights {
             Weights::One => Weights::One,
             Weights::Each(w) => {
@@ -121,6 +121,15 @@ impl ChangeBatch {
             Weights::Each(w) => w.values().to_vec(),
         }
     }
+}
+
+/// Rows by index; rows without columns are rows too.
+pub fn take_rows(rows: &RecordBatch, indices: &UInt32Array) -> Result<RecordBatch> {
+    if rows.num_columns() > 0 {
+        return Ok(take_record_batch(rows, indices)?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+    Ok(RecordBatch::try_new_with_options(rows.schema(), Vec::new(), &options)?)
 }
 
 /// Concatenates batches of one schema; `One` survives only if all are `One`.
@@ -163,6 +172,6 @@ pub fn consolidate(schema: &SchemaRef, batches: &[ChangeBatch]) -> Result<Change
     }
     sums.retain(|(_, w)| *w != 0);
     let indices = UInt32Array::from_iter_values(sums.iter().map(|(row, _)| *row));
-    let rows = take_record_batch(&all.rows, &indices)?;
+    let rows = take_rows(&all.rows, &indices)?;
     Ok(ChangeBatch::new(rows, sums.into_iter().map(|(_, w)| w).collect()))
 }

@@ -135,10 +135,7 @@ impl Session {
                 "CREATE INDEX",
                 "Tables are indexed by their primary key, and materialized views by their GROUP BY columns.",
             )),
-            K::CreateFunction(_) => Err(HwError::unsupported(
-                "CREATE FUNCTION",
-                "Write the expression where it is used, or in a view.",
-            )),
+            K::CreateFunction(create) => self.create_function(create).await,
             K::Drop { kind, if_exists, names, cascade } => {
                 self.drop_objects(*kind, *if_exists, names, *cascade).await
             }

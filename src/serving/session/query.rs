@@ -179,6 +179,8 @@ impl Session {
         let scope = Scope::new(Arc::clone(&self.database), Leaves::Snapshot(pin), cx);
         let with_panes = scope.pane_columns_of(query)?;
         let query = with_panes.as_ref().unwrap_or(query);
+        let inlined = scope.inline_functions(query)?;
+        let query = inlined.as_ref().unwrap_or(query);
         let inputs = self.limited(async { Ok(scope.window_inputs(query).await) }).await?;
         let mut state = scope.session_state(inputs)?;
         let catalog = mentions_catalog(text) || mentions_catalog(&query.to_string());

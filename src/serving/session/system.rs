@@ -100,6 +100,7 @@ impl Session {
                 sessions: activity.sessions(),
                 backend_pid: pid,
                 live: super::live::tables(&database),
+                functions: super::ddl_function::infos(&database),
                 set_parameter: Some(SetParameter(Arc::new(set))),
                 ..describe(&database, &settings)
             }

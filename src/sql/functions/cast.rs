@@ -37,6 +37,13 @@ impl PgCast {
         ScalarUDF::new_from_impl(cast).call(vec![expr])
     }
 
+    /// Whether a constant can be cast.
+    pub fn check(&self, value: &ScalarValue, options: &datafusion::config::ConfigOptions) -> DfResult<()> {
+        let from = Field::new("", value.data_type(), true);
+        let cx = Cx::new(options, &[])?;
+        cast_array(&value.to_array()?, &from, &self.target, &cx).map(drop)
+    }
+
     pub fn target(&self) -> &DataType {
         self.target.data_type()
     }

@@ -37,7 +37,19 @@ pub fn functions() -> Vec<Function> {
             .ret(&[Num, Num, Num], ret, numerics)
             .ret(&[Tstz, Tstz, Interval], ret, timestamps)
             .ret(&[Ts, Ts, Interval], ret, timestamps),
+        // The value of a scalar subquery, of which `rows` were found.
+        Function::new("single_row").called_on_null().ret(&[Int8, Kind::Any], Ret::Like(1), single_row),
     ]
+}
+
+fn single_row<'a>(_: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
+    match &args[0] {
+        Datum::Int(rows) if *rows > 1 => Err(HwError::new(
+            sqlstate::CARDINALITY_VIOLATION,
+            "more than one row returned by a subquery used as an expression",
+        )),
+        _ => Ok(args[1].clone()),
+    }
 }
 
 fn step_is_zero() -> HwError {

@@ -139,6 +139,12 @@ fn trunc(unit: &str, at: i64) -> Option<i64> {
     })
 }
 
+/// Rounded to so many digits of a second, halves away from zero.
+fn to_digits(at: i64, digits: i64) -> i64 {
+    let unit = 10i64.pow((6 - digits.clamp(0, 6)) as u32);
+    if at == i64::MAX || at == i64::MIN { at } else { (at + at.signum() * (unit / 2)) / unit * unit }
+}
+
 fn trunc_in(unit: &str, t: i64, zone: &Zone) -> Result<Datum<'static>> {
     let at = trunc(unit, zone.to_local(t)).ok_or_else(|| bad_unit(unit, "timestamp with time zone"))?;
     Ok(Datum::Tstz(zone.to_utc(at)))
@@ -256,6 +262,10 @@ fn fields() -> Vec<Function> {
     vec![
         extract_fn,
         part_fn,
+        // The cast to timestamp(n).
+        Function::new("timestamp_scale")
+            .on(&[Tstz, Int4], Tstz, |_, a| Ok(Datum::Tstz(to_digits(a[0].as_i64(), a[1].as_i64()))))
+            .on(&[Ts, Int4], Ts, |_, a| Ok(Datum::Ts(to_digits(a[0].as_i64(), a[1].as_i64())))),
         Function::new("date_trunc")
             .alias("datetrunc")
             .on(&[Text, Tstz], Tstz, |cx, a| trunc_in(a[0].as_str(), a[1].as_i64(), &cx.zone))

@@ -5,6 +5,7 @@
 use sqlparser::tokenizer::Token;
 
 use super::{Parsed, StatementReader};
+use crate::error::HwError;
 use crate::sql::ast::{
     Columns, CreateFunction, CreateIndex, CreateSource, CreateTable, FormatSpec, FunctionArgument, Include,
     Options, SecretText, StatementKind,
@@ -211,7 +212,10 @@ impl StatementReader<'_> {
         } else if self.words(&["CALLED", "ON", "NULL", "INPUT"]) {
             function.strict = false;
         } else if self.word("RETURNS") {
-            let _ = self.word("SETOF");
+            if self.word("SETOF") {
+                let hint = "Write RETURNS TABLE (column type, …).";
+                return Err(HwError::unsupported("RETURNS SETOF", hint).at(self.position()).into());
+            }
             function.returns = Some(self.parser.parse_data_type()?);
         } else if self.word("LANGUAGE") {
             function.language = match self.string()? {
@@ -225,7 +229,7 @@ impl StatementReader<'_> {
         } else if self.word("AS") {
             function.body = self.expect_string()?;
         } else if self.word("RETURN") {
-            function.body = self.expression_text()?.text;
+            function.body = format!("SELECT {}", self.expression_text()?.text);
         } else {
             return Ok(false);
         }

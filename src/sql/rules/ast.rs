@@ -68,7 +68,19 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 right: Box::new(minus_one),
             })
         }
-        Expr::Value(v) => float_literal(v),
+        Expr::Value(v) => {
+            if let Value::UnicodeStringLiteral(text) = &mut v.value {
+                v.value = Value::SingleQuotedString(std::mem::take(text));
+            }
+            float_literal(v)
+        }
+        Expr::Cast { data_type, .. } => {
+            let digits = rounded_timestamp(data_type);
+            digits.map(|n| {
+                let digits = Expr::Value(Value::Number(n.to_string(), false).into());
+                call("timestamp_scale", vec![expr.clone(), digits])
+            })
+        }
         Expr::UnaryOp { op, expr } => unary_function(op).map(|name| call(name, vec![(**expr).clone()])),
         Expr::AtTimeZone { timestamp, time_zone } => {
             Some(call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]))
@@ -108,6 +120,14 @@ fn strip_schema(name: &mut ObjectName) {
         name.0.len() == 2 && name.0[0].as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
     if catalog {
         name.0.remove(0);
+    }
+}
+
+/// Takes the precision off `timestamp(n)`.
+fn rounded_timestamp(data_type: &mut DataType) -> Option<u64> {
+    match data_type {
+        DataType::Timestamp(precision, _) => precision.take().filter(|n| *n < 6),
+        _ => None,
     }
 }
 

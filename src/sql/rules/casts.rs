@@ -1,7 +1,8 @@
 //! Casts after type coercion: those that Arrow would do differently become [`PgCast`].
 
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
@@ -18,9 +19,28 @@ impl AnalyzerRule for PgCasts {
     fn name(&self) -> &str {
         "pg_casts"
     }
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        rewrite_expressions(plan, &rewrite)
+    fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
+        rewrite_expressions(plan, &|expr, schema| {
+            let expr = rewrite(expr, schema)?;
+            check_literals(&expr, options)?;
+            Ok(expr)
+        })
     }
+}
+
+/// A quoted literal that its type does not read is an error of the statement, whether or not
+/// any row meets it.
+fn check_literals(expr: &Expr, options: &ConfigOptions) -> DfResult<()> {
+    expr.apply(|node| {
+        if let Expr::ScalarFunction(f) = node
+            && let [Expr::Literal(value @ ScalarValue::Utf8(Some(_)), _)] = f.args.as_slice()
+            && let Some(cast) = f.func.inner().downcast_ref::<PgCast>()
+        {
+            cast.check(value, options)?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map(drop)
 }
 
 /// Rewrites one expression.

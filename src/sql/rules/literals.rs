@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ExprSchema, Result as DfResult, ScalarValue};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::expr::{Between, Cast, InList, WindowFunction};
+use datafusion::logical_expr::expr::{Between, Case, Cast, InList, WindowFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -69,6 +69,11 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
             Expr::InList(InList { expr, list, negated })
         }
         Expr::Between(between) => rewrite_between(between, schema)?,
+        Expr::Case(case) => Expr::Case(type_case(case, schema)?),
+        Expr::ScalarFunction(mut f) if ALTERNATIVES.contains(&f.func.name()) => {
+            f.args = alternatives(f.args, schema)?;
+            Expr::ScalarFunction(f)
+        }
         other => other,
     })
 }
@@ -81,6 +86,52 @@ fn typed_literal(expr: Expr, to: &DataType) -> Expr {
         }
         _ => expr,
     }
+}
+
+/// Functions whose result is one of their arguments.
+const ALTERNATIVES: [&str; 3] = ["coalesce", "greatest", "least"];
+
+/// Quoted literals among alternatives take the type of the others.
+fn alternatives(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
+    let mut to = None;
+    for e in exprs.iter().filter(|e| !matches!(e, Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _)))
+    {
+        let data_type = e.get_type(schema)?;
+        match &to {
+            _ if data_type == DataType::Null => {}
+            None => to = Some(data_type),
+            // Numbers of several types are left to the coercion that follows.
+            Some(other) if *other != data_type && Kind::of(other) != Kind::Text => {
+                if !(other.is_numeric() && data_type.is_numeric()) {
+                    return Ok(exprs);
+                }
+                to = Some(crate::types::PgType::Numeric(None).carrier());
+            }
+            Some(_) => {}
+        }
+    }
+    let Some(to) = to else { return Ok(exprs) };
+    Ok(exprs.into_iter().map(|e| typed_literal(e, &to)).collect())
+}
+
+fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Case> {
+    let count = case.when_then_expr.len();
+    let mut results: Vec<Expr> = case.when_then_expr.iter().map(|(_, then)| then.as_ref().clone()).collect();
+    results.extend(case.else_expr.as_deref().cloned());
+    let mut results = alternatives(results, schema)?;
+    if results.len() > count {
+        case.else_expr = results.pop().map(Box::new);
+    }
+    for ((_, then), typed) in case.when_then_expr.iter_mut().zip(results) {
+        **then = typed;
+    }
+    if let Some(base) = &case.expr {
+        let to = base.get_type(schema)?;
+        for (when, _) in &mut case.when_then_expr {
+            **when = typed_literal(when.as_ref().clone(), &to);
+        }
+    }
+    Ok(case)
 }
 
 fn interval_comparison(binary: BinaryExpr, schema: &DFSchema) -> DfResult<Expr> {

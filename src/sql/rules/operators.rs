@@ -42,6 +42,16 @@ impl ExprPlanner for PgOperators {
     }
 
     fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        // substring(text from pattern): the first group, or else the whole match.
+        if let [text, pattern @ Expr::Literal(ScalarValue::Utf8(_), _)] = args.as_slice() {
+            let found =
+                datafusion::functions::regex::regexp_match().call(vec![text.clone(), pattern.clone()]);
+            let first = datafusion::functions_nested::expr_fn::array_element(
+                found,
+                datafusion::logical_expr::lit(1i64),
+            );
+            return Ok(PlannerResult::Planned(first));
+        }
         Ok(PlannerResult::Planned(functions::scalar("substr")?.call(args)))
     }
 
