@@ -12,7 +12,7 @@ use super::*;
 /// Functions of which the value over all rows is the value over the workers' values.
 fn is_idempotent(call: &AggregateCall) -> bool {
     use AggregateFunction as F;
-    matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr) && !call.distinct
+    matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr | F::BitAnd | F::BitOr) && !call.distinct
 }
 
 /// Whether a column holds a bound of windows that close, of which few are open at a time.
@@ -78,7 +78,7 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
     }
     let width = group.len();
     let call = |(i, call): (usize, &AggregateCall)| AggregateCall {
-        argument: Some(width + i),
+        arguments: vec![width + i],
         filter: None,
         ..call.clone()
     };
