@@ -86,8 +86,11 @@ fn lag() -> Result<Box<dyn Operator>, BoxError> {
 
 /// Microseconds of CPU per changed row.
 fn per_change(operator: &mut dyn Operator, size: i64) -> Result<f64, BoxError> {
-    let context =
-        |epoch: u64| EpochContext { epoch: Epoch(epoch), now: ProcTime(0), watermarks: vec![EventTime::MIN].into() };
+    let context = |epoch: u64| EpochContext {
+        epoch: Epoch(epoch),
+        now: ProcTime(0),
+        watermarks: vec![EventTime::MIN].into(),
+    };
     operator.push(0, ChangeBatch::inserts(rows(0..size)?), &mut Vec::new())?;
     operator.finish_epoch(&context(1), &mut Vec::new())?;
     let start = cpu_seconds();

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Aggregate, Expr};
 
 use super::aggregate_call::Site;
 use super::expr::{self, PExpr};
-use super::lower::Lowering;
+use super::lower::{Lowering, refuse};
 use super::*;
 use crate::error::{HwError, Result};
 

@@ -14,13 +14,13 @@ use datafusion::logical_expr::Operator;
 use datafusion::logical_expr::expr::{AggregateFunction as Call, NullTreatment};
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
-use datafusion::physical_expr::expressions::{binary, is_not_null};
+use datafusion::physical_expr::expressions::{Literal, binary, is_not_null};
 
 use super::aggregate::Prepared;
 use super::expr::{self, PExpr};
 use super::lower::{Lowering, refuse};
 use super::{AggregateCall, AggregateFunction, Statistic};
-use crate::error::{HwError, Result};
+use crate::error::{HwError, Result, sqlstate};
 use crate::types::order_key::{ASCENDING, order_type};
 
 /// Where a call's expressions become columns.
@@ -65,6 +65,12 @@ impl Lowering<'_> {
         let types: Vec<DataType> = (arguments.iter())
             .map(|a| a.data_type(site.arrow).map_err(|e| HwError::internal(e.to_string())))
             .collect::<Result<_>>()?;
+        if let Some(fraction) = sketched(&name, f, &arguments)? {
+            let arguments = vec![site.add_compiled(Arc::clone(&arguments[0]), "arg")?];
+            let function = AggregateFunction::Percentile(fraction);
+            let distinct = f.params.distinct;
+            return Ok(AggregateCall { function, arguments, order_by: Vec::new(), filter, distinct, output });
+        }
         let Some(function) = function_of(&name, &types, f.params.distinct, output.data_type()) else {
             return self.materialized(f, arguments, filter, output, site);
         };
@@ -173,6 +179,28 @@ impl Lowering<'_> {
 
 fn internal(e: datafusion::error::DataFusionError) -> HwError {
     HwError::internal(e.to_string())
+}
+
+/// The constant fraction of an approximate percentile, counted from the least value.
+fn sketched(name: &str, f: &Call, arguments: &[PExpr]) -> Result<Option<f64>> {
+    let literal = |e: &PExpr| match e.downcast_ref::<Literal>().map(Literal::value) {
+        Some(ScalarValue::Float64(Some(fraction))) => Some(*fraction),
+        _ => None,
+    };
+    let fraction = match (name, arguments) {
+        ("approx_median", [_]) => 0.5,
+        ("approx_percentile_cont", [_, fraction]) => match literal(fraction) {
+            Some(fraction) => fraction,
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    if !(0.0..=1.0).contains(&fraction) {
+        let message = format!("percentile value {fraction} is not between 0 and 1");
+        return Err(HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, message));
+    }
+    let descending = f.params.order_by.first().is_some_and(|o| !o.asc);
+    Ok(Some(if descending { 1.0 - fraction } else { fraction }))
 }
 
 /// The function with state of its own, if there is one.

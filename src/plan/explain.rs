@@ -142,6 +142,7 @@ fn call(c: &AggregateCall, name: &dyn Fn(usize) -> String) -> String {
     use AggregateFunction as F;
     let function = match &c.function {
         F::CountStar | F::Count => "count",
+        F::AddCounts => "sum of counts",
         F::SumInt | F::SumBig | F::SumDecimal | F::SumFloat => "sum",
         F::AvgInt | F::AvgDecimal | F::AvgFloat => "avg",
         F::Min => "min",
@@ -152,6 +153,7 @@ fn call(c: &AggregateCall, name: &dyn Fn(usize) -> String) -> String {
         F::BitOr => "bit_or",
         F::BitXor => "bit_xor",
         F::Moments(statistic) => statistic.name(),
+        F::Percentile(_) => "approx_percentile_cont",
         F::FirstRow => "first_value",
         F::LastRow => "last_value",
         F::Materialized(f) => f.fun().name(),

@@ -245,6 +245,8 @@ pub enum AggregateFunction {
     CountStar,
     /// `count(x)` → int8.
     Count,
+    /// The sum of counts of several workers, 0 of none → int8.
+    AddCounts,
     /// int2, int4 → int8; 22003 beyond it.
     SumInt,
     /// int8 → Decimal128(38, 0).
@@ -267,6 +269,8 @@ pub enum AggregateFunction {
     BitXor,
     /// Variances and what belongs to them; of two variables the first argument is `y`.
     Moments(Statistic),
+    /// About the value at this fraction of the way through the sorted values.
+    Percentile(f64),
     /// The first argument of the first row, or the last, in the call's order.
     FirstRow,
     LastRow,

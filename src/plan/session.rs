@@ -46,7 +46,7 @@ impl Lowering<'_> {
             && keep.len() == session.keys.len()
             && key_columns == session.keys
             && !others.iter().any(reads_window)
-            && !calls.iter().any(|c| [c.argument, c.filter].iter().flatten().any(|k| bound(*k).is_some()))
+            && !calls.iter().any(|c| c.columns().any(|k| bound(k).is_some()))
             && calls.iter().all(is_mergeable);
         if !fits {
             return Ok(None);
@@ -62,11 +62,7 @@ impl Lowering<'_> {
         let window_fields: Vec<FieldRef> = self.nodes[assign_id].schema.fields()[width..width + 2].to_vec();
         let map = self.map(below, None, inner, Arc::new(Schema::new(fields)))?;
         let place = |k: usize| others.iter().position(|o| *o == k);
-        let moved = calls.iter().map(|c| AggregateCall {
-            argument: c.argument.and_then(place),
-            filter: c.filter.and_then(place),
-            ..c.clone()
-        });
+        let moved = calls.iter().map(|c| c.moved(place));
         let columns: Vec<usize> = keep.iter().filter_map(|k| place(*k)).collect();
         let session = SessionAssign { time_column, keys: columns.clone(), ..session };
         let moved = Results {
@@ -173,5 +169,5 @@ enum GroupColumn {
 /// Whether the states of two groups can be added up.
 fn is_mergeable(call: &AggregateCall) -> bool {
     use AggregateFunction as F;
-    !call.distinct || matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr)
+    !call.distinct || matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr | F::Materialized(_))
 }

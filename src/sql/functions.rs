@@ -89,7 +89,9 @@ pub fn register(state: &mut SessionState) {
         let _ = state.register_udaf(marker);
     }
     window::register(state);
-    for function in aggregate::ordered::functions().into_iter().chain(aggregate::moments::functions()) {
+    let families =
+        [aggregate::ordered::functions(), aggregate::moments::functions(), aggregate::sketch::functions()];
+    for function in families.into_iter().flatten() {
         let _ = state.register_udaf(Arc::new(function));
     }
     if let Some(all) = state.aggregate_functions().get("bool_and").cloned() {

@@ -25,6 +25,7 @@ mod float_sum;
 pub mod groups;
 mod moments;
 mod ordered;
+mod percentile;
 mod sliced;
 mod sum;
 

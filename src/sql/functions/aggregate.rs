@@ -9,6 +9,7 @@
 pub mod moments;
 pub mod ordered;
 mod rules;
+pub mod sketch;
 
 mod frame;
 

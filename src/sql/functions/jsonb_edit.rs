@@ -266,29 +266,33 @@ pub fn functions() -> Vec<Function> {
     [edits(), lists()].into_iter().flatten().collect()
 }
 
+/// Overloads of a function of document, path, value and an optional flag; a path may also be
+/// a literal of unknown type.
+fn overloads(function: Function, eval: super::datum::Eval) -> Function {
+    use Kind::*;
+    function
+        .on(&[Jsonb, TextArray, Jsonb], Jsonb, eval)
+        .on(&[Jsonb, TextArray, Jsonb, Bool], Jsonb, eval)
+        .on(&[Jsonb, Text, Jsonb], Jsonb, eval)
+        .on(&[Jsonb, Text, Jsonb, Bool], Jsonb, eval)
+}
+
 fn edits() -> Vec<Function> {
     use Kind::*;
     vec![
-        Function::new("jsonb_set")
-            .on(&[Jsonb, TextArray, Jsonb], Jsonb, |_, a| {
-                let value = parse(a[2].as_str())?;
-                edited(&a[0], &a[1], "set path", &Edit::Set { value: &value, create: true })
-            })
-            .on(&[Jsonb, TextArray, Jsonb, Bool], Jsonb, |_, a| {
-                let value = parse(a[2].as_str())?;
-                edited(&a[0], &a[1], "set path", &Edit::Set { value: &value, create: a[3].as_bool() })
-            }),
-        Function::new("jsonb_insert")
-            .on(&[Jsonb, TextArray, Jsonb], Jsonb, |_, a| {
-                let value = parse(a[2].as_str())?;
-                edited(&a[0], &a[1], "set path", &Edit::Insert { value: &value, after: false })
-            })
-            .on(&[Jsonb, TextArray, Jsonb, Bool], Jsonb, |_, a| {
-                let value = parse(a[2].as_str())?;
-                edited(&a[0], &a[1], "set path", &Edit::Insert { value: &value, after: a[3].as_bool() })
-            }),
+        overloads(Function::new("jsonb_set"), |_, a| {
+            let value = parse(a[2].as_str())?;
+            let create = a.get(3).is_none_or(Datum::as_bool);
+            edited(&a[0], &a[1], "set path", &Edit::Set { value: &value, create })
+        }),
+        overloads(Function::new("jsonb_insert"), |_, a| {
+            let value = parse(a[2].as_str())?;
+            let after = a.get(3).is_some_and(Datum::as_bool);
+            edited(&a[0], &a[1], "set path", &Edit::Insert { value: &value, after })
+        }),
         Function::new("jsonb_delete_path")
-            .on(&[Jsonb, TextArray], Jsonb, |_, a| edited(&a[0], &a[1], "delete path", &Edit::Delete)),
+            .on(&[Jsonb, TextArray], Jsonb, |_, a| edited(&a[0], &a[1], "delete path", &Edit::Delete))
+            .on(&[Jsonb, Text], Jsonb, |_, a| edited(&a[0], &a[1], "delete path", &Edit::Delete)),
         Function::new("jsonb_delete")
             .on(&[Jsonb, Text], Jsonb, |_, a| without(&a[0], &a[1]))
             .on(&[Jsonb, Int8], Jsonb, |_, a| without(&a[0], &a[1]))

@@ -200,14 +200,19 @@ impl<'t> Parser<'t> {
             self.rest = &self.rest[1..];
             return Ok(Operand::Path { root, steps: self.steps()? });
         }
-        let mut stream = serde_json::Deserializer::from_str(self.rest).into_iter::<Value>();
-        match stream.next() {
-            Some(Ok(value)) if !value.is_object() && !value.is_array() => {
-                self.rest = &self.rest[stream.byte_offset()..];
-                Ok(Operand::Literal(value))
-            }
-            _ => Err(self.error()),
+        self.literal().map(Operand::Literal)
+    }
+
+    /// A string, a number, true, false or null.
+    fn literal(&mut self) -> Result<Value> {
+        if self.rest.starts_with('"') {
+            return self.string().map(Value::String);
         }
+        let end = self.rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '+')));
+        let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        let value: Value = serde_json::from_str(word).map_err(|_| self.error())?;
+        self.rest = rest;
+        Ok(value)
     }
 
     fn steps(&mut self) -> Result<Vec<Step>> {

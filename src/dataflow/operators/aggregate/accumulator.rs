@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Int64Type, Schema};
 
 use super::bits::{BitRule, Bits};
 use super::distinct::Distinct;
@@ -19,6 +19,7 @@ use super::extremum::extremum;
 use super::float_sum::FloatSum;
 use super::moments::{FloatSpread, WholeSpread};
 use super::ordered::Ordered;
+use super::percentile::Percentile;
 use super::sum::{ExactSum, Finish};
 use super::{AggregateCall, AggregateFunction as F};
 use crate::error::{HwError, Result};
@@ -106,6 +107,7 @@ pub fn accumulator(
     let plain: Box<dyn Accumulator> = match &call.function {
         F::CountStar if call.filter.is_none() => return Ok(None),
         F::CountStar | F::Count => Box::new(Count::default()),
+        F::AddCounts => Box::new(Count { of_counts: true, ..Count::default() }),
         F::SumInt | F::SumBig => Box::new(ExactSum::<i128>::new(Finish::sum(output)?)),
         F::SumDecimal => Box::new(ExactSum::<arrow::datatypes::i256>::new(Finish::sum(output)?)),
         F::AvgInt => Box::new(ExactSum::<i128>::new(Finish::average(output, plain_numeric)?)),
@@ -126,6 +128,7 @@ pub fn accumulator(
             }
             _ => Box::new(FloatSpread::new(*statistic)),
         },
+        F::Percentile(fraction) => Box::new(Percentile::new(*fraction)),
         F::FirstRow | F::LastRow => return Ok(Some(Ordered::edge(call, input, append_only)?)),
         F::Materialized(evaluate) => return Ok(Some(Ordered::all(call, input, evaluate)?)),
     };
@@ -133,10 +136,12 @@ pub fn accumulator(
     Ok(Some(if needs_set { Box::new(Distinct::new(plain)) } else { plain }))
 }
 
-/// `count(x)`, or `count(*)` with a FILTER.
+/// `count(x)`, `count(*)` with a FILTER, or the sum of counts.
 #[derive(Default)]
 struct Count {
     counts: Vec<i64>,
+    /// The argument is a count itself.
+    of_counts: bool,
 }
 
 impl Accumulator for Count {
@@ -146,7 +151,13 @@ impl Accumulator for Count {
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let counts = &mut self.counts;
-        input.each(|_, slot, weight| counts[slot] += weight);
+        if !self.of_counts {
+            input.each(|_, slot, weight| counts[slot] += weight);
+            return Ok(());
+        }
+        let array = input.array()?;
+        let values = array.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong_type("count", array))?;
+        input.each(|row, slot, weight| counts[slot] += weight * values.value(row));
         Ok(())
     }
 

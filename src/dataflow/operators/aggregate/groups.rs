@@ -311,8 +311,7 @@ impl Groups {
     pub fn update(&mut self, batch: &ChangeBatch, slots: &[u32]) -> Result<()> {
         for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
             let Some(accumulator) = accumulator else { continue };
-            let arguments: Vec<&ArrayRef> = call.arguments.iter().map(|c| batch.rows.column(*c)).collect();
-            let order: Vec<&ArrayRef> = call.order_by.iter().map(|(c, _)| batch.rows.column(*c)).collect();
+            let (arguments, order) = call_columns(call, &batch.rows);
             let selected = selection(call, &batch.rows);
             accumulator.update(&Input {
                 slots,
@@ -583,6 +582,15 @@ fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
     let converter = RowConverter::new(vec![SortField::new(old.data_type().clone())])?;
     let (old, new) = (converter.convert_columns(from_ref(old))?, converter.convert_columns(from_ref(new))?);
     Ok(old.iter().zip(new.iter()).map(|(a, b)| a == b).collect())
+}
+
+/// The arguments of a call, and the columns of its order.
+pub fn call_columns<'r>(
+    call: &AggregateCall,
+    rows: &'r RecordBatch,
+) -> (Vec<&'r ArrayRef>, Vec<&'r ArrayRef>) {
+    let arguments = call.arguments.iter().map(|c| rows.column(*c)).collect();
+    (arguments, call.order_by.iter().map(|(c, _)| rows.column(*c)).collect())
 }
 
 /// Rows of a batch that a call takes; `None` if all.

@@ -249,7 +249,7 @@ fn most_frequent(values: &ArrayRef) -> Result<usize> {
 }
 
 /// 22003 for a fraction outside of `0..=1`.
-fn check(fraction: f64) -> Result<f64> {
+pub fn check_fraction(fraction: f64) -> Result<f64> {
     if (0.0..=1.0).contains(&fraction) {
         return Ok(fraction);
     }
@@ -261,7 +261,7 @@ fn check(fraction: f64) -> Result<f64> {
 fn between(values: &ArrayRef, fraction: Option<f64>) -> Result<Option<f64>> {
     let Some(fraction) = fraction else { return Ok(None) };
     let values = values.as_primitive::<Float64Type>().values();
-    let at = check(fraction)? * (values.len() - 1) as f64;
+    let at = check_fraction(fraction)? * (values.len() - 1) as f64;
     let (low, high) = (values[at.floor() as usize], values[at.ceil() as usize]);
     let part = at - at.floor();
     Ok(Some(if part == 0.0 { low } else { low + part * (high - low) }))
@@ -285,7 +285,7 @@ fn continuous(values: &ArrayRef, argument: &ArrayRef) -> Result<Finished> {
 fn discrete(values: &ArrayRef, argument: &ArrayRef) -> DfResult<Finished> {
     let row = |fraction: Option<f64>| match fraction {
         None => Ok(None),
-        Some(f) => Ok(Some(((check(f)? * values.len() as f64).ceil() as u32).saturating_sub(1))),
+        Some(f) => Ok(Some(((check_fraction(f)? * values.len() as f64).ceil() as u32).saturating_sub(1))),
     };
     let rows = fractions(argument).into_iter().map(row).collect::<Result<Vec<_>>>()?;
     if matches!(argument.data_type(), DataType::List(_)) {
