@@ -94,7 +94,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn expect(&mut self, token: &str) -> Result<()> {
+    fn require(&mut self, token: &str) -> Result<()> {
         if self.take(token) { Ok(()) } else { Err(self.error()) }
     }
 
@@ -150,20 +150,20 @@ impl<'t> Parser<'t> {
 
     fn comparison(&mut self) -> Result<Either> {
         if self.take("!") {
-            self.expect("(")?;
+            self.require("(")?;
             let inner = self.either()?.test(self)?;
-            self.expect(")")?;
+            self.require(")")?;
             return Ok(Either::Test(Test::Not(inner)));
         }
         if self.take("exists") {
-            self.expect("(")?;
+            self.require("(")?;
             let operand = self.operand()?;
-            self.expect(")")?;
+            self.require(")")?;
             return Ok(Either::Test(Test::Exists(operand)));
         }
         if self.take("(") {
             let inner = self.either()?;
-            self.expect(")")?;
+            self.require(")")?;
             return Ok(inner);
         }
         let left = self.operand()?;
@@ -223,9 +223,9 @@ impl<'t> Parser<'t> {
             } else if self.take("[") {
                 steps.push(self.subscript()?);
             } else if self.take("?") {
-                self.expect("(")?;
+                self.require("(")?;
                 let test = self.either()?.test(self)?;
-                self.expect(")")?;
+                self.require(")")?;
                 steps.push(Step::Filter(test));
             } else {
                 return Ok(steps);
@@ -249,7 +249,7 @@ impl<'t> Parser<'t> {
             return Err(self.error());
         }
         if self.take("(") {
-            self.expect(")")?;
+            self.require(")")?;
             return match word {
                 "size" => Ok(Step::Size),
                 "type" => Ok(Step::Type),
@@ -261,12 +261,12 @@ impl<'t> Parser<'t> {
 
     fn subscript(&mut self) -> Result<Step> {
         if self.take("*") {
-            self.expect("]")?;
+            self.require("]")?;
             return Ok(Step::AnyElement);
         }
         let from = self.at()?;
         let to = if self.take("to ") { self.at()? } else { from };
-        self.expect("]")?;
+        self.require("]")?;
         Ok(Step::Elements(from, to))
     }
 
