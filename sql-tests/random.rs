@@ -176,6 +176,7 @@ const VIEWS: [(&str, &str); 70] = [
     (
         "top_of_join",
         "SELECT a, w FROM (SELECT a.id AS a, b.w, b.id AS b, row_number() OVER (PARTITION BY a.k ORDER BY b.w DESC NULLS LAST, a.id, b.id) AS n FROM a JOIN b ON a.k = b.k) x WHERE n <= 2",
+    ),
     (
         "arrays",
         "SELECT g, array_agg(v ORDER BY v, id) AS a, array_agg(DISTINCT k ORDER BY k DESC) AS d, array_agg(t ORDER BY id) FILTER (WHERE o) AS t FROM a GROUP BY g",
