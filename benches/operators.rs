@@ -83,7 +83,8 @@ fn cpu_seconds() -> f64 {
 
 fn call(function: AggregateFunction, argument: Option<usize>, output: DataType) -> AggregateCall {
     let output = Arc::new(Field::new("c", output, true));
-    AggregateCall { function, argument, filter: None, distinct: false, output }
+    let arguments = argument.into_iter().collect();
+    AggregateCall { function, arguments, order_by: Vec::new(), filter: None, distinct: false, output }
 }
 
 struct Case {

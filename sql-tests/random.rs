@@ -32,7 +32,7 @@ const TABLES: [&str; 3] = [
 ];
 
 /// Name and query; later ones may read earlier ones.
-const VIEWS: [(&str, &str); 62] = [
+const VIEWS: [(&str, &str); 70] = [
     (
         "project",
         "SELECT id, v + 1 AS v1, upper(g) AS g, coalesce(v, -1) AS v0, n * 2 AS n2, d + 1 AS d1 FROM a",
@@ -178,6 +178,35 @@ const VIEWS: [(&str, &str); 62] = [
     (
         "top_of_join",
         "SELECT a, w FROM (SELECT a.id AS a, b.w, b.id AS b, row_number() OVER (PARTITION BY a.k ORDER BY b.w DESC NULLS LAST, a.id, b.id) AS n FROM a JOIN b ON a.k = b.k) x WHERE n <= 2",
+    ),
+    (
+        "arrays",
+        "SELECT g, array_agg(v ORDER BY v, id) AS a, array_agg(DISTINCT k ORDER BY k DESC) AS d, array_agg(t ORDER BY id) FILTER (WHERE o) AS t FROM a GROUP BY g",
+    ),
+    (
+        "texts",
+        "SELECT k, string_agg(g, ',' ORDER BY id) AS s, string_agg(DISTINCT g, '-' ORDER BY g) AS u, string_agg(v::text, '' ORDER BY d DESC NULLS LAST, id) AS w FROM a GROUP BY k",
+    ),
+    (
+        "documents",
+        "SELECT g, jsonb_agg(v ORDER BY id DESC) AS l, jsonb_object_agg('k' || id, d) AS o, jsonb_agg(DISTINCT k ORDER BY k) AS u FROM a GROUP BY g",
+    ),
+    (
+        "percentiles",
+        "SELECT k, percentile_cont(0.5) WITHIN GROUP (ORDER BY v) AS c, percentile_disc(0.25) WITHIN GROUP (ORDER BY d DESC) AS e, percentile_disc(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY f) AS f, mode() WITHIN GROUP (ORDER BY g) AS m FROM a GROUP BY k",
+    ),
+    (
+        "spreads",
+        "SELECT g, round(variance(v), 8) AS a, round(stddev_pop(v), 8) AS b, round(var_pop(n), 8) AS c, round(stddev(DISTINCT k), 8) AS d FROM a GROUP BY g",
+    ),
+    (
+        "fits",
+        "SELECT k, regr_count(f, v) AS n, round(covar_pop(f, v)::numeric, 6) AS c, round(corr(f, v)::numeric, 6) AS r, round(regr_slope(f, v)::numeric, 6) AS s FROM a GROUP BY k",
+    ),
+    ("bits", "SELECT g, bit_and(v) AS a, bit_or(b) AS o, every(o) AS e FROM a GROUP BY g"),
+    (
+        "whole",
+        "SELECT array_agg(id ORDER BY v DESC, id) AS a, stddev(f) IS NULL AS s, count(*) AS n, sum(v) AS v FROM a",
     ),
 ];
 

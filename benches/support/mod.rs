@@ -53,6 +53,7 @@ impl Server {
     }
 
     /// CPU seconds used so far.
+    #[allow(dead_code, reason = "not every bench looks at it")]
     pub fn cpu_seconds(&self) -> Result<f64, BoxError> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         // The program's name may hold spaces; fields are counted from its closing bracket.

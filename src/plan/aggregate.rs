@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use datafusion::common::{DFSchema, ScalarValue};
+use arrow::datatypes::{Field, FieldRef, Schema};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Aggregate, Expr};
 
+use super::aggregate_call::Site;
 use super::expr::{self, PExpr};
 use super::lower::{Lowering, refuse};
 use super::session::{GroupColumn, group_columns};
@@ -19,14 +20,14 @@ use super::*;
 use crate::error::{HwError, Result};
 
 /// The map below an aggregate, while it is put together.
-struct Prepared {
-    exprs: Vec<PExpr>,
-    fields: Vec<FieldRef>,
+pub(super) struct Prepared {
+    pub exprs: Vec<PExpr>,
+    pub fields: Vec<FieldRef>,
 }
 
 impl Prepared {
     /// Index of `e` among the prepared columns; an equal expression is there once.
-    fn add(&mut self, e: PExpr, name: String, input: &Schema) -> Result<usize> {
+    pub fn add(&mut self, e: PExpr, name: String, input: &Schema) -> Result<usize> {
         if let Some(same) = self.exprs.iter().position(|x| x.eq(&e)) {
             return Ok(same);
         }
@@ -59,13 +60,8 @@ pub(super) struct Results {
 impl Results {
     /// The same over other columns below.
     pub fn moved(&self, place: &dyn Fn(usize) -> Option<usize>) -> Results {
-        let call = |c: &AggregateCall| AggregateCall {
-            argument: c.argument.and_then(place),
-            filter: c.filter.and_then(place),
-            ..c.clone()
-        };
         Results {
-            calls: self.calls.iter().map(call).collect(),
+            calls: self.calls.iter().map(|c| c.moved(place)).collect(),
             fields: self.fields.clone(),
             places: self.places.clone(),
             late: self.late.iter().filter_map(|k| place(*k)).collect(),
@@ -115,7 +111,8 @@ impl Lowering<'_> {
             named.push(pane);
             if pane.is_none() {
                 let field = Arc::clone(&output.fields()[group.len() + i]);
-                calls.push(self.call(e, input, &input_arrow, field, &mut prepared)?);
+                let mut site = Site { input, arrow: &input_arrow, prepared: &mut prepared };
+                calls.push(self.call(e, field, &mut site)?);
             }
         }
         let mut results = self.results(&calls, &named)?;
@@ -295,7 +292,7 @@ impl Lowering<'_> {
             || !whole
             || filter.iter().any(&reads_window)
             || others.iter().any(|k| reads_window(&exprs[*k]))
-            || calls.iter().any(|c| [c.argument, c.filter].into_iter().flatten().any(&is_bound))
+            || calls.iter().any(|c| c.columns().any(&is_bound))
         {
             return Ok(None);
         }
@@ -350,84 +347,6 @@ impl Lowering<'_> {
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
         self.note_late(node, &row);
         self.arrange_windowed(node, &positions, keys - 2, &places, output)
-    }
-
-    fn call(
-        &mut self,
-        e: &Expr,
-        input: &DFSchema,
-        input_arrow: &Schema,
-        output: FieldRef,
-        prepared: &mut Prepared,
-    ) -> Result<AggregateCall> {
-        let f = match e {
-            Expr::Alias(a) => return self.call(&a.expr, input, input_arrow, output, prepared),
-            Expr::AggregateFunction(f) => f,
-            other => return Err(refuse(&format!("the aggregate {other}"), "")),
-        };
-        let name = f.func.name().to_lowercase();
-        if !f.params.order_by.is_empty() {
-            return Err(refuse(&format!("{name} with ORDER BY"), "Leave out ORDER BY inside the aggregate."));
-        }
-        let filter = match &f.params.filter {
-            None => None,
-            Some(condition) => {
-                let compiled = self.compile(condition, input)?;
-                Some(prepared.add(compiled, format!("filter{}", prepared.exprs.len()), input_arrow)?)
-            }
-        };
-        let constant = |e: &Expr| matches!(e, Expr::Literal(v, _) if *v != ScalarValue::Null && !v.is_null());
-        let argument = match f.params.args.as_slice() {
-            [] => None,
-            [only] if name == "count" && constant(only) && !f.params.distinct => None,
-            [only] => {
-                let compiled = self.compile(only, input)?;
-                Some(prepared.add(compiled, format!("arg{}", prepared.exprs.len()), input_arrow)?)
-            }
-            _ => return Err(refuse(&format!("{name} with several arguments"), "")),
-        };
-        let argument_type = argument.map(|a| prepared.fields[a].data_type().clone());
-        let function = function_of(&name, argument_type.as_ref(), output.data_type())?;
-        let distinct =
-            f.params.distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max);
-        Ok(AggregateCall { function, argument, filter, distinct, output })
-    }
-}
-
-fn function_of(name: &str, argument: Option<&DataType>, output: &DataType) -> Result<AggregateFunction> {
-    use AggregateFunction as F;
-    use DataType as D;
-    let Some(t) = argument else {
-        return if name == "count" { Ok(F::CountStar) } else { Err(refuse(&format!("{name}()"), "")) };
-    };
-    Ok(match (name, t) {
-        ("count", _) => F::Count,
-        ("min", _) => F::Min,
-        ("max", _) => F::Max,
-        ("sum", D::Int8 | D::Int16 | D::Int32 | D::UInt8 | D::UInt16) => F::SumInt,
-        ("sum", D::Int64) if *output == D::Int64 => F::SumInt,
-        ("sum", D::Int64) => F::SumBig,
-        ("sum", D::Decimal128(..)) => F::SumDecimal,
-        ("sum", D::Float32 | D::Float64) => F::SumFloat,
-        ("avg", D::Int16 | D::Int32 | D::Int64) => F::AvgInt,
-        ("avg", D::Decimal128(..)) => F::AvgDecimal,
-        ("avg", D::Float32 | D::Float64) => F::AvgFloat,
-        ("bool_and" | "every", D::Boolean) => F::BoolAnd,
-        ("bool_or", D::Boolean) => F::BoolOr,
-        _ => {
-            return Err(refuse(
-                &format!("{name}({})", PgTypeName(t)),
-                "Views maintain count, sum, avg, min, max, bool_and and bool_or.",
-            ));
-        }
-    })
-}
-
-struct PgTypeName<'a>(&'a DataType);
-
-impl std::fmt::Display for PgTypeName<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&crate::types::PgType::of_carrier(self.0).sql_name())
     }
 }
 

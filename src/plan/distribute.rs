@@ -7,12 +7,33 @@
 //! finds joins one side of which has a row a window, which is sent to every worker while the
 //! other side stays where it is. Invariant: the output is the same set of changes.
 
-use super::*;
+use arrow::datatypes::{DataType, Field, Schema};
 
-/// Functions of which the value over all rows is the value over the workers' values.
-fn is_idempotent(call: &AggregateCall) -> bool {
+use super::*;
+use crate::types::pg_type::NUMERIC_PRECISION;
+
+/// A call as each worker makes it over its rows, and the function that makes the value over
+/// all rows from the workers' values; `None` if there is none. Workers add whole numbers up in
+/// `numeric`, so that a worker's sum is in range whenever the whole sum is.
+fn halves(call: &AggregateCall) -> Option<(AggregateCall, AggregateFunction)> {
     use AggregateFunction as F;
-    matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr) && !call.distinct
+    if call.distinct {
+        return None;
+    }
+    let (local, last) = match &call.function {
+        F::Min | F::Max | F::BoolAnd | F::BoolOr | F::BitAnd | F::BitOr | F::BitXor => {
+            (call.function.clone(), call.function.clone())
+        }
+        F::CountStar | F::Count => (call.function.clone(), F::AddCounts),
+        F::SumInt => {
+            let sum = DataType::Decimal128(NUMERIC_PRECISION, 0);
+            let output = Arc::new(Field::new(call.output.name(), sum, true));
+            return Some((AggregateCall { function: F::SumBig, output, ..call.clone() }, F::SumDecimal));
+        }
+        F::SumBig | F::SumDecimal => (call.function.clone(), F::SumDecimal),
+        _ => return None,
+    };
+    Some((AggregateCall { function: local, ..call.clone() }, last))
 }
 
 /// Whether a column holds a bound of windows that close, of which few are open at a time.
@@ -67,30 +88,32 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
         Some(AggregateWindow::Session(_)) => false,
         None => aggregate.group.is_empty(),
     };
-    let splittable = few_groups
-        && aggregate.emit.policy == EmitPolicy::Changes
+    let takes_changes = aggregate.emit.policy == EmitPolicy::Changes
         && !aggregate.emit.needs_panes()
-        && aggregate.late.is_empty()
-        && !aggregate.calls.is_empty()
-        && aggregate.calls.iter().all(is_idempotent);
-    if !splittable {
+        && aggregate.late.is_empty();
+    if !few_groups || !takes_changes || aggregate.calls.is_empty() {
         return None;
     }
+    let halves = aggregate.calls.iter().map(halves).collect::<Option<Vec<_>>>()?;
     let width = group.len();
-    let call = |(i, call): (usize, &AggregateCall)| AggregateCall {
-        argument: Some(width + i),
-        filter: None,
-        ..call.clone()
-    };
-    let last = AggregateNode {
-        group,
-        window,
-        calls: aggregate.calls.iter().enumerate().map(call).collect(),
-        ..aggregate.clone()
-    };
+    let mut fields: Vec<FieldRef> = node.schema.fields().iter().cloned().collect();
+    let (mut calls, mut last_calls) = (Vec::new(), Vec::new());
+    for (i, (local, function)) in halves.into_iter().enumerate() {
+        let last = AggregateCall {
+            function,
+            arguments: vec![width + i],
+            filter: None,
+            ..aggregate.calls[i].clone()
+        };
+        last_calls.push(last);
+        fields[width + i] = Arc::clone(&local.output);
+        calls.push(local);
+    }
+    let last = AggregateNode { group, window, calls: last_calls, ..aggregate.clone() };
     let facts = Facts { append_only: false, unique_key: None, ..node.facts.clone() };
-    let op = StreamOp::LocalAggregate(aggregate.clone());
-    let local = StreamNode { op, children: node.children.clone(), schema: Arc::clone(&node.schema), facts };
+    let op = StreamOp::LocalAggregate(AggregateNode { calls, ..aggregate.clone() });
+    let schema = Arc::new(Schema::new(fields));
+    let local = StreamNode { op, children: node.children.clone(), schema, facts };
     Some((local, StreamOp::Aggregate(last)))
 }
 

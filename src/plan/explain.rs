@@ -97,26 +97,44 @@ fn unnested(columns: &[UnnestColumn]) -> Vec<usize> {
 
 /// How a call is maintained; the same rule the operator follows.
 fn strategy(call: &AggregateCall, append_only: bool) -> &'static str {
+    use AggregateFunction as F;
     match call.function {
+        F::Materialized(_) => "materialized input, re-evaluated",
         _ if call.distinct => "materialized input",
-        AggregateFunction::Min | AggregateFunction::Max if append_only => "append only",
-        AggregateFunction::Min | AggregateFunction::Max => "materialized input",
+        F::Min | F::Max | F::FirstRow | F::LastRow if append_only => "append only",
+        F::Min | F::Max | F::FirstRow | F::LastRow => "materialized input",
         _ => "linear",
     }
 }
 
 fn call(c: &AggregateCall, name: &dyn Fn(usize) -> String) -> String {
     use AggregateFunction as F;
-    let function = match c.function {
+    let function = match &c.function {
         F::CountStar | F::Count => "count",
+        F::AddCounts => "sum of counts",
         F::SumInt | F::SumBig | F::SumDecimal | F::SumFloat => "sum",
         F::AvgInt | F::AvgDecimal | F::AvgFloat => "avg",
         F::Min => "min",
         F::Max => "max",
         F::BoolAnd => "bool_and",
         F::BoolOr => "bool_or",
+        F::BitAnd => "bit_and",
+        F::BitOr => "bit_or",
+        F::BitXor => "bit_xor",
+        F::Moments(statistic) => statistic.name(),
+        F::Percentile(_) => "approx_percentile_cont",
+        F::FirstRow => "first_value",
+        F::LastRow => "last_value",
+        F::Materialized(f) => f.fun().name(),
     };
-    let argument = c.argument.map_or_else(|| "*".into(), name);
+    let list = |columns: &[usize]| columns.iter().map(|c| name(*c)).collect::<Vec<_>>().join(", ");
+    let mut argument = if c.arguments.is_empty() { "*".into() } else { list(&c.arguments) };
+    if !c.order_by.is_empty() {
+        let keys: Vec<String> = (c.order_by.iter())
+            .map(|(column, o)| format!("{}{}", name(*column), if o.descending { " desc" } else { "" }))
+            .collect();
+        argument = format!("{argument} order by {}", keys.join(", "));
+    }
     let distinct = if c.distinct { "distinct " } else { "" };
     let filter = c.filter.map_or_else(String::new, |f| format!(" filter ({})", name(f)));
     format!("{function}({distinct}{argument}){filter}")

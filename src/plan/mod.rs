@@ -8,6 +8,7 @@
 //! have the same length; physical expressions refer to their input by index only.
 
 mod aggregate;
+mod aggregate_call;
 mod changelog;
 mod distribute;
 mod emit_rules;
@@ -39,11 +40,13 @@ pub mod window_node;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
+pub use crate::types::exact::moments::Statistic;
 use crate::types::order::{RankRange, Ranking, SortKey};
-
 pub use distribute::replicated_side;
 pub use emit_rules::{EmitWords, check_emit};
 pub use late::keep_window_columns;
@@ -234,8 +237,10 @@ impl AggregateWindow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateCall {
     pub function: AggregateFunction,
-    /// Input column; `None` for `count(*)`.
-    pub argument: Option<usize>,
+    /// Input columns; none for `count(*)`.
+    pub arguments: Vec<usize>,
+    /// Input columns that order the group's rows, where the function looks at an order.
+    pub order_by: Vec<(usize, SortOptions)>,
     /// A boolean column; rows where it is not true do not count.
     pub filter: Option<usize>,
     pub distinct: bool,
@@ -243,12 +248,14 @@ pub struct AggregateCall {
 }
 
 /// Aggregates that are maintained incrementally; chosen by the type of the argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AggregateFunction {
     /// `count(*)` → int8.
     CountStar,
     /// `count(x)` → int8.
     Count,
+    /// The sum of counts of several workers, 0 of none → int8.
+    AddCounts,
     /// int2, int4 → int8; 22003 beyond it.
     SumInt,
     /// int8 → Decimal128(38, 0).
@@ -266,6 +273,41 @@ pub enum AggregateFunction {
     Max,
     BoolAnd,
     BoolOr,
+    BitAnd,
+    BitOr,
+    BitXor,
+    /// Variances and what belongs to them; of two variables the first argument is `y`.
+    Moments(Statistic),
+    /// About the value at this fraction of the way through the sorted values.
+    Percentile(f64),
+    /// The first argument of the first row, or the last, in the call's order.
+    FirstRow,
+    LastRow,
+    /// Any other: the group's rows are kept and given to this function when they changed.
+    Materialized(Arc<AggregateFunctionExpr>),
+}
+
+impl AggregateCall {
+    /// Whether rows with a NULL argument do not count.
+    pub fn skips_nulls(&self) -> bool {
+        use AggregateFunction as F;
+        !matches!(self.function, F::FirstRow | F::LastRow | F::Materialized(_))
+    }
+
+    /// Every input column that the call reads.
+    pub fn columns(&self) -> impl Iterator<Item = usize> + '_ {
+        self.arguments.iter().copied().chain(self.order_by.iter().map(|o| o.0)).chain(self.filter)
+    }
+
+    /// The call with its input columns renumbered.
+    pub fn moved(&self, place: impl Fn(usize) -> Option<usize>) -> AggregateCall {
+        AggregateCall {
+            arguments: self.arguments.iter().filter_map(|c| place(*c)).collect(),
+            order_by: self.order_by.iter().filter_map(|(c, o)| Some((place(*c)?, *o))).collect(),
+            filter: self.filter.and_then(&place),
+            ..self.clone()
+        }
+    }
 }
 
 /// Which rows a join shows. Right joins are planned as left joins.

@@ -46,7 +46,7 @@ impl Lowering<'_> {
             && keep.len() == session.keys.len()
             && key_columns == session.keys
             && !others.iter().any(reads_window)
-            && !calls.iter().any(|c| [c.argument, c.filter].iter().flatten().any(|k| bound(*k).is_some()))
+            && !calls.iter().any(|c| c.columns().any(|k| bound(k).is_some()))
             && calls.iter().all(is_mergeable);
         if !fits {
             return Ok(None);
@@ -172,5 +172,5 @@ pub(super) fn group_columns(
 /// Whether the states of two groups can be added up.
 fn is_mergeable(call: &AggregateCall) -> bool {
     use AggregateFunction as F;
-    !call.distinct || matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr)
+    !call.distinct || matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr | F::Materialized(_))
 }

@@ -6,12 +6,15 @@
 
 pub mod aggregate;
 pub mod arith;
+pub mod array;
 pub mod cast;
 pub mod column;
 pub mod datum;
 pub mod decimal;
 pub mod format;
 pub mod jsonb;
+mod jsonb_edit;
+mod jsonb_path;
 pub mod marker;
 pub mod math;
 pub mod parse;
@@ -41,11 +44,14 @@ use crate::error::{HwError, Result};
 
 static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
     let rows = [
+        array::functions(),
         math::functions(),
         text::functions(),
         time::functions(),
         jsonb::functions(),
         series::functions(),
+        jsonb_edit::functions(),
+        jsonb_path::functions(),
         system::functions(),
     ];
     let mut all: Vec<Arc<ScalarUDF>> = rows.into_iter().flatten().map(udf).collect();
@@ -85,6 +91,11 @@ pub fn register(state: &mut SessionState) {
         let _ = state.register_udaf(marker);
     }
     window::register(state);
+    let families =
+        [aggregate::ordered::functions(), aggregate::moments::functions(), aggregate::sketch::functions()];
+    for function in families.into_iter().flatten() {
+        let _ = state.register_udaf(Arc::new(function));
+    }
     if let Some(all) = state.aggregate_functions().get("bool_and").cloned() {
         let _ = state.register_udaf(Arc::new(all.as_ref().clone().with_aliases(["every"])));
     }

@@ -6,11 +6,13 @@
 //! filters again after the optimizer has moved predicates. [`names`] computes the
 //! output column names. Each rewrite is idempotent.
 
+pub mod aggregates;
 pub mod ast;
 pub mod casts;
 pub mod distinct_on;
 pub mod fetch;
 pub mod guards;
+mod json_tables;
 pub mod literals;
 pub mod names;
 pub mod operators;

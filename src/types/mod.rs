@@ -2,8 +2,10 @@
 //! and their Arrow carriers, canonical hashing. Pure data; nothing here does I/O.
 
 pub mod change_batch;
+pub mod exact;
 pub mod hash;
 pub mod order;
+pub mod order_key;
 pub mod pg_type;
 pub mod text;
 pub mod time;

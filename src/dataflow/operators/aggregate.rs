@@ -17,12 +17,15 @@
 //! with `EMIT FINAL` its rows are emitted then, exactly once. Nothing scans all windows.
 
 pub mod accumulator;
-mod average;
+mod bag;
+mod bits;
 mod distinct;
-mod exact_float;
 mod extremum;
 mod float_sum;
 pub mod groups;
+mod moments;
+mod ordered;
+mod percentile;
 mod sliced;
 mod sum;
 
@@ -31,7 +34,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
-pub use self::average::average;
 use self::groups::{Emission, Groups, Located, Panes};
 use self::sliced::Slices;
 use super::errors::RowErrors;
@@ -43,6 +45,7 @@ use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::triggers::EpochTimes;
 use crate::error::{HwError, Result};
 pub use crate::plan::{AggregateCall, AggregateFunction};
+pub use crate::types::exact::quotient::average;
 use crate::types::hash::fingerprints;
 use crate::types::trigger::{Accumulation, EmitPolicy, EmitSpec};
 use crate::types::{ChangeBatch, EventTime, ProcTime, Weights};

@@ -3,7 +3,13 @@
 //! sum: smallint, integer → bigint; bigint → numeric; numeric → numeric; real → real;
 //! double → double. avg: whole numbers and numeric → numeric (a quotient, see
 //! [`super::decimal`]), floats → double. Totals of whole numbers are kept in 128 bits, so
-//! intermediate sums do not overflow; only the result is range-checked (22003).
+//! intermediate sums do not overflow; only the result is range-checked (22003). Totals of
+//! floats are exact ([`crate::types::exact::total`]), so the order of rows does not matter.
+
+pub mod moments;
+pub mod ordered;
+mod rules;
+pub mod sketch;
 
 mod frame;
 
@@ -24,7 +30,8 @@ use datafusion::logical_expr::{
 use super::column::out_of_range;
 use super::datum::{undefined_function, with_type};
 use super::decimal::{Numeric, QUOTIENT_SCALE, overflow};
-use crate::error::Result;
+use crate::error::{HwError, Result};
+use crate::types::exact::total::FloatTotal;
 use crate::types::pg_type::TYPE_KEY;
 
 /// `sum` or `avg`.
@@ -137,26 +144,39 @@ struct Shape {
     output: DataType,
 }
 
+/// One value: whichever of the two the argument's type has.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct Value {
     whole: i128,
     float: f64,
 }
 
+/// What was added up.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    whole: i128,
+    float: FloatTotal,
+}
+
 impl Shape {
     fn total_type(&self) -> DataType {
-        if self.float { DataType::Float64 } else { DataType::Decimal128(38, self.scale) }
+        if self.float { DataType::Binary } else { DataType::Decimal128(38, self.scale) }
     }
 
-    fn value(&self, total: Sums, count: i64) -> Result<ScalarValue> {
+    fn value(&self, total: &Sums, count: i64) -> Result<ScalarValue> {
+        if self.float {
+            let single = self.output == DataType::Float32;
+            let value = total.float.value(self.average, single)?;
+            return Ok(match single {
+                true => ScalarValue::Float32(value.map(|v| v as f32)),
+                false => ScalarValue::Float64(value),
+            });
+        }
         if count == 0 {
             return Ok(ScalarValue::try_from(&self.output)?);
         }
         let n = Numeric::new(total.whole, self.scale);
         Ok(match (&self.output, self.average) {
-            (DataType::Float64, true) => ScalarValue::Float64(Some(total.float / count as f64)),
-            (DataType::Float64, false) => ScalarValue::Float64(Some(total.float)),
-            (DataType::Float32, _) => ScalarValue::Float32(Some(total.float as f32)),
             (DataType::Int64, _) => {
                 ScalarValue::Int64(Some(i64::try_from(total.whole).map_err(|_| out_of_range("bigint"))?))
             }
@@ -176,32 +196,38 @@ impl Shape {
 }
 
 /// Calls `f(row, value)` for every non-null row.
-fn for_each(array: &ArrayRef, mut f: impl FnMut(usize, Sums)) {
+fn for_each(array: &ArrayRef, mut f: impl FnMut(usize, Value)) {
     macro_rules! rows {
-        ($t:ty, $sums:expr) => {{
+        ($t:ty, $value:expr) => {{
             let array = array.as_primitive::<$t>();
             for i in 0..array.len() {
                 if !array.is_null(i) {
-                    f(i, $sums(array.value(i)));
+                    f(i, $value(array.value(i)));
                 }
             }
         }};
     }
     match array.data_type() {
-        DataType::Int16 => rows!(Int16Type, |v| Sums { whole: i128::from(v), float: 0.0 }),
-        DataType::Int32 => rows!(Int32Type, |v| Sums { whole: i128::from(v), float: 0.0 }),
-        DataType::Int64 => rows!(Int64Type, |v| Sums { whole: i128::from(v), float: 0.0 }),
-        DataType::Decimal128(_, _) => rows!(Decimal128Type, |v| Sums { whole: v, float: 0.0 }),
-        DataType::Float32 => rows!(Float32Type, |v| Sums { whole: 0, float: f64::from(v) }),
-        DataType::Float64 => rows!(Float64Type, |v| Sums { whole: 0, float: v }),
+        DataType::Int16 => rows!(Int16Type, |v| Value { whole: i128::from(v), float: 0.0 }),
+        DataType::Int32 => rows!(Int32Type, |v| Value { whole: i128::from(v), float: 0.0 }),
+        DataType::Int64 => rows!(Int64Type, |v| Value { whole: i128::from(v), float: 0.0 }),
+        DataType::Decimal128(_, _) => rows!(Decimal128Type, |v| Value { whole: v, float: 0.0 }),
+        DataType::Float32 => rows!(Float32Type, |v| Value { whole: 0, float: f64::from(v) }),
+        DataType::Float64 => rows!(Float64Type, |v| Value { whole: 0, float: v }),
         _ => {}
     }
 }
 
-fn add(total: &mut Sums, v: Sums) -> Result<()> {
-    total.whole = total.whole.checked_add(v.whole).ok_or_else(overflow)?;
-    total.float += v.float;
-    Ok(())
+/// The sum of floats in a state.
+fn read_total(bytes: &[u8]) -> Result<FloatTotal> {
+    let mut bytes = bytes;
+    FloatTotal::read(&mut bytes).ok_or_else(|| HwError::internal("the state of a sum is malformed"))
+}
+
+fn written(total: &FloatTotal) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    total.write(&mut bytes);
+    bytes
 }
 
 #[derive(Debug)]
@@ -214,7 +240,7 @@ struct TotalAccumulator {
 }
 
 impl TotalAccumulator {
-    fn apply(&mut self, v: Sums) -> Result<()> {
+    fn apply(&mut self, v: Value) -> Result<()> {
         if let Some(seen) = &mut self.distinct {
             let key = if self.shape.float { i128::from((v.float + 0.0).to_bits()) } else { v.whole };
             if !seen.insert(key) {
@@ -222,7 +248,12 @@ impl TotalAccumulator {
             }
         }
         self.count += 1;
-        add(&mut self.total, v)
+        if self.shape.float {
+            self.total.float.add(v.float, 1);
+        } else {
+            self.total.whole = self.total.whole.checked_add(v.whole).ok_or_else(overflow)?;
+        }
+        Ok(())
     }
 }
 
@@ -237,7 +268,7 @@ impl Accumulator for TotalAccumulator {
         Ok(result?)
     }
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
-        Ok(self.shape.value(self.total, self.count)?)
+        Ok(self.shape.value(&self.total, self.count)?)
     }
     fn size(&self) -> usize {
         size_of::<Self>() + self.distinct.as_ref().map_or(0, |d| d.capacity() * 17)
@@ -248,7 +279,7 @@ impl Accumulator for TotalAccumulator {
             return Ok(vec![ScalarValue::Binary(Some(bytes))]);
         }
         let total = match self.shape.float {
-            true => ScalarValue::Float64(Some(self.total.float)),
+            true => ScalarValue::Binary(Some(written(&self.total.float))),
             false => ScalarValue::Decimal128(Some(self.total.whole), 38, self.shape.scale),
         };
         Ok(vec![total, ScalarValue::Int64(Some(self.count))])
@@ -259,26 +290,31 @@ impl Accumulator for TotalAccumulator {
                 for chunk in bytes.chunks_exact(16) {
                     let v = i128::from_le_bytes(chunk.try_into().expect("chunks of 16 bytes"));
                     let float = if self.shape.float { f64::from_bits(v as u64) } else { 0.0 };
-                    self.apply(Sums { whole: if self.shape.float { 0 } else { v }, float })?;
+                    self.apply(Value { whole: if self.shape.float { 0 } else { v }, float })?;
                 }
             }
             return Ok(());
         }
         let counts = states[1].as_primitive::<Int64Type>();
-        let mut result = Ok(());
-        for_each(&states[0], |i, v| {
-            self.count += if counts.is_null(i) { 0 } else { counts.value(i) };
-            if result.is_ok() {
-                result = add(&mut self.total, v);
+        self.count += counts.iter().flatten().sum::<i64>();
+        if self.shape.float {
+            for bytes in states[0].as_binary::<i32>().iter().flatten() {
+                self.total.float.join(&read_total(bytes)?);
             }
-        });
-        Ok(result?)
+            return Ok(());
+        }
+        let mut sum = Some(self.total.whole);
+        for_each(&states[0], |_, v| sum = sum.and_then(|s| s.checked_add(v.whole)));
+        self.total.whole = sum.ok_or_else(overflow)?;
+        Ok(())
     }
     fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         for_each(&values[0], |_, v| {
             self.count -= 1;
             self.total.whole -= v.whole;
-            self.total.float -= v.float;
+            if self.shape.float {
+                self.total.float.add(v.float, -1);
+            }
         });
         Ok(())
     }
@@ -291,7 +327,7 @@ impl Accumulator for TotalAccumulator {
 struct TotalGroups {
     shape: Shape,
     whole: Vec<i128>,
-    floats: Vec<f64>,
+    floats: Vec<FloatTotal>,
     counts: Vec<i64>,
 }
 
@@ -299,7 +335,7 @@ impl TotalGroups {
     fn grow(&mut self, groups: usize) {
         self.counts.resize(groups, 0);
         match self.shape.float {
-            true => self.floats.resize(groups, 0.0),
+            true => self.floats.resize(groups, FloatTotal::default()),
             false => self.whole.resize(groups, 0),
         }
     }
@@ -319,7 +355,7 @@ impl TotalGroups {
             let g = groups[i];
             self.counts[g] += count(i);
             if float {
-                self.floats[g] += v.float;
+                self.floats[g].add(v.float, 1);
             } else {
                 match self.whole[g].checked_add(v.whole) {
                     Some(sum) => self.whole[g] = sum,
@@ -330,7 +366,7 @@ impl TotalGroups {
         result
     }
 
-    fn take(&mut self, emit: EmitTo) -> (Vec<i128>, Vec<f64>, Vec<i64>) {
+    fn take(&mut self, emit: EmitTo) -> (Vec<i128>, Vec<FloatTotal>, Vec<i64>) {
         let counts = emit.take_needed(&mut self.counts);
         match self.shape.float {
             true => (vec![], emit.take_needed(&mut self.floats), counts),
@@ -352,12 +388,11 @@ impl GroupsAccumulator for TotalGroups {
     }
     fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
         let (whole, floats, counts) = self.take(emit);
+        let mut floats = floats.into_iter();
         let values = counts.iter().enumerate().map(|(g, count)| {
-            let total = Sums {
-                whole: whole.get(g).copied().unwrap_or(0),
-                float: floats.get(g).copied().unwrap_or(0.0),
-            };
-            self.shape.value(total, *count)
+            let total =
+                Sums { whole: whole.get(g).copied().unwrap_or(0), float: floats.next().unwrap_or_default() };
+            self.shape.value(&total, *count)
         });
         let values = values.collect::<Result<Vec<_>>>()?;
         if values.is_empty() {
@@ -368,7 +403,7 @@ impl GroupsAccumulator for TotalGroups {
     fn state(&mut self, emit: EmitTo) -> DfResult<Vec<ArrayRef>> {
         let (whole, floats, counts) = self.take(emit);
         let total: ArrayRef = match self.shape.float {
-            true => Arc::new(Float64Array::from(floats)),
+            true => Arc::new(BinaryArray::from_iter_values(floats.iter().map(written))),
             false => Arc::new(Decimal128Array::from(whole).with_data_type(self.shape.total_type())),
         };
         Ok(vec![total, Arc::new(Int64Array::from(counts))])
@@ -376,6 +411,14 @@ impl GroupsAccumulator for TotalGroups {
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total_groups: usize) -> DfResult<()> {
         self.grow(total_groups);
         let counts = values[1].as_primitive::<Int64Type>();
+        if self.shape.float {
+            let totals = values[0].as_binary::<i32>();
+            for (row, group) in groups.iter().enumerate() {
+                self.counts[*group] += counts.value(row);
+                self.floats[*group].join(&read_total(totals.value(row))?);
+            }
+            return Ok(());
+        }
         Ok(self.apply(&values[0], groups, None, |i| counts.value(i))?)
     }
     fn convert_to_state(
@@ -391,6 +434,9 @@ impl GroupsAccumulator for TotalGroups {
         each.state(EmitTo::All)
     }
     fn size(&self) -> usize {
-        size_of::<Self>() + self.whole.capacity() * 16 + (self.floats.capacity() + self.counts.capacity()) * 8
+        size_of::<Self>()
+            + self.whole.capacity() * 16
+            + self.counts.capacity() * 8
+            + self.floats.capacity() * (size_of::<FloatTotal>() + 32)
     }
 }

@@ -22,6 +22,7 @@ use super::parse::{parse_date, parse_interval, parse_time, parse_timestamp};
 use super::zone::{MICROS_PER_DAY, Zone};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
+use crate::types::text::array_elements;
 
 /// The cast to one type, as a function of one argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -406,41 +407,6 @@ fn temporal_of_text(text: &str, kind: Kind, zone: &Zone) -> Result<Datum<'static
         }
         _ => Datum::Interval(parse_interval(text)?),
     })
-}
-
-/// Elements of a one-dimensional array literal `{a,"b c",NULL}`.
-fn array_elements(text: &str) -> Result<Vec<Option<String>>> {
-    let malformed = || {
-        HwError::new(sqlstate::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{text}\""))
-    };
-    let body = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(malformed)?;
-    let (mut items, mut current, mut quoted, mut open) = (vec![], String::new(), false, false);
-    let mut chars = body.chars();
-    let mut finish = |current: &mut String, quoted: &mut bool| {
-        let word = std::mem::take(current);
-        let null = !*quoted && word.trim().eq_ignore_ascii_case("null");
-        let word = if *quoted { word } else { word.trim().to_string() };
-        *quoted = false;
-        items.push((!null).then_some(word));
-    };
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => {
-                open = !open;
-                quoted = true;
-            }
-            '\\' => current.push(chars.next().ok_or_else(malformed)?),
-            ',' if !open => finish(&mut current, &mut quoted),
-            c => current.push(c),
-        }
-    }
-    if open {
-        return Err(malformed());
-    }
-    if !body.trim().is_empty() {
-        finish(&mut current, &mut quoted);
-    }
-    Ok(items)
 }
 
 /// The first value of a column cast to `to`, for constants outside of plans.

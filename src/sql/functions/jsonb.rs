@@ -13,6 +13,7 @@ use super::column::Column;
 use super::datum::{Cx, Datum, Function, Kind, Ret};
 use super::decimal::Numeric;
 use super::format::format_datum;
+use super::jsonb_edit::equal;
 use crate::error::{HwError, Result, sqlstate};
 
 /// Parses and canonicalises; 22P02 if malformed, 22P05 for `\u0000`.
@@ -63,7 +64,11 @@ fn write(value: &Value, out: &mut String) {
             out.push(']');
         }
         Value::Number(n) => {
-            let text = n.to_string();
+            let mut text = n.to_string();
+            if text.starts_with('-') && !text.contains(|c: char| matches!(c, '1'..='9')) {
+                // numeric has no negative zero
+                text.remove(0);
+            }
             match text.contains(['e', 'E']).then(|| Numeric::parse(&text)).flatten() {
                 Some(n) => out.push_str(&n.to_string()),
                 None => out.push_str(&text),
@@ -73,16 +78,16 @@ fn write(value: &Value, out: &mut String) {
     }
 }
 
-fn parse(text: &str) -> Result<Value> {
+pub(super) fn parse(text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(|e| HwError::internal(format!("stored jsonb is malformed: {e}")))
 }
 
-fn json(value: &Value) -> Datum<'static> {
+pub(super) fn json(value: &Value) -> Datum<'static> {
     Datum::Json(to_text(value).into())
 }
 
 /// `->>`'s reading of a value: strings bare, null as NULL.
-fn as_text(value: &Value) -> Datum<'static> {
+pub(super) fn as_text(value: &Value) -> Datum<'static> {
     match value {
         Value::Null => Datum::Null,
         Value::String(s) => Datum::Text(s.clone().into()),
@@ -122,7 +127,7 @@ fn steps(array: &ArrayRef) -> Vec<Option<String>> {
         .collect()
 }
 
-fn steps_of(value: &Datum) -> Vec<Option<String>> {
+pub(super) fn steps_of(value: &Datum) -> Vec<Option<String>> {
     match value {
         Datum::List(array) => steps(array),
         Datum::Text(s) => {
@@ -141,8 +146,8 @@ fn contains(a: &Value, b: &Value) -> bool {
             b.iter().all(|(k, v)| a.get(k).is_some_and(|have| contains(have, v)))
         }
         (Value::Array(a), Value::Array(b)) => b.iter().all(|v| a.iter().any(|have| contains(have, v))),
-        (Value::Array(a), scalar) if !scalar.is_object() => a.iter().any(|have| have == scalar),
-        _ => to_text(a) == to_text(b),
+        (Value::Array(a), scalar) if !scalar.is_object() => a.iter().any(|have| equal(have, scalar)),
+        _ => equal(a, b),
     }
 }
 
@@ -171,9 +176,19 @@ fn value_of(value: &Datum, cx: &Cx, arg: usize) -> Result<Value> {
             let items = (0..array.len()).map(|i| value_of(&column.get(i), cx, arg));
             Value::Array(items.collect::<Result<_>>()?)
         }
-        Datum::Ts(_) | Datum::Tstz(_) => Value::String(print(value, cx, arg).replacen(' ', "T", 1)),
+        Datum::Ts(_) => Value::String(print(value, cx, arg).replacen(' ', "T", 1)),
+        Datum::Tstz(_) => Value::String(iso_zone(print(value, cx, arg).replacen(' ', "T", 1))),
         other => Value::String(print(other, cx, arg)),
     })
+}
+
+/// A timestamp with minutes in its offset.
+fn iso_zone(mut text: String) -> String {
+    let offset = text.rfind(['+', '-']).filter(|at| text.contains('T') && text.len() - at == 3);
+    if offset.is_some() {
+        text.push_str(":00");
+    }
+    text
 }
 
 fn print(value: &Datum, cx: &Cx, arg: usize) -> String {
@@ -197,7 +212,7 @@ fn build_object<'a>(cx: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
     Ok(json(&Value::Object(map)))
 }
 
-fn type_of(value: &Value) -> &'static str {
+pub(super) fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
@@ -247,6 +262,37 @@ fn concat(a: Value, b: Value) -> Value {
         }
         (a, b) => Value::Array(list(a).into_iter().chain(list(b)).collect()),
     }
+}
+
+/// `jsonb_pretty`: four spaces a level, one member or element a line.
+fn pretty(value: &Value, level: usize, out: &mut String) {
+    let (open, close, items): (char, char, Vec<(Option<&String>, &Value)>) = match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().map(|(k, v)| (Some(k), v)).collect();
+            entries.sort_by_key(|(k, _)| (k.map(|k| k.len()), *k));
+            ('{', '}', entries)
+        }
+        Value::Array(items) => ('[', ']', items.iter().map(|v| (None, v)).collect()),
+        scalar => return write(scalar, out),
+    };
+    let line = |level: usize, out: &mut String| {
+        out.push('\n');
+        out.push_str(&"    ".repeat(level));
+    };
+    out.push(open);
+    for (at, (key, item)) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        line(level + 1, out);
+        if let Some(key) = key {
+            out.push_str(&Value::String(key.clone()).to_string());
+            out.push_str(": ");
+        }
+        pretty(item, level + 1, out);
+    }
+    line(level, out);
+    out.push(close);
 }
 
 fn keys(value: &Value) -> ArrayRef {
@@ -374,8 +420,9 @@ fn builders() -> Vec<Function> {
         Function::new("jsonb_strip_nulls")
             .on(&[Jsonb], Jsonb, |_, a| Ok(json(&strip_nulls(parse(a[0].as_str())?)))),
         Function::new("jsonb_pretty").on(&[Jsonb], Text, |_, a| {
-            let text = serde_json::to_string_pretty(&parse(a[0].as_str())?);
-            Ok(Datum::Text(text.unwrap_or_default().replace("  ", "    ").into()))
+            let mut out = String::new();
+            pretty(&parse(a[0].as_str())?, 0, &mut out);
+            Ok(Datum::Text(out.into()))
         }),
         Function::new("jsonb_keys")
             .ret(&[Jsonb], Ret::Is(TextArray), |_, a| Ok(Datum::List(keys(&parse(a[0].as_str())?)))),

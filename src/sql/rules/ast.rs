@@ -29,10 +29,23 @@ pub fn prepare<V: VisitMut>(statement: &mut V) -> Result<()> {
     if let Some(e) = failed {
         return Err(e);
     }
+    let _ = statement.visit(&mut TableFunctions);
     let _ = statement.visit(&mut NameItems { depth: 0 });
     wrap_series(statement);
     super::rows::rewrite(statement)?;
     Ok(())
+}
+
+/// Functions in FROM that become UNNEST.
+struct TableFunctions;
+
+impl VisitorMut for TableFunctions {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        super::json_tables::table(factor);
+        ControlFlow::Continue(())
+    }
 }
 
 /// A call `name(args)`.
@@ -58,7 +71,8 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
     let replacement = match expr {
         Expr::Function(f) => {
             strip_schema(&mut f.name);
-            None
+            super::aggregates::rewrite(f)?;
+            super::json_tables::expression(f)
         }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } if matches!(**inner, Expr::Interval(_)) => {
             let minus_one = Expr::Value(Value::Number("-1".into(), false).into());
@@ -84,6 +98,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::UnaryOp { op, expr } => unary_function(op).map(|name| call(name, vec![(**expr).clone()])),
         Expr::AtTimeZone { timestamp, time_zone } => {
             Some(call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]))
+        }
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            super::json_tables::fill_slices(access_chain);
+            None
         }
         Expr::Interval(interval) => {
             normalise_interval(interval)?;

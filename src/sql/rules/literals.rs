@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ExprSchema, Result as DfResult, ScalarValue};
 use datafusion::config::ConfigOptions;
@@ -193,19 +193,32 @@ fn narrow_values(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         }) && values.schema.field(column).data_type() == &DataType::Int64
     };
     let narrow: Vec<bool> = (0..width).map(fits).collect();
-    if !narrow.contains(&true) {
+    let lists: Vec<Option<DataType>> = values.schema.fields().iter().map(list_type).collect();
+    if !narrow.contains(&true) && lists.iter().all(Option::is_none) {
         return Ok(Transformed::no(LogicalPlan::Values(values)));
     }
     let rows = values.values.into_iter().map(|row| {
-        let cells = row.into_iter().zip(&narrow).map(|(cell, narrow)| match (narrow, uncast(&cell)) {
-            (true, Expr::Literal(ScalarValue::Int64(v), _)) => {
-                Expr::Literal(ScalarValue::Int32(v.map(|v| v as i32)), None)
+        let cells = row.into_iter().zip(narrow.iter().zip(&lists)).map(|(cell, (narrow, list))| {
+            match (narrow, uncast(&cell)) {
+                // Arrays of literals were narrowed one by one; the column has one type.
+                _ if list.is_some() => match list {
+                    Some(to) => Expr::Cast(Cast::new(Box::new(cell), to.clone())),
+                    None => cell,
+                },
+                (true, Expr::Literal(ScalarValue::Int64(v), _)) => {
+                    Expr::Literal(ScalarValue::Int32(v.map(|v| v as i32)), None)
+                }
+                _ => cell,
             }
-            _ => cell,
         });
         cells.collect()
     });
     Ok(Transformed::yes(LogicalPlanBuilder::values(rows.collect())?.build()?))
+}
+
+/// The type of a column of arrays.
+fn list_type(field: &FieldRef) -> Option<DataType> {
+    matches!(field.data_type(), DataType::List(_)).then(|| field.data_type().clone())
 }
 
 fn uncast(expr: &Expr) -> &Expr {

@@ -70,6 +70,8 @@ enum OpKind {
     /// Function for jsonb operands, and the symbol.
     Json(&'static str, &'static str),
     Concat,
+    /// `&&` of arrays.
+    Overlap,
 }
 
 fn operator_kind(op: &Op) -> Option<OpKind> {
@@ -95,6 +97,10 @@ fn operator_kind(op: &Op) -> Option<OpKind> {
         Op::Question => OpKind::Json("jsonb_exists", "?"),
         Op::QuestionPipe => OpKind::Json("jsonb_exists_any", "?|"),
         Op::QuestionAnd => OpKind::Json("jsonb_exists_all", "?&"),
+        Op::HashMinus => OpKind::Json("jsonb_delete_path", "#-"),
+        Op::AtQuestion => OpKind::Json("jsonb_path_exists", "@?"),
+        Op::AtAt => OpKind::Json("jsonb_path_test", "@@"),
+        Op::PGOverlap => OpKind::Overlap,
         Op::StringConcat => OpKind::Concat,
         _ => return None,
     })
@@ -110,6 +116,14 @@ fn plan(op: OpKind, left: Expr, right: Expr, schema: &DFSchema) -> DfResult<Plan
     let (right, left) = (infer(right, &left, schema)?, left);
     let types = (left.get_type(schema)?, right.get_type(schema)?);
     match op {
+        OpKind::Arith(ArithOp::Sub) if types.0 == DataType::LargeUtf8 => {
+            Ok(Planned::Done(functions::scalar("jsonb_delete")?.call(vec![left, right])))
+        }
+        OpKind::Overlap => {
+            let left = resolve_unknown(left, &types.0, &types.1, None);
+            let right = resolve_unknown(right, &types.1, &types.0, None);
+            Ok(Planned::Done(functions::scalar("array_overlap")?.call(vec![left, right])))
+        }
         OpKind::Arith(op) => {
             let left = resolve_unknown(left, &types.0, &types.1, Some(op));
             let right = resolve_unknown(right, &types.1, &types.0, Some(op));
@@ -203,6 +217,10 @@ pub fn align(left: Expr, right: Expr, l: Kind, r: Kind) -> Result<(Expr, Expr)> 
     Ok(match (l, r) {
         (Interval, _) | (_, Interval) => {
             let order = functions::scalar("interval_order")?;
+            (order.call(vec![left]), order.call(vec![right]))
+        }
+        (Jsonb, Jsonb) => {
+            let order = functions::scalar("jsonb_order")?;
             (order.call(vec![left]), order.call(vec![right]))
         }
         (Date, Ts) | (Ts, Tstz) | (Date, Tstz) => (cast(left, r), right),

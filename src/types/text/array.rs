@@ -40,7 +40,7 @@ pub(super) fn quote_row_field(out: &mut Vec<u8>, start: usize) {
 }
 
 /// The elements of an array literal; `None` stands for NULL.
-pub(super) fn split(literal: &str) -> Result<Vec<Option<String>>> {
+pub fn split(literal: &str) -> Result<Vec<Option<String>>> {
     let malformed = |detail: &str| {
         HwError::new(sqlstate::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{literal}\""))
             .with_detail(detail)

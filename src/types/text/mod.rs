@@ -10,6 +10,7 @@
 //! a clock or knows about connections.
 
 mod array;
+pub use array::split as array_elements;
 mod binary;
 mod calendar;
 mod column;

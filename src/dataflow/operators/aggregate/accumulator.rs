@@ -11,11 +11,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Int64Type, Schema};
 
+use super::bits::{BitRule, Bits};
 use super::distinct::Distinct;
 use super::extremum::extremum;
 use super::float_sum::FloatSum;
+use super::moments::{FloatSpread, WholeSpread};
+use super::ordered::Ordered;
+use super::percentile::Percentile;
 use super::sum::{ExactSum, Finish};
 use super::{AggregateCall, AggregateFunction as F};
 use crate::error::{HwError, Result};
@@ -28,10 +32,13 @@ pub type Failures = Vec<(usize, HwError)>;
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     pub slots: &'a [u32],
-    /// The argument; present unless the call is `count(*)`.
-    pub argument: Option<&'a ArrayRef>,
+    /// The arguments; none for `count(*)`.
+    pub arguments: &'a [&'a ArrayRef],
+    /// The columns of the call's ORDER BY.
+    pub order: &'a [&'a ArrayRef],
     pub weights: Option<&'a [i64]>,
-    /// Rows that pass FILTER and whose argument is not NULL; `None` if all do.
+    /// Rows that pass FILTER and, if the function skips NULL, whose arguments are not NULL;
+    /// `None` if all do.
     pub selected: Option<&'a BooleanBuffer>,
 }
 
@@ -53,9 +60,12 @@ impl Input<'_> {
         }
     }
 
-    /// The argument; calls that have none never ask.
+    /// The first argument; calls that have none never ask.
     pub fn array(&self) -> Result<&ArrayRef> {
-        self.argument.ok_or_else(|| HwError::internal("an aggregate call lacks its argument"))
+        self.arguments
+            .first()
+            .copied()
+            .ok_or_else(|| HwError::internal("an aggregate call lacks its argument"))
     }
 }
 
@@ -92,10 +102,12 @@ pub fn accumulator(
     append_only: bool,
 ) -> Result<Option<Box<dyn Accumulator>>> {
     let output = call.output.data_type();
-    let plain_numeric = call.argument.is_some_and(|c| PgType::of(input.field(c)) == PgType::Numeric(None));
-    let plain: Box<dyn Accumulator> = match call.function {
+    let plain_numeric =
+        call.arguments.first().is_some_and(|c| PgType::of(input.field(*c)) == PgType::Numeric(None));
+    let plain: Box<dyn Accumulator> = match &call.function {
         F::CountStar if call.filter.is_none() => return Ok(None),
         F::CountStar | F::Count => Box::new(Count::default()),
+        F::AddCounts => Box::new(Count { of_counts: true, ..Count::default() }),
         F::SumInt | F::SumBig => Box::new(ExactSum::<i128>::new(Finish::sum(output)?)),
         F::SumDecimal => Box::new(ExactSum::<arrow::datatypes::i256>::new(Finish::sum(output)?)),
         F::AvgInt => Box::new(ExactSum::<i128>::new(Finish::average(output, plain_numeric)?)),
@@ -107,15 +119,29 @@ pub fn accumulator(
         F::Min | F::Max => return Ok(Some(extremum(call.function == F::Max, output, append_only)?)),
         F::BoolAnd => Box::new(BoolTest { states: Vec::new(), all: true }),
         F::BoolOr => Box::new(BoolTest { states: Vec::new(), all: false }),
+        F::BitAnd => Box::new(Bits::new(BitRule::All, output)?),
+        F::BitOr => Box::new(Bits::new(BitRule::Any, output)?),
+        F::BitXor => Box::new(Bits::new(BitRule::Odd, output)?),
+        F::Moments(statistic) => match call.arguments.first().map(|c| input.field(*c).data_type()) {
+            Some(t) if t != &DataType::Float64 => {
+                Box::new(WholeSpread::new(*statistic, t, plain_numeric, output)?)
+            }
+            _ => Box::new(FloatSpread::new(*statistic)),
+        },
+        F::Percentile(fraction) => Box::new(Percentile::new(*fraction)),
+        F::FirstRow | F::LastRow => return Ok(Some(Ordered::edge(call, input, append_only)?)),
+        F::Materialized(evaluate) => return Ok(Some(Ordered::all(call, input, evaluate)?)),
     };
     let needs_set = call.distinct && !matches!(call.function, F::BoolAnd | F::BoolOr | F::CountStar);
     Ok(Some(if needs_set { Box::new(Distinct::new(plain)) } else { plain }))
 }
 
-/// `count(x)`, or `count(*)` with a FILTER.
+/// `count(x)`, `count(*)` with a FILTER, or the sum of counts.
 #[derive(Default)]
 struct Count {
     counts: Vec<i64>,
+    /// The argument is a count itself.
+    of_counts: bool,
 }
 
 impl Accumulator for Count {
@@ -125,7 +151,13 @@ impl Accumulator for Count {
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let counts = &mut self.counts;
-        input.each(|_, slot, weight| counts[slot] += weight);
+        if !self.of_counts {
+            input.each(|_, slot, weight| counts[slot] += weight);
+            return Ok(());
+        }
+        let array = input.array()?;
+        let values = array.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong_type("count", array))?;
+        input.each(|row, slot, weight| counts[slot] += weight * values.value(row));
         Ok(())
     }
 

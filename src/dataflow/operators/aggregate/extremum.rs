@@ -6,7 +6,6 @@
 //! order: −0 = 0, NaN above all), 128 bits for numeric, pairs for intervals, bytes for text
 //! (the C collation), bytea and uuid.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::*;
@@ -14,10 +13,9 @@ use arrow::compute::cast;
 use arrow::datatypes::*;
 
 use super::accumulator::{Accumulator, Failures, Input, same};
+use super::bag::Bag;
 use crate::error::{HwError, Result};
 
-/// Entries up to which a multiset is a sorted vector.
-const SMALL_BAG: usize = 16;
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
 /// The accumulator of `min` or `max` over a column of `data_type`.
@@ -251,78 +249,6 @@ impl<K: Key> Accumulator for Best<K> {
     }
 }
 
-/// An ordered multiset; weights are never 0 but may be negative inside an epoch.
-#[derive(Clone)]
-enum Bag<K> {
-    Small(Vec<(K, i64)>),
-    Large(BTreeMap<K, i64>),
-}
-
-impl<K: Ord + Clone> Bag<K> {
-    fn len(&self) -> usize {
-        match self {
-            Bag::Small(entries) => entries.len(),
-            Bag::Large(entries) => entries.len(),
-        }
-    }
-
-    fn add(&mut self, key: K, weight: i64) {
-        if weight == 0 {
-            return;
-        }
-        match self {
-            Bag::Small(entries) => match entries.binary_search_by(|(k, _)| k.cmp(&key)) {
-                Ok(at) => {
-                    entries[at].1 += weight;
-                    if entries[at].1 == 0 {
-                        entries.remove(at);
-                    }
-                }
-                Err(at) if entries.len() < SMALL_BAG => entries.insert(at, (key, weight)),
-                Err(_) => {
-                    let mut large: BTreeMap<K, i64> = std::mem::take(entries).into_iter().collect();
-                    large.insert(key, weight);
-                    *self = Bag::Large(large);
-                }
-            },
-            Bag::Large(entries) => {
-                use std::collections::btree_map::Entry;
-                match entries.entry(key) {
-                    Entry::Vacant(new) => drop(new.insert(weight)),
-                    Entry::Occupied(mut known) => {
-                        *known.get_mut() += weight;
-                        if *known.get() == 0 {
-                            known.remove();
-                        }
-                    }
-                }
-                if entries.is_empty() {
-                    *self = Bag::Small(Vec::new());
-                }
-            }
-        }
-    }
-
-    fn join(&mut self, other: &Bag<K>) {
-        match other {
-            Bag::Small(entries) => entries.iter().for_each(|(k, w)| self.add(k.clone(), *w)),
-            Bag::Large(entries) => entries.iter().for_each(|(k, w)| self.add(k.clone(), *w)),
-        }
-    }
-
-    fn best(&self, max: bool) -> Option<&K> {
-        fn first<'a, K: 'a>(mut entries: impl Iterator<Item = (&'a K, &'a i64)>) -> Option<&'a K> {
-            entries.find(|(_, w)| **w > 0).map(|(k, _)| k)
-        }
-        match (self, max) {
-            (Bag::Small(entries), false) => first(entries.iter().map(|(k, w)| (k, w))),
-            (Bag::Small(entries), true) => first(entries.iter().rev().map(|(k, w)| (k, w))),
-            (Bag::Large(entries), false) => first(entries.iter()),
-            (Bag::Large(entries), true) => first(entries.iter().rev()),
-        }
-    }
-}
-
 /// Multisets of retracting groups.
 struct Bags<K> {
     states: Vec<Bag<K>>,
@@ -333,7 +259,7 @@ struct Bags<K> {
 
 impl<K: Key> Accumulator for Bags<K> {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, Bag::Small(Vec::new()));
+        self.states.resize(slots, Bag::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -364,7 +290,7 @@ impl<K: Key> Accumulator for Bags<K> {
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
-            let gone = std::mem::replace(&mut self.states[*slot as usize], Bag::Small(Vec::new()));
+            let gone = std::mem::take(&mut self.states[*slot as usize]);
             self.entries -= gone.len();
         }
     }

@@ -1,8 +1,5 @@
-//! `sum` and `avg` of real and double precision, exact and retractable.
-//!
-//! Finite values go to an exact sum; NaN and the infinities are counted, so deleting the
-//! only NaN brings the finite sum back. A finite sum beyond the range of the type is 22003,
-//! as in PostgreSQL.
+//! `sum` and `avg` of real and double precision, exact and retractable
+//! ([`crate::types::exact::total`]).
 
 use std::sync::Arc;
 
@@ -10,52 +7,12 @@ use arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 
 use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
-use super::exact_float::ExactFloat;
-use crate::error::{HwError, Result, sqlstate};
-
-#[derive(Clone, Default)]
-struct State {
-    sum: ExactFloat,
-    count: i64,
-    /// Weights of NaN, +∞ and −∞, once one of them was seen.
-    special: Option<Box<[i64; 3]>>,
-}
-
-impl State {
-    #[inline(always)]
-    fn add(&mut self, value: f64, weight: i64) {
-        self.count += weight;
-        if value.is_finite() {
-            self.sum.add(value, weight);
-        } else {
-            let kind = if value.is_nan() { 0 } else { 1 + (value < 0.0) as usize };
-            self.special.get_or_insert_default()[kind] += weight;
-        }
-    }
-
-    fn join(&mut self, other: &State) {
-        self.count += other.count;
-        self.sum.join(&other.sum);
-        if let Some(other) = &other.special {
-            let special = self.special.get_or_insert_default();
-            special.iter_mut().zip(other.iter()).for_each(|(a, b)| *a += b);
-        }
-    }
-
-    /// The sum, and whether it is made of finite values.
-    fn total(&self) -> (f64, bool) {
-        match self.special.as_deref() {
-            Some([nan, plus, minus]) if *nan != 0 || (*plus != 0 && *minus != 0) => (f64::NAN, false),
-            Some([_, plus, _]) if *plus != 0 => (f64::INFINITY, false),
-            Some([_, _, minus]) if *minus != 0 => (f64::NEG_INFINITY, false),
-            _ => (self.sum.value(), true),
-        }
-    }
-}
+use crate::error::Result;
+use crate::types::exact::total::FloatTotal;
 
 /// Sums or averages of floats.
 pub struct FloatSum {
-    states: Vec<State>,
+    states: Vec<FloatTotal>,
     average: bool,
     single: bool,
 }
@@ -64,24 +21,11 @@ impl FloatSum {
     pub fn new(output: &DataType, average: bool) -> FloatSum {
         FloatSum { states: Vec::new(), average, single: output == &DataType::Float32 }
     }
-
-    fn value(&self, state: &State) -> Result<Option<f64>> {
-        if state.count == 0 {
-            return Ok(None);
-        }
-        let (total, finite) = state.total();
-        let value = if self.average { total / state.count as f64 } else { total };
-        let shown = if self.single { value as f32 as f64 } else { value };
-        if finite && shown.is_infinite() {
-            return Err(HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow"));
-        }
-        Ok(Some(shown))
-    }
 }
 
 impl Accumulator for FloatSum {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, State::default());
+        self.states.resize(slots, FloatTotal::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -110,7 +54,7 @@ impl Accumulator for FloatSum {
 
     fn values(&self, slots: &[u32], failures: &mut Failures) -> Result<ArrayRef> {
         let value = |(position, slot): (usize, &u32)| {
-            self.value(&self.states[*slot as usize]).unwrap_or_else(|report| {
+            self.states[*slot as usize].value(self.average, self.single).unwrap_or_else(|report| {
                 failures.push((position, report));
                 None
             })
@@ -123,11 +67,11 @@ impl Accumulator for FloatSum {
     }
 
     fn clear(&mut self, slots: &[u32]) {
-        slots.iter().for_each(|s| self.states[*s as usize] = State::default());
+        slots.iter().for_each(|s| self.states[*s as usize] = FloatTotal::default());
     }
 
     fn bytes(&self) -> usize {
         // Sums of values of similar size hold about four limbs.
-        self.states.capacity() * size_of::<State>() + self.states.len() * 32
+        self.states.capacity() * size_of::<FloatTotal>() + self.states.len() * 32
     }
 }

@@ -11,6 +11,7 @@
 mod panes;
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
@@ -18,6 +19,7 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
 use hashbrown::{HashMap, HashTable};
 
 pub use self::panes::Panes;
@@ -309,11 +311,12 @@ impl Groups {
     pub fn update(&mut self, batch: &ChangeBatch, slots: &[u32]) -> Result<()> {
         for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
             let Some(accumulator) = accumulator else { continue };
-            let argument = call.argument.map(|c| batch.rows.column(c));
+            let (arguments, order) = call_columns(call, &batch.rows);
             let selected = selection(call, &batch.rows);
             accumulator.update(&Input {
                 slots,
-                argument,
+                arguments: &arguments,
+                order: &order,
                 weights: batch.weights.as_slice(),
                 selected: selected.as_ref(),
             })?;
@@ -564,11 +567,30 @@ fn unchanged(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> Result<Option<B
     let mut same: Option<BooleanBuffer> = None;
     for (old, new) in old.iter().zip(new) {
         let new = new.slice(0, rows);
-        let different = distinct(&old, &new)?;
-        let column = !different.values();
+        let column = if old.data_type().is_nested() {
+            equal_rows(old, &new)?
+        } else {
+            !distinct(&old, &new)?.values()
+        };
         same = Some(same.map_or(column.clone(), |s| &s & &column));
     }
     Ok(same)
+}
+
+/// For each row, whether two columns of arrays hold the same.
+fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
+    let converter = RowConverter::new(vec![SortField::new(old.data_type().clone())])?;
+    let (old, new) = (converter.convert_columns(from_ref(old))?, converter.convert_columns(from_ref(new))?);
+    Ok(old.iter().zip(new.iter()).map(|(a, b)| a == b).collect())
+}
+
+/// The arguments of a call, and the columns of its order.
+pub fn call_columns<'r>(
+    call: &AggregateCall,
+    rows: &'r RecordBatch,
+) -> (Vec<&'r ArrayRef>, Vec<&'r ArrayRef>) {
+    let arguments = call.arguments.iter().map(|c| rows.column(*c)).collect();
+    (arguments, call.order_by.iter().map(|(c, _)| rows.column(*c)).collect())
 }
 
 /// Rows of a batch that a call takes; `None` if all.
@@ -581,10 +603,10 @@ pub fn selection(call: &AggregateCall, rows: &RecordBatch) -> Option<BooleanBuff
         let filter = rows.column(column).as_boolean();
         with_nulls(filter.values().clone(), filter.nulls())
     });
-    let nulls = call.argument.and_then(|c| rows.column(c).nulls()).filter(|n| n.null_count() > 0);
-    match (passed, nulls) {
-        (None, None) => None,
-        (Some(passed), nulls) => Some(with_nulls(passed, nulls)),
-        (None, Some(nulls)) => Some(nulls.inner().clone()),
-    }
+    let read = call.arguments.iter().filter(|_| call.skips_nulls());
+    let nulls = read.filter_map(|c| rows.column(*c).nulls()).filter(|n| n.null_count() > 0);
+    nulls.fold(passed, |bits, nulls| match bits {
+        Some(bits) => Some(with_nulls(bits, Some(nulls))),
+        None => Some(nulls.inner().clone()),
+    })
 }

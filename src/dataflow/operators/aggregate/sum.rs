@@ -12,8 +12,8 @@ use arrow::datatypes::{
 };
 
 use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
-use super::average::average;
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::exact::quotient::average;
 
 /// A sum word: exact addition of weighted values.
 pub trait Sum: Copy + Default + Send + 'static {
@@ -204,7 +204,7 @@ impl<S: Sum> Accumulator for ExactSum<S> {
                 let value = |state: &State<S>| {
                     let (sum, scale) = (state.sum.wide(), scale.max(0) as u32);
                     let shown = if plain { significant_decimals(sum, scale) } else { scale };
-                    average(sum, scale, shown, state.count, output_scale as u32)
+                    average(sum, scale, shown, state.count as i128, output_scale as u32)
                 };
                 (self.decimals(slots, value, failures).collect(), precision, output_scale)
             }

@@ -67,7 +67,8 @@ fn text(t: u8) -> String {
 
 fn call(function: AggregateFunction, argument: Option<usize>, output: DataType) -> AggregateCall {
     let output = Arc::new(Field::new("c", output, true));
-    AggregateCall { function, argument, filter: None, distinct: false, output }
+    let arguments = argument.into_iter().collect();
+    AggregateCall { function, arguments, order_by: Vec::new(), filter: None, distinct: false, output }
 }
 
 fn calls(with_distinct: bool) -> Vec<AggregateCall> {
@@ -107,7 +108,7 @@ fn expected(rows: &[Row], with_distinct: bool) -> String {
     let n = ints.len() as i64;
     let total: i64 = ints.iter().sum();
     let quotient = |sum: i64, scale: u32| {
-        (n > 0).then(|| average(arrow::datatypes::i256::from(sum), scale, scale, n, 20).unwrap())
+        (n > 0).then(|| average(arrow::datatypes::i256::from(sum), scale, scale, n.into(), 20).unwrap())
     };
     let decimal = |v: Option<i128>, p: u8, s: i8| -> ArrayRef {
         Arc::new(Decimal128Array::from(vec![v]).with_precision_and_scale(p, s).unwrap())

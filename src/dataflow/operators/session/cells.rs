@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, Int64Array};
 use arrow::datatypes::SchemaRef;
 
 use super::super::aggregate::accumulator::{Accumulator, Failures, Input, accumulator};
-use super::super::aggregate::groups::selection;
+use super::super::aggregate::groups::{call_columns, selection};
 use crate::error::{HwError, Result};
 use crate::plan::AggregateCall;
 use crate::types::ChangeBatch;
@@ -50,10 +50,12 @@ impl Cells {
         }
         for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
             let Some(accumulator) = accumulator else { continue };
+            let (arguments, order) = call_columns(call, &batch.rows);
             let selected = selection(call, &batch.rows);
             accumulator.update(&Input {
                 slots,
-                argument: call.argument.map(|c| batch.rows.column(c)),
+                arguments: &arguments,
+                order: &order,
                 weights: batch.weights.as_slice(),
                 selected: selected.as_ref(),
             })?;

@@ -21,9 +21,10 @@ fn schema(names: &[&str]) -> SchemaRef {
 }
 
 fn calls() -> Vec<AggregateCall> {
-    let call = |function, argument, name| AggregateCall {
+    let call = |function, argument: Option<usize>, name| AggregateCall {
         function,
-        argument,
+        arguments: argument.into_iter().collect(),
+        order_by: Vec::new(),
         filter: None,
         distinct: false,
         output: Arc::new(Field::new(name, DataType::Int64, true)),

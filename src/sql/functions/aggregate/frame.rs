@@ -1,7 +1,6 @@
 //! `sum` and `avg` of floats over a frame that moves.
 //!
-//! A float that was added cannot be taken out again exactly, and an infinity not at all. So
-//! the frame's values are kept, and added up in order for each row, as PostgreSQL does.
+//! The frame's values are kept, and added up exactly for each row.
 
 use std::collections::VecDeque;
 use std::mem::size_of;
@@ -42,8 +41,9 @@ impl Accumulator for FloatFrame {
         true
     }
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
-        let float = self.values.iter().sum();
-        Ok(self.shape.value(Sums { whole: 0, float }, self.values.len() as i64)?)
+        let mut total = Sums::default();
+        self.values.iter().for_each(|v| total.float.add(*v, 1));
+        Ok(self.shape.value(&total, self.values.len() as i64)?)
     }
     fn size(&self) -> usize {
         size_of::<Self>() + self.values.capacity() * size_of::<f64>()

@@ -13,8 +13,8 @@ const LOWEST_EXPONENT: i32 = -1074;
 /// A limb takes this many additions of 32-bit digits before it must carry.
 const MAX_PENDING_ADDS: u32 = 1 << 29;
 
-/// A sum of finite doubles.
-#[derive(Clone, Default)]
+/// A sum of finite doubles, or of products of two.
+#[derive(Clone, Debug, Default)]
 pub struct ExactFloat {
     limbs: Vec<i64>,
     /// Index of `limbs[0]`.
@@ -26,11 +26,7 @@ impl ExactFloat {
     /// Adds `value × weight`; `value` is finite.
     #[inline]
     pub fn add(&mut self, value: f64, weight: i64) {
-        let bits = value.to_bits();
-        let exponent = (bits >> 52) as u32 & 0x7ff;
-        let fraction = bits & ((1 << 52) - 1);
-        let (mantissa, position) =
-            if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent - 1) };
+        let (mantissa, position) = parts(value);
         if mantissa == 0 || weight == 0 {
             return;
         }
@@ -40,6 +36,69 @@ impl ExactFloat {
         if weight >> LIMB_BITS != 0 {
             self.add_product(mantissa, weight >> LIMB_BITS, position + LIMB_BITS, negative);
         }
+    }
+
+    /// Adds `a × b × weight`, for a sum of products; both are finite.
+    #[inline]
+    pub fn add_products(&mut self, a: f64, b: f64, weight: i64) {
+        let ((m, p), (n, q)) = (parts(a), parts(b));
+        if m == 0 || n == 0 || weight == 0 {
+            return;
+        }
+        let negative = ((a < 0.0) != (b < 0.0)) != (weight < 0);
+        let product = m as u128 * n as u128;
+        let halves = [(product as u64, 0), ((product >> 64) as u64, 2 * LIMB_BITS)];
+        let weight = weight.unsigned_abs();
+        for (factor, up) in [(weight & LIMB_MASK as u64, 0), (weight >> LIMB_BITS, LIMB_BITS)] {
+            for (half, shift) in halves.iter().filter(|(half, _)| *half != 0 && factor != 0) {
+                self.add_product(*half, factor, p + q + shift + up, negative);
+            }
+        }
+    }
+
+    /// The product of two sums, which is a sum of products.
+    pub fn times(&self, other: &ExactFloat) -> ExactFloat {
+        let ((a, a_negative), (b, b_negative)) = (self.magnitude(), other.magnitude());
+        let mut limbs = vec![0i64; a.limbs.len() + b.limbs.len() + 1];
+        for (i, x) in a.limbs.iter().enumerate() {
+            let mut carry = 0u64;
+            for (j, y) in b.limbs.iter().enumerate() {
+                let sum = *x as u64 * *y as u64 + limbs[i + j] as u64 + carry;
+                limbs[i + j] = sum as i64 & LIMB_MASK;
+                carry = sum >> LIMB_BITS;
+            }
+            limbs[i + b.limbs.len()] += carry as i64;
+        }
+        if a_negative != b_negative {
+            limbs.iter_mut().for_each(|limb| *limb = -*limb);
+        }
+        ExactFloat { limbs, base: a.base + b.base, pending: 1 }
+    }
+
+    /// `self × n`, of the same scale.
+    pub fn times_integer(&self, n: i64) -> ExactFloat {
+        let n = n.unsigned_abs();
+        let limbs = vec![n as i64 & LIMB_MASK, (n >> LIMB_BITS) as i64];
+        self.times(&ExactFloat { limbs, base: 0, pending: 1 })
+    }
+
+    /// Takes another sum away.
+    pub fn subtract(&mut self, other: &ExactFloat) {
+        let mut negated = other.clone();
+        negated.limbs.iter_mut().for_each(|limb| *limb = -*limb);
+        self.join(&negated);
+    }
+
+    /// The absolute value in digits of 32 bits, and whether it was negative.
+    fn magnitude(&self) -> (ExactFloat, bool) {
+        let mut sum = self.clone();
+        sum.carry();
+        let negative = sum.limbs.last().is_some_and(|top| *top < 0);
+        if negative {
+            sum.limbs.iter_mut().for_each(|limb| *limb = -*limb);
+            sum.carry();
+        }
+        (sum, negative)
     }
 
     /// Adds `±mantissa × factor × 2^(position − 1074)`; `factor` has 32 bits.
@@ -115,21 +174,60 @@ impl ExactFloat {
 
     /// The sum rounded once, half to even; ±∞ beyond the range of doubles.
     pub fn value(&self) -> f64 {
-        let mut sum = self.clone();
-        sum.carry();
-        let negative = sum.limbs.last().is_some_and(|top| *top < 0);
-        if negative {
-            sum.limbs.iter_mut().for_each(|limb| *limb = -*limb);
-            sum.carry();
-        }
+        self.rounded(LOWEST_EXPONENT)
+    }
+
+    /// The value of a sum of products times `2^shift`.
+    pub fn product_value(&self, shift: i32) -> f64 {
+        self.rounded(2 * LOWEST_EXPONENT + shift)
+    }
+
+    /// The value of a sum of products of three.
+    pub fn triple_value(&self) -> f64 {
+        self.rounded(3 * LOWEST_EXPONENT)
+    }
+
+    fn rounded(&self, lowest: i32) -> f64 {
+        let (sum, negative) = self.magnitude();
         let Some(top) = sum.limbs.iter().rposition(|limb| *limb != 0) else { return 0.0 };
         let limb = |back: usize| top.checked_sub(back).map_or(0, |i| sum.limbs[i] as u128);
         let window = limb(0) << 96 | limb(1) << 64 | limb(2) << 32 | limb(3);
         let sticky = top >= 4 && sum.limbs[..top - 3].iter().any(|limb| *limb != 0);
-        let exponent = (sum.base as i32 + top as i32 - 3) * LIMB_BITS as i32 + LOWEST_EXPONENT;
+        let exponent = (sum.base as i32 + top as i32 - 3) * LIMB_BITS as i32 + lowest;
         let magnitude = round(window, sticky, exponent);
         if negative { -magnitude } else { magnitude }
     }
+
+    /// The sum as bytes, for [`ExactFloat::read`].
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut sum = self.clone();
+        sum.carry();
+        out.extend_from_slice(&sum.base.to_le_bytes());
+        out.extend_from_slice(&(sum.limbs.len() as u16).to_le_bytes());
+        sum.limbs.iter().for_each(|limb| out.extend_from_slice(&limb.to_le_bytes()));
+    }
+
+    /// Takes a sum off the front of `bytes`; `None` if they were not written by `write`.
+    pub fn read(bytes: &mut &[u8]) -> Option<ExactFloat> {
+        let base = u16::from_le_bytes(*bytes.split_off(..2)?.first_chunk()?);
+        let length = u16::from_le_bytes(*bytes.split_off(..2)?.first_chunk()?) as usize;
+        let limbs = bytes.split_off(..length * 8)?.chunks_exact(8);
+        let limbs = limbs.map(|c| c.first_chunk().map(|c| i64::from_le_bytes(*c))).collect::<Option<_>>()?;
+        Some(ExactFloat { limbs, base, pending: 1 })
+    }
+
+    /// Estimated bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.limbs.capacity() * 8
+    }
+}
+
+/// Mantissa and position of its lowest bit, in units of the smallest double.
+fn parts(value: f64) -> (u64, u32) {
+    let bits = value.to_bits();
+    let exponent = (bits >> 52) as u32 & 0x7ff;
+    let fraction = bits & ((1 << 52) - 1);
+    if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent - 1) }
 }
 
 /// `window × 2^exponent` plus something smaller than one unit if `sticky`, as a double.
@@ -145,6 +243,9 @@ fn round(window: u128, sticky: bool, exponent: i32) -> f64 {
         }
     }
     let exponent = exponent + drop;
+    if exponent > 1023 {
+        return f64::INFINITY;
+    }
     let half = exponent / 2;
     // Both products are exact: the mantissa has 53 bits and its last one is at least 2^-1074.
     mantissa as f64 * power_of_two(half) * power_of_two(exponent - half)
@@ -180,7 +281,40 @@ mod tests {
         assert_eq!(sum(&[]).value(), 0.0);
     }
 
+    /// A sum of products from `(a, b, weight)`.
+    fn products(values: &[(f64, f64, i64)]) -> ExactFloat {
+        let mut sum = ExactFloat::default();
+        values.iter().for_each(|(a, b, w)| sum.add_products(*a, *b, *w));
+        sum
+    }
+
+    #[test]
+    fn products_are_exact() {
+        assert_eq!(products(&[(0.1, 0.1, 1), (0.1, 0.1, -1)]).product_value(0), 0.0);
+        assert_eq!(products(&[(3.0, -4.0, 5)]).product_value(0), -60.0);
+        assert_eq!(products(&[(1e300, 1e300, 1)]).product_value(0), f64::INFINITY);
+        assert_eq!(products(&[(2f64.powi(600), 2f64.powi(600), 3)]).product_value(-1200), 3.0);
+        assert_eq!(
+            products(&[(1.0, 2.0, i64::MAX), (1.0, 2.0, -i64::MAX), (0.5, 1.0, 1)]).product_value(0),
+            0.5
+        );
+        assert_eq!(sum(&[(3.0, 1)]).times(&sum(&[(-2.0, 1)])).product_value(0), -6.0);
+        assert_eq!(products(&[(3.0, 0.5, 1)]).times_integer(7).product_value(0), 10.5);
+    }
+
     proptest! {
+        #[test]
+        fn written_sums_are_read_back(values in prop::collection::vec((-1e9..1e9, -9i64..9), 0..20)) {
+            let mut bytes = Vec::new();
+            let given = sum(&values);
+            given.write(&mut bytes);
+            let read = ExactFloat::read(&mut bytes.as_slice()).unwrap();
+            prop_assert_eq!(read.value().to_bits(), given.value().to_bits());
+            let square = given.times(&given).product_value(0);
+            let expect = given.value() * given.value();
+            prop_assert!((square - expect).abs() <= 1e-9 * expect.abs());
+        }
+
         #[test]
         fn one_value_is_itself_and_order_does_not_matter(
             values in prop::collection::vec(any::<f64>().prop_filter("finite", |v| v.is_finite()), 1..40),

@@ -13,29 +13,34 @@ const DIGIT_WIDTH: i32 = 4;
 
 /// `sum / count`, where `sum` has `scale` decimals of which `shown` are significant, as an
 /// unscaled number of `output_scale` decimals. `None` if it does not fit into 38 digits.
-pub fn average(sum: i256, scale: u32, shown: u32, count: i64, output_scale: u32) -> Option<i128> {
+pub fn average(sum: i256, scale: u32, shown: u32, count: i128, output_scale: u32) -> Option<i128> {
     if sum == i256::ZERO || count == 0 {
         return Some(0);
     }
-    let (weight, first) = leading_digit(sum, scale as i32);
-    let (count_weight, count_first) = leading_digit(i256::from(count), 0);
-    let mut quotient_weight = weight - count_weight;
-    if first <= count_first {
-        quotient_weight -= 1;
-    }
-    let decimals = (MIN_SIGNIFICANT_DIGITS - quotient_weight * DIGIT_WIDTH).max(shown as i32).max(0) as u32;
-    let decimals = decimals.min(output_scale);
+    let decimals = decimals(sum, scale, shown, count, output_scale);
     let quotient = divide(sum, scale, count, decimals)?;
     let scaled = quotient.checked_mul(10i128.checked_pow(output_scale - decimals)?)?;
     (scaled.unsigned_abs() < 10u128.pow(38)).then_some(scaled)
 }
 
+/// Decimals of the quotient that [`average`] rounds to; `sum` is not zero.
+pub fn decimals(sum: i256, scale: u32, shown: u32, count: i128, output_scale: u32) -> u32 {
+    let (weight, first) = leading_digit(sum, scale as i32);
+    let (count_weight, count_first) = leading_digit(i256::from_i128(count), 0);
+    let mut quotient_weight = weight - count_weight;
+    if first <= count_first {
+        quotient_weight -= 1;
+    }
+    let decimals = (MIN_SIGNIFICANT_DIGITS - quotient_weight * DIGIT_WIDTH).max(shown as i32).max(0) as u32;
+    decimals.min(output_scale)
+}
+
 /// `sum / 10^scale / count` at `decimals` decimals, rounded half away from zero.
-fn divide(sum: i256, scale: u32, count: i64, decimals: u32) -> Option<i128> {
+fn divide(sum: i256, scale: u32, count: i128, decimals: u32) -> Option<i128> {
     let (up, down) = (decimals.saturating_sub(scale), scale.saturating_sub(decimals));
     let small = || {
         let dividend = sum.to_i128()?.checked_mul(10i128.checked_pow(up)?)?;
-        let divisor = (count as i128).checked_mul(10i128.checked_pow(down)?)?;
+        let divisor = count.checked_mul(10i128.checked_pow(down)?)?;
         let (quotient, rest) = (dividend / divisor, dividend % divisor);
         let away = (rest.unsigned_abs() >= divisor.unsigned_abs() - rest.unsigned_abs()) as i128;
         Some(if (dividend < 0) == (divisor < 0) { quotient + away } else { quotient - away })
@@ -43,7 +48,7 @@ fn divide(sum: i256, scale: u32, count: i64, decimals: u32) -> Option<i128> {
     small().or_else(|| {
         let ten = i256::from_i128(10);
         let dividend = sum.checked_mul(ten.checked_pow(up)?)?;
-        let divisor = i256::from(count).checked_mul(ten.checked_pow(down)?)?;
+        let divisor = i256::from_i128(count).checked_mul(ten.checked_pow(down)?)?;
         let (quotient, rest) = (dividend.checked_div(divisor)?, dividend.checked_rem(divisor)?);
         let (rest, whole) = (rest.wrapping_abs(), divisor.wrapping_abs());
         let away = i256::from_i128((rest >= whole.wrapping_sub(rest)) as i128);
@@ -88,7 +93,7 @@ mod tests {
     use super::*;
 
     /// `sum`, `scale`, `count` → text of the quotient, trailing zeros cut.
-    fn check(sum: i128, scale: u32, count: i64, expect: &str) {
+    fn check(sum: i128, scale: u32, count: i128, expect: &str) {
         let value = average(i256::from_i128(sum), scale, scale, count, 20).unwrap();
         let text = format!("{}{:021}", if value < 0 { "-" } else { "" }, value.unsigned_abs());
         let (whole, decimals) = text.split_at(text.len() - 20);
