@@ -173,7 +173,7 @@ async fn a_hop_view_equals_the_same_query_ad_hoc() {
         assert_eq!(rows(&db, "SELECT * FROM h").await, rows(&db, hop).await);
         assert_eq!(rows(&db, "SELECT * FROM hot").await, rows(&db, hot).await);
     }
-    let refused = view(&db, "x", "SELECT k FROM f ORDER BY v LIMIT 3").await.expect_err("refused");
+    let refused = view(&db, "x", "SELECT random() AS r FROM f").await.expect_err("refused");
     assert_eq!(refused.sqlstate(), "0A000", "{refused}");
     db.engine.shutdown();
 }

@@ -369,7 +369,7 @@ impl Operator for AggregateOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        StateSize { entries: self.groups.len(), bytes: self.groups.bytes() }
+        StateSize { entries: self.groups.group_count(), bytes: self.groups.bytes() }
     }
 }
 

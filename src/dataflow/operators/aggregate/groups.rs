@@ -8,20 +8,22 @@
 //! columns; `take_changes` compares them with the new ones in bulk. Invariants: a slot is
 //! in the table iff it is live; a freed slot's accumulators are empty.
 
+mod columns;
 mod panes;
 
 use std::collections::BTreeMap;
 use std::slice::from_ref;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{HashMap, HashTable};
 
+pub use self::columns::{call_columns, selection};
 pub use self::panes::Panes;
 use super::AggregateCall;
 use super::accumulator::{Accumulator, Failures, Input, accumulator};
@@ -162,7 +164,7 @@ impl Groups {
         self.accumulators.iter().flatten().all(|a| a.mergeable())
     }
 
-    pub fn len(&self) -> usize {
+    pub fn group_count(&self) -> usize {
         self.heads.len() - self.free.len()
     }
 
@@ -582,31 +584,4 @@ fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
     let converter = RowConverter::new(vec![SortField::new(old.data_type().clone())])?;
     let (old, new) = (converter.convert_columns(from_ref(old))?, converter.convert_columns(from_ref(new))?);
     Ok(old.iter().zip(new.iter()).map(|(a, b)| a == b).collect())
-}
-
-/// The arguments of a call, and the columns of its order.
-pub fn call_columns<'r>(
-    call: &AggregateCall,
-    rows: &'r RecordBatch,
-) -> (Vec<&'r ArrayRef>, Vec<&'r ArrayRef>) {
-    let arguments = call.arguments.iter().map(|c| rows.column(*c)).collect();
-    (arguments, call.order_by.iter().map(|(c, _)| rows.column(*c)).collect())
-}
-
-/// Rows of a batch that a call takes; `None` if all.
-pub fn selection(call: &AggregateCall, rows: &RecordBatch) -> Option<BooleanBuffer> {
-    let with_nulls = |bits: BooleanBuffer, nulls: Option<&NullBuffer>| match nulls {
-        Some(nulls) => &bits & nulls.inner(),
-        None => bits,
-    };
-    let passed = call.filter.map(|column| {
-        let filter = rows.column(column).as_boolean();
-        with_nulls(filter.values().clone(), filter.nulls())
-    });
-    let read = call.arguments.iter().filter(|_| call.skips_nulls());
-    let nulls = read.filter_map(|c| rows.column(*c).nulls()).filter(|n| n.null_count() > 0);
-    nulls.fold(passed, |bits, nulls| match bits {
-        Some(bits) => Some(with_nulls(bits, Some(nulls))),
-        None => Some(nulls.inner().clone()),
-    })
 }

@@ -119,7 +119,7 @@ fn check(calls: Vec<OverCall>, reach: Reach, total: impl Fn(&[Row]) -> i64) {
                 // No two rows of a partition have the same order, but for equal rows.
                 let order = (random(&mut seed) % 40) as i64;
                 let row = ((random(&mut seed) % 2) as i64, order, order * 10);
-                let copies = 1 + (random(&mut seed) % 5 == 0) as usize;
+                let copies = 1 + random(&mut seed).is_multiple_of(5) as usize;
                 changes.push((row, copies as i64));
                 rows.extend(std::iter::repeat_n(row, copies));
             } else {

@@ -28,7 +28,7 @@ impl Cells {
     pub fn new(calls: &[AggregateCall], input: &SchemaRef) -> Result<Cells> {
         let accumulators: Vec<_> =
             calls.iter().map(|c| accumulator(c, input, true)).collect::<Result<_>>()?;
-        if !accumulators.iter().flatten().all(|a: &Box<dyn Accumulator>| a.mergeable()) {
+        if !accumulators.iter().flatten().all(|a| a.mergeable()) {
             return Err(HwError::internal("an aggregate over sessions cannot be merged"));
         }
         Ok(Cells { input: Arc::clone(input), calls: calls.to_vec(), accumulators, weights: Vec::new() })

@@ -75,7 +75,7 @@ fn random(state: &mut u64) -> u64 {
 }
 
 fn random_row(seed: &mut u64) -> Row {
-    let v = (random(seed) % 7 != 0).then(|| (random(seed) % 6) as i64);
+    let v = (!random(seed).is_multiple_of(7)).then(|| (random(seed) % 6) as i64);
     ((random(seed) % 3) as i64, v, NAMES[(random(seed) % 4) as usize], 0)
 }
 
@@ -175,7 +175,7 @@ fn append_only_input_keeps_what_is_in_range() {
             let mut changes = Vec::new();
             for _ in 0..random(&mut seed) % 8 {
                 let row = random_row(&mut seed);
-                let copies = 1 + (random(&mut seed) % 4 == 0) as i64;
+                let copies = 1 + random(&mut seed).is_multiple_of(4) as i64;
                 changes.push((row, copies));
                 rows.extend(std::iter::repeat_n(row, copies as usize));
             }

@@ -16,6 +16,10 @@ fn documented_examples() {
         for block in blocks {
             let block = block.split("```").next().unwrap();
             for record in block.split("\n\n").map(str::trim).filter(|r| !r.is_empty()) {
+                let record = record.trim_start_matches(|c| c == '\n');
+                if record.lines().all(|line| line.starts_with('#')) {
+                    continue;
+                }
                 let (verb, rest) = record.split_once('\n').unwrap_or_else(|| panic!("{named}: {record}"));
                 let sql = rest.split("\n----").next().unwrap();
                 let result = parse_sql(sql);
