@@ -40,7 +40,7 @@ pub fn query(random: &mut Random) -> String {
         let inner = generator.select(&types, &[], 1);
         let columns = (0..types.len()).map(|i| (format!("{name}.c{i}"), types[i])).collect::<Vec<_>>();
         let outer = generator.types();
-        let from = generator.from_columns(name.clone(), columns, 1, &[]);
+        let from = generator.sources_of(name.clone(), columns, 1, &[]);
         let body = generator.body(&outer, from, &[], 1);
         return format!("WITH {name} AS ({inner}) {body}");
     }
@@ -82,11 +82,11 @@ impl Generator<'_> {
     /// FROM: its text and the columns in scope.
     fn from(&mut self, outer: &[Column], depth: usize) -> (String, Vec<Column>) {
         let (text, columns) = self.relation(depth);
-        self.from_columns(text, columns, depth, outer)
+        self.sources_of(text, columns, depth, outer)
     }
 
     /// Joins further relations to one.
-    fn from_columns(
+    fn sources_of(
         &mut self,
         mut text: String,
         mut columns: Vec<Column>,

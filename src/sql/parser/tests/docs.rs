@@ -16,7 +16,7 @@ fn documented_examples() {
         for block in blocks {
             let block = block.split("```").next().unwrap();
             for record in block.split("\n\n").map(str::trim).filter(|r| !r.is_empty()) {
-                let record = record.trim_start_matches(|c| c == '\n');
+                let record = record.trim_start_matches('\n');
                 if record.lines().all(|line| line.starts_with('#')) {
                     continue;
                 }
