@@ -10,7 +10,6 @@ mod harness;
 mod queries;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::kit;
 use harness::report::{Report, filters, only_list};
@@ -20,6 +19,8 @@ use harness::server::{Instance, connect, run};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
+/// Of an ordinary run, so that it can be repeated; long runs take others.
+const SEED: u64 = 37_075;
 const ROUNDS: u64 = 3;
 const EPOCHS_PER_ROUND: usize = 10;
 /// Keys of the tables; few, so that changes meet.
@@ -219,8 +220,7 @@ fn main() {
         return;
     }
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-    let seed = number("HEADWATER_SEED").unwrap_or(clock % 1_000_000);
+    let seed = number("HEADWATER_SEED").unwrap_or(SEED);
     let rounds = number("HEADWATER_ROUNDS").unwrap_or(ROUNDS);
     let postgres = match kit::postgres() {
         Ok(Some(kit)) => Some(kit),

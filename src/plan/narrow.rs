@@ -64,7 +64,7 @@ fn drop_unread(plan: &mut StreamPlan, id: NodeId, readers: &[NodeId]) -> Result<
     let width = join.output.len();
     // The answer of a mark join comes behind the output.
     read.extend((join.kind == JoinKind::Mark).then_some(width));
-    if read.is_empty() {
+    if read.is_empty() && !node.schema.fields().is_empty() {
         read.push(0);
     }
     read.sort_unstable();

@@ -16,10 +16,11 @@ fn documented_examples() {
         for block in blocks {
             let block = block.split("```").next().unwrap();
             for record in block.split("\n\n").map(str::trim).filter(|r| !r.is_empty()) {
-                let record = record.trim_start_matches('\n');
-                if record.lines().all(|line| line.starts_with('#')) {
+                let said: Vec<&str> = record.lines().skip_while(|line| line.starts_with('#')).collect();
+                if said.is_empty() {
                     continue;
                 }
+                let record = said.join("\n");
                 let (verb, rest) = record.split_once('\n').unwrap_or_else(|| panic!("{named}: {record}"));
                 let sql = rest.split("\n----").next().unwrap();
                 let result = parse_sql(sql);
