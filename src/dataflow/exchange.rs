@@ -109,15 +109,24 @@ impl Distributor<Batches> for VnodeDistributor {
                 target.extend(part);
             }
         }
-        for (batches, pusher) in outgoing.into_iter().zip(pushers) {
-            if !batches.is_empty() {
-                Message::push_at(&mut Batches(batches), stamp.clone(), pusher);
-            }
-        }
+        send(outgoing, stamp, pushers);
     }
 
     /// Nothing is kept back between calls.
     fn flush<T: Clone, P: Push<Message<T, Batches>>>(&mut self, _stamp: &Stamp<T>, _pushers: &mut [P]) {}
+}
+
+/// Hands each worker its batches, if it has any.
+fn send<T: Clone, P: Push<Message<T, Batches>>>(
+    outgoing: Vec<Vec<ChangeBatch>>,
+    stamp: &Stamp<T>,
+    pushers: &mut [P],
+) {
+    for (batches, pusher) in outgoing.into_iter().zip(pushers) {
+        if !batches.is_empty() {
+            Message::push_at(&mut Batches(batches), stamp.clone(), pusher);
+        }
+    }
 }
 
 /// Repeats every batch, once for each worker, in a row: what [`CopyDistributor`] takes. Rows
@@ -136,15 +145,7 @@ pub fn copies<'scope>(stream: Stream<'scope, u64, Batches>) -> Stream<'scope, u6
 }
 
 /// Sends the copies that [`copies`] made to one worker each.
-pub struct CopyDistributor {
-    workers: usize,
-}
-
-impl CopyDistributor {
-    pub fn new(workers: usize) -> CopyDistributor {
-        CopyDistributor { workers }
-    }
-}
+pub struct CopyDistributor;
 
 impl Distributor<Batches> for CopyDistributor {
     fn partition<T: Clone, P: Push<Message<T, Batches>>>(
@@ -155,13 +156,9 @@ impl Distributor<Batches> for CopyDistributor {
     ) {
         let mut outgoing: Vec<Vec<ChangeBatch>> = vec![Vec::new(); pushers.len()];
         for (copy, batch) in std::mem::take(&mut container.0).into_iter().enumerate() {
-            outgoing[copy % self.workers].push(batch);
+            outgoing[copy % pushers.len()].push(batch);
         }
-        for (batches, pusher) in outgoing.into_iter().zip(pushers) {
-            if !batches.is_empty() {
-                Message::push_at(&mut Batches(batches), stamp.clone(), pusher);
-            }
-        }
+        send(outgoing, stamp, pushers);
     }
 
     /// Nothing is kept back between calls.

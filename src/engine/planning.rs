@@ -29,7 +29,7 @@ use crate::sql::inline::{Returns, SqlFunction, inline_functions};
 use crate::sql::pane_columns::{expand_wildcards, names_pane_column};
 use crate::sql::relations::SetOpPlanner;
 use crate::sql::send::{SendFuture, assert_send};
-use crate::sql::window_exec::WindowQueryPlanner;
+use crate::sql::query_planner::AdHocPlanner;
 use crate::sql::windows::{WindowInputs, WindowPlanner, is_window_function, window_input_names};
 use crate::views::Pin;
 
@@ -139,7 +139,7 @@ impl Scope {
                 Arc::new(SetOpPlanner),
                 Arc::new(TableFunctions::new(Arc::clone(self))),
             ])
-            .with_query_planner(Arc::new(WindowQueryPlanner));
+            .with_query_planner(Arc::new(AdHocPlanner));
         if let Some(config) = builder.config() {
             let catalog = &mut config.options_mut().catalog;
             catalog.default_catalog = DATABASE.to_string();

@@ -20,20 +20,18 @@ fn halves(call: &AggregateCall) -> Option<(AggregateCall, AggregateFunction)> {
     if call.distinct {
         return None;
     }
-    let (local, last) = match &call.function {
-        F::Min | F::Max | F::BoolAnd | F::BoolOr | F::BitAnd | F::BitOr | F::BitXor => {
-            (call.function.clone(), call.function.clone())
-        }
-        F::CountStar | F::Count => (call.function.clone(), F::AddCounts),
+    let last = match &call.function {
+        F::Min | F::Max | F::BoolAnd | F::BoolOr | F::BitAnd | F::BitOr | F::BitXor => call.function.clone(),
+        F::CountStar | F::Count => F::AddCounts,
         F::SumInt => {
             let sum = DataType::Decimal128(NUMERIC_PRECISION, 0);
             let output = Arc::new(Field::new(call.output.name(), sum, true));
             return Some((AggregateCall { function: F::SumBig, output, ..call.clone() }, F::SumDecimal));
         }
-        F::SumBig | F::SumDecimal => (call.function.clone(), F::SumDecimal),
+        F::SumBig | F::SumDecimal => F::SumDecimal,
         _ => return None,
     };
-    Some((AggregateCall { function: local, ..call.clone() }, last))
+    Some((call.clone(), last))
 }
 
 /// Whether a column holds a bound of windows that close, of which few are open at a time.
@@ -67,31 +65,24 @@ pub(super) fn split_aggregates(plan: &mut StreamPlan) {
 /// The local node, and what the node itself does then.
 fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamOp)> {
     let StreamOp::Aggregate(aggregate) = &node.op else { return None };
-    let group: Vec<usize> = match &aggregate.window {
-        // The output begins with the window's bounds.
-        Some(AggregateWindow::Fused(_)) => vec![0, 1],
-        _ => (0..aggregate.group.len()).collect(),
-    };
-    let window = match &aggregate.window {
-        Some(AggregateWindow::Fused(w)) if aggregate.group.is_empty() => {
-            Some(AggregateWindow::Keyed { end: 1, time: w.time.clone(), judged: false })
-        }
-        Some(AggregateWindow::Fused(_) | AggregateWindow::Session(_)) => return None,
-        other => other.clone(),
-    };
-    let few_groups = match &aggregate.window {
+    // The groups and the window of the upper node; its input begins with the groups, or with the
+    // bounds of the windows that the lower one makes.
+    let (group, window) = match &aggregate.window {
+        None if aggregate.group.is_empty() => (vec![], None),
         Some(AggregateWindow::Keyed { .. }) => {
             let child = &below[node.children[0]].facts.columns;
-            aggregate.group.iter().all(|g| is_window_bound(&child[*g]))
+            let few_groups = aggregate.group.iter().all(|g| is_window_bound(&child[*g]));
+            few_groups.then(|| ((0..aggregate.group.len()).collect(), aggregate.window.clone()))?
         }
-        Some(AggregateWindow::Fused(w)) => w.time != WindowTime::Unbounded,
-        Some(AggregateWindow::Session(_)) => false,
-        None => aggregate.group.is_empty(),
+        Some(AggregateWindow::Fused(w)) if aggregate.group.is_empty() && w.time != WindowTime::Unbounded => {
+            (vec![0, 1], Some(AggregateWindow::Keyed { end: 1, time: w.time.clone(), judged: false }))
+        }
+        _ => return None,
     };
     let takes_changes = aggregate.emit.policy == EmitPolicy::Changes
         && !aggregate.emit.needs_panes()
         && aggregate.late.is_empty();
-    if !few_groups || !takes_changes || aggregate.calls.is_empty() {
+    if !takes_changes || aggregate.calls.is_empty() {
         return None;
     }
     let halves = aggregate.calls.iter().map(halves).collect::<Option<Vec<_>>>()?;

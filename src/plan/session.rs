@@ -13,9 +13,7 @@ use super::expr::{self, PExpr};
 use super::lower::{Lowering, refuse};
 use super::*;
 use crate::error::Result;
-
-/// `window_time` is this far from `window_end`.
-const WINDOW_TIME_AFTER_END_US: i64 = -1_000;
+use crate::types::window::WINDOW_TIME_BEFORE_END_US;
 
 impl Lowering<'_> {
     /// Moves a session assignment directly below `map` into the aggregate. `None` if the shape
@@ -113,7 +111,7 @@ impl Lowering<'_> {
         for position in positions {
             exprs.push(match position {
                 GroupColumn::At(column) => expr::column(*column),
-                GroupColumn::WindowTime => plus_micros(end, WINDOW_TIME_AFTER_END_US, &schema)?,
+                GroupColumn::WindowTime => plus_micros(end, -WINDOW_TIME_BEFORE_END_US, &schema)?,
             });
         }
         exprs.extend(places.iter().map(|p| expr::column(keys + 2 + p)));

@@ -86,7 +86,7 @@ pub fn register(state: &mut SessionState) {
         replace(state, Arc::clone(function));
     }
     let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::sum())));
-    let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::avg()).with_aliases(["mean"])));
+    let _ = state.register_udaf(Arc::new(AggregateUDF::new_from_impl(Total::avg())));
     for marker in super::pane_columns::markers() {
         let _ = state.register_udaf(marker);
     }

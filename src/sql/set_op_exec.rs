@@ -10,55 +10,24 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 
-use super::send::SendFuture;
 use crate::plan::{SetKind, SetOpNode};
 use crate::types::hash::{PrintHasher, fingerprints};
 
-/// Makes [`SetOpExec`] of [`SetOpNode`].
-#[derive(Debug, Default)]
-pub struct SetOpExecPlanner;
-
-impl ExtensionPlanner for SetOpExecPlanner {
-    fn plan_extension<'life0, 'life1, 'life2, 'life3, 'life4, 'life5, 'life6, 'life7, 'a>(
-        &'life0 self,
-        _planner: &'life1 dyn PhysicalPlanner,
-        node: &'life2 dyn UserDefinedLogicalNode,
-        _logical_inputs: &'life3 [&'life4 LogicalPlan],
-        physical_inputs: &'life5 [Arc<dyn ExecutionPlan>],
-        _session: &'life6 dyn Session,
-        _planning_ctx: &'life7 datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
-    ) -> SendFuture<'a, Result<Option<Arc<dyn ExecutionPlan>>>>
-    where
-        'life0: 'a,
-        'life1: 'a,
-        'life2: 'a,
-        'life3: 'a,
-        'life4: 'a,
-        'life5: 'a,
-        'life6: 'a,
-        'life7: 'a,
-        Self: 'a,
-    {
-        Box::pin(std::future::ready(Ok(plan(node, physical_inputs))))
-    }
-}
-
-fn plan(
+/// Makes [`SetOpExec`] of [`SetOpNode`]; `None` for other nodes.
+pub(super) fn plan(
     node: &dyn UserDefinedLogicalNode,
     inputs: &[Arc<dyn ExecutionPlan>],
 ) -> Option<Arc<dyn ExecutionPlan>> {

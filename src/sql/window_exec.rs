@@ -15,81 +15,20 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion::catalog::Session;
 use datafusion::common::internal_err;
 use datafusion::error::Result;
-use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
 
-use super::send::{SendFuture, assert_send};
 use crate::plan::{WindowNode, Windowing};
 use crate::types::window::window_time;
 
-/// DataFusion's planner, with windows.
-#[derive(Debug, Default)]
-pub struct WindowQueryPlanner;
-
-impl QueryPlanner for WindowQueryPlanner {
-    fn create_physical_plan<'life0, 'life1, 'life2, 'a>(
-        &'life0 self,
-        logical_plan: &'life1 LogicalPlan,
-        session: &'life2 dyn Session,
-    ) -> SendFuture<'a, Result<Arc<dyn ExecutionPlan>>>
-    where
-        'life0: 'a,
-        'life1: 'a,
-        'life2: 'a,
-        Self: 'a,
-    {
-        // SAFETY: it holds a plan, a planner and a `Send` future.
-        unsafe {
-            assert_send(async move {
-                let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
-                    Arc::new(WindowExecPlanner),
-                    Arc::new(super::set_op_exec::SetOpExecPlanner),
-                ]);
-                planner.create_physical_plan(logical_plan, session).await
-            })
-        }
-    }
-}
-
-/// Makes [`WindowExec`] of [`WindowNode`].
-#[derive(Debug, Default)]
-pub struct WindowExecPlanner;
-
-impl ExtensionPlanner for WindowExecPlanner {
-    fn plan_extension<'life0, 'life1, 'life2, 'life3, 'life4, 'life5, 'life6, 'life7, 'a>(
-        &'life0 self,
-        _planner: &'life1 dyn PhysicalPlanner,
-        node: &'life2 dyn UserDefinedLogicalNode,
-        _logical_inputs: &'life3 [&'life4 LogicalPlan],
-        physical_inputs: &'life5 [Arc<dyn ExecutionPlan>],
-        session: &'life6 dyn Session,
-        _planning_ctx: &'life7 datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
-    ) -> SendFuture<'a, Result<Option<Arc<dyn ExecutionPlan>>>>
-    where
-        'life0: 'a,
-        'life1: 'a,
-        'life2: 'a,
-        'life3: 'a,
-        'life4: 'a,
-        'life5: 'a,
-        'life6: 'a,
-        'life7: 'a,
-        Self: 'a,
-    {
-        Box::pin(std::future::ready(Self::plan(node, physical_inputs, session)))
-    }
-}
-
-impl WindowExecPlanner {
-    fn plan(
+/// Makes [`WindowExec`] of [`WindowNode`]; `None` for other nodes.
+pub(super) fn plan(
         node: &dyn UserDefinedLogicalNode,
         physical_inputs: &[Arc<dyn ExecutionPlan>],
         session: &dyn Session,
@@ -107,7 +46,6 @@ impl WindowExecPlanner {
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
         Ok(Some(Arc::new(WindowExec::new(input, window.windowing, time, keys, schema))))
     }
-}
 
 #[derive(Debug, Clone)]
 pub struct WindowExec {

@@ -12,7 +12,7 @@ use crate::error::{HwError, Result, sqlstate};
 use crate::types::text::Zone;
 
 /// `window_time` is this much before the end: the last millisecond of the window.
-const WINDOW_TIME_BEFORE_END_US: i64 = 1_000;
+pub const WINDOW_TIME_BEFORE_END_US: i64 = 1_000;
 /// The widest window that is aligned to a local clock.
 const ZONED_SIZE_US_MAX: i64 = 400 * 86_400_000_000;
 

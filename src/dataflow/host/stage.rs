@@ -276,7 +276,7 @@ fn port<'scope>(builder: &mut OperatorBuilder<'scope, u64>, stream: Changes<'sco
             port!(builder.new_input(stream, pact))
         }
         Place::Everywhere if stream.scope().peers() > 1 => {
-            let pact = DistributorPact(CopyDistributor::new);
+            let pact = DistributorPact(|_| CopyDistributor);
             port!(builder.new_input(copies(stream), pact))
         }
         _ => port!(builder.new_input(stream, Pipeline)),

@@ -39,14 +39,17 @@ use crate::types::pg_type::TYPE_KEY;
 pub struct Total {
     average: bool,
     signature: Signature,
+    /// Here and not `with_aliases`, whose wrapper does without accumulators of moving frames.
+    aliases: Vec<String>,
 }
 
 impl Total {
     pub fn sum() -> Total {
-        Total { average: false, signature: Signature::user_defined(Volatility::Immutable) }
+        Total { average: false, signature: Signature::user_defined(Volatility::Immutable), aliases: vec![] }
     }
     pub fn avg() -> Total {
-        Total { average: true, signature: Signature::user_defined(Volatility::Immutable) }
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Total { average: true, signature, aliases: vec!["mean".into()] }
     }
 
     fn shape(&self, input: &DataType, output: &DataType) -> Shape {
@@ -62,6 +65,9 @@ impl Total {
 impl AggregateUDFImpl for Total {
     fn name(&self) -> &str {
         if self.average { "avg" } else { "sum" }
+    }
+    fn aliases(&self) -> &[String] {
+        &self.aliases
     }
     fn signature(&self) -> &Signature {
         &self.signature

@@ -23,10 +23,10 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{HashMap, HashTable};
 
-pub use self::columns::{call_columns, selection};
+pub use self::columns::feed;
 pub use self::panes::Panes;
 use super::AggregateCall;
-use super::accumulator::{Accumulator, Failures, Input, accumulator};
+use super::accumulator::{Accumulator, Failures, accumulator};
 use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::panes::PaneRow;
 use crate::error::{HwError, Result};
@@ -311,19 +311,7 @@ impl Groups {
 
     /// Feeds the rows of `batch`, whose groups are `slots`, to the accumulators.
     pub fn update(&mut self, batch: &ChangeBatch, slots: &[u32]) -> Result<()> {
-        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
-            let Some(accumulator) = accumulator else { continue };
-            let (arguments, order) = call_columns(call, &batch.rows);
-            let selected = selection(call, &batch.rows);
-            accumulator.update(&Input {
-                slots,
-                arguments: &arguments,
-                order: &order,
-                weights: batch.weights.as_slice(),
-                selected: selected.as_ref(),
-            })?;
-        }
-        Ok(())
+        feed(&self.calls, &mut self.accumulators, batch, slots)
     }
 
     /// Adds the accumulators of `other` to this one's, `(from, to)` by slot. Weights are

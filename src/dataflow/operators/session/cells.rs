@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Int64Array};
 use arrow::datatypes::SchemaRef;
 
-use super::super::aggregate::accumulator::{Accumulator, Failures, Input, accumulator};
-use super::super::aggregate::groups::{call_columns, selection};
+use super::super::aggregate::accumulator::{Accumulator, Failures, accumulator};
+use super::super::aggregate::groups::feed;
 use crate::error::{HwError, Result};
 use crate::plan::AggregateCall;
 use crate::types::ChangeBatch;
@@ -48,19 +48,7 @@ impl Cells {
             None => slots.iter().for_each(|s| self.weights[*s as usize] += 1),
             Some(weights) => slots.iter().zip(weights).for_each(|(s, w)| self.weights[*s as usize] += w),
         }
-        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
-            let Some(accumulator) = accumulator else { continue };
-            let (arguments, order) = call_columns(call, &batch.rows);
-            let selected = selection(call, &batch.rows);
-            accumulator.update(&Input {
-                slots,
-                arguments: &arguments,
-                order: &order,
-                weights: batch.weights.as_slice(),
-                selected: selected.as_ref(),
-            })?;
-        }
-        Ok(())
+        feed(&self.calls, &mut self.accumulators, batch, slots)
     }
 
     /// Adds slots of `other` to slots of this, for each `(from, to)`.
