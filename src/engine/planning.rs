@@ -27,9 +27,9 @@ use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
 use crate::sql::errors::to_hw_error;
 use crate::sql::inline::{Returns, SqlFunction, inline_functions};
 use crate::sql::pane_columns::{expand_wildcards, names_pane_column};
+use crate::sql::query_planner::AdHocPlanner;
 use crate::sql::relations::SetOpPlanner;
 use crate::sql::send::{SendFuture, assert_send};
-use crate::sql::query_planner::AdHocPlanner;
 use crate::sql::windows::{WindowInputs, WindowPlanner, is_window_function, window_input_names};
 use crate::views::Pin;
 

@@ -14,6 +14,7 @@ pub mod functions;
 pub mod inline;
 pub mod pane_columns;
 pub mod parser;
+pub mod query_planner;
 pub mod relations;
 pub mod rules;
 pub mod send;

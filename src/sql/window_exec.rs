@@ -29,23 +29,22 @@ use crate::types::window::window_time;
 
 /// Makes [`WindowExec`] of [`WindowNode`]; `None` for other nodes.
 pub(super) fn plan(
-        node: &dyn UserDefinedLogicalNode,
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        session: &dyn Session,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(window) = node.as_any().downcast_ref::<WindowNode>() else { return Ok(None) };
-        let physical = |e: &datafusion::logical_expr::Expr| {
-            session.create_physical_expr(e.clone(), window.input.schema())
-        };
-        let time = physical(&window.time)?;
-        let keys = window.keys.iter().map(physical).collect::<Result<Vec<_>>>()?;
-        let input = Arc::clone(&physical_inputs[0]);
-        let mut fields: Vec<_> = input.schema().fields().iter().cloned().collect();
-        let output = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window).as_arrow().clone();
-        fields.extend(output.fields().iter().rev().take(3).rev().cloned());
-        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        Ok(Some(Arc::new(WindowExec::new(input, window.windowing, time, keys, schema))))
-    }
+    node: &dyn UserDefinedLogicalNode,
+    physical_inputs: &[Arc<dyn ExecutionPlan>],
+    session: &dyn Session,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(window) = node.as_any().downcast_ref::<WindowNode>() else { return Ok(None) };
+    let physical =
+        |e: &datafusion::logical_expr::Expr| session.create_physical_expr(e.clone(), window.input.schema());
+    let time = physical(&window.time)?;
+    let keys = window.keys.iter().map(physical).collect::<Result<Vec<_>>>()?;
+    let input = Arc::clone(&physical_inputs[0]);
+    let mut fields: Vec<_> = input.schema().fields().iter().cloned().collect();
+    let output = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window).as_arrow().clone();
+    fields.extend(output.fields().iter().rev().take(3).rev().cloned());
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    Ok(Some(Arc::new(WindowExec::new(input, window.windowing, time, keys, schema))))
+}
 
 #[derive(Debug, Clone)]
 pub struct WindowExec {

@@ -31,10 +31,7 @@ pub fn feed(
 }
 
 /// The arguments of a call, and the columns of its order.
-fn call_columns<'r>(
-    call: &AggregateCall,
-    rows: &'r RecordBatch,
-) -> (Vec<&'r ArrayRef>, Vec<&'r ArrayRef>) {
+fn call_columns<'r>(call: &AggregateCall, rows: &'r RecordBatch) -> (Vec<&'r ArrayRef>, Vec<&'r ArrayRef>) {
     let arguments = call.arguments.iter().map(|c| rows.column(*c)).collect();
     (arguments, call.order_by.iter().map(|(c, _)| rows.column(*c)).collect())
 }
