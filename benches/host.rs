@@ -100,7 +100,9 @@ impl Bench {
         self.host.feed(Arc::new(Feed {
             epoch: Epoch(self.epoch),
             now: ProcTime(self.epoch as i64),
-            dataflows: (1..=views).map(|id| DataflowFeed { id, watermarks: Default::default() }).collect(),
+            dataflows: (1..=views)
+                .map(|id| DataflowFeed { id, watermarks: Default::default(), now: None })
+                .collect(),
             rows: rows.to_vec(),
             private: None,
         }));

@@ -1,4 +1,4 @@
-//! Nexmark q0, q1, q2, q5, q9, q11, q12, q18, q19 as views, against DataFusion computing each once.
+//! Nexmark q0–q5, q7–q9, q11, q12, q15–q20 as views, against DataFusion computing each once.
 //!
 //!     cargo bench --bench nexmark [-- [--events N] [--epoch BATCHES] [--rounds N] [QUERY…]]
 //!
@@ -36,6 +36,10 @@ use headwater::plan::StreamPlan;
 use headwater::sql::emit::BoundEmit;
 use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
+#[path = "support/nexmark_queries.rs"]
+mod nexmark_queries;
+use nexmark_queries::{QUERIES, Query};
+
 /// The server's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,132 +52,6 @@ const EPOCHS_IN_FLIGHT: usize = 4;
 const WATERMARK_DELAY_US: i64 = 4_000_000;
 const VIEW: u64 = 1_000_000;
 const JSON_RECORDS: usize = 400_000;
-
-struct Query {
-    name: &'static str,
-    sql: &'static str,
-    /// The same over DataFusion's table `event`.
-    baseline: &'static str,
-    /// Events per CPU-second that issue 2 asks for.
-    goal: f64,
-    goal_ratio: f64,
-}
-
-const QUERIES: [Query; 9] = [
-    Query {
-        name: "q0",
-        sql: "SELECT auction, bidder, price, date_time, extra FROM bid",
-        baseline: "SELECT auction, bidder, price, date_time, extra FROM event WHERE event_type = 2",
-        goal: 15e6,
-        goal_ratio: 1.5,
-    },
-    Query {
-        name: "q1",
-        sql: "SELECT auction, bidder, 0.908 * price AS price, date_time, extra FROM bid",
-        baseline: "SELECT auction, bidder, 0.908 * price AS price, date_time, extra FROM event WHERE event_type = 2",
-        goal: 15e6,
-        goal_ratio: 1.5,
-    },
-    Query {
-        name: "q2",
-        sql: "SELECT auction, price FROM bid WHERE MOD(auction, 123) = 0",
-        baseline: "SELECT auction, price FROM event WHERE event_type = 2 AND auction % 123 = 0",
-        goal: 15e6,
-        goal_ratio: 1.5,
-    },
-    Query {
-        name: "q5",
-        sql: "SELECT AuctionBids.auction, AuctionBids.num FROM (
-                SELECT auction, count(*) AS num, window_start AS starttime, window_end AS endtime
-                FROM HOP(bid, date_time, INTERVAL '2' SECOND, INTERVAL '10' SECOND)
-                GROUP BY auction, window_start, window_end) AS AuctionBids
-              JOIN (
-                SELECT max(CountBids.num) AS maxn, CountBids.starttime, CountBids.endtime FROM (
-                  SELECT count(*) AS num, window_start AS starttime, window_end AS endtime
-                  FROM HOP(bid, date_time, INTERVAL '2' SECOND, INTERVAL '10' SECOND)
-                  GROUP BY auction, window_start, window_end) AS CountBids
-                GROUP BY CountBids.starttime, CountBids.endtime) AS MaxBids
-              ON AuctionBids.starttime = MaxBids.starttime AND AuctionBids.endtime = MaxBids.endtime
-                AND AuctionBids.num >= MaxBids.maxn",
-        baseline: "WITH counts AS (
-                SELECT auction, w - h.column1 AS w, count(*) AS num FROM (
-                  SELECT auction, (date_time::bigint / 2000000) AS w FROM event WHERE event_type = 2) b
-                CROSS JOIN (VALUES (0), (1), (2), (3), (4)) h GROUP BY 1, 2)
-              SELECT a.auction, a.num FROM counts a
-              JOIN (SELECT max(num) AS maxn, w FROM counts GROUP BY w) m ON a.w = m.w AND a.num >= m.maxn",
-        goal: 2.5e6,
-        goal_ratio: 3.0,
-    },
-    Query {
-        name: "q11",
-        sql: "SELECT bidder, count(*) AS bid_count, window_start AS starttime, window_end AS endtime
-              FROM SESSION(bid PARTITION BY bidder, date_time, INTERVAL '10' SECOND)
-              GROUP BY bidder, window_start, window_end",
-        baseline: "SELECT bidder, count(*), min(date_time), max(date_time) FROM (
-                SELECT bidder, date_time, sum(fresh) OVER (PARTITION BY bidder ORDER BY date_time
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS session FROM (
-                  SELECT bidder, date_time, CASE WHEN date_time > lag(date_time) OVER
-                    (PARTITION BY bidder ORDER BY date_time) + INTERVAL '10 seconds' THEN 1 ELSE 0 END AS fresh
-                  FROM event WHERE event_type = 2) bids) numbered GROUP BY bidder, session",
-        goal: 2e6,
-        goal_ratio: f64::INFINITY,
-    },
-    Query {
-        name: "q12",
-        sql: "SELECT bidder, count(*) AS bid_count, window_start AS starttime, window_end AS endtime
-              FROM TUMBLE((SELECT *, proctime() AS p_time FROM bid), p_time, INTERVAL '10' SECOND)
-              GROUP BY bidder, window_start, window_end",
-        baseline: "SELECT bidder, count(*), TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01 00:00:10'
-              FROM event WHERE event_type = 2 GROUP BY bidder",
-        goal: 8e6,
-        goal_ratio: f64::INFINITY,
-    },
-    Query {
-        name: "q9",
-        sql: "SELECT id, item_name, description, initial_bid, reserve, a_time, expires, seller, category, a_extra,
-                auction, bidder, price, bid_time, bid_extra FROM (
-                SELECT a.*, b.auction, b.bidder, b.price, b.date_time AS bid_time, b.extra AS bid_extra,
-                  row_number() OVER (PARTITION BY a.id ORDER BY b.price DESC, b.date_time) AS rownum
-                FROM (SELECT id, item_name, description, initial_bid, reserve, date_time AS a_time, expires,
-                    seller, category, extra AS a_extra FROM event WHERE event_type = 1) a
-                JOIN bid b ON a.id = b.auction AND b.date_time BETWEEN a.a_time AND a.expires) x
-              WHERE rownum <= 1",
-        baseline: "SELECT id, item_name, description, initial_bid, reserve, a_time, expires, seller, category, a_extra,
-                auction, bidder, price, bid_time, bid_extra FROM (
-                SELECT a.*, b.auction, b.bidder, b.price, b.date_time AS bid_time, b.extra AS bid_extra,
-                  row_number() OVER (PARTITION BY a.id ORDER BY b.price DESC, b.date_time) AS rownum
-                FROM (SELECT id, item_name, description, initial_bid, reserve, date_time AS a_time, expires,
-                    seller, category, extra AS a_extra FROM event WHERE event_type = 1) a
-                JOIN (SELECT * FROM event WHERE event_type = 2) b
-                  ON a.id = b.auction AND b.date_time BETWEEN a.a_time AND a.expires) x
-              WHERE rownum <= 1",
-        goal: 0.8e6,
-        goal_ratio: f64::INFINITY,
-    },
-    Query {
-        name: "q18",
-        sql: "SELECT auction, bidder, price, channel, url, date_time, extra FROM (
-                SELECT *, row_number() OVER (PARTITION BY bidder, auction ORDER BY date_time DESC) AS rank_number
-                FROM bid) AS ranked WHERE rank_number <= 1",
-        baseline: "SELECT auction, bidder, price, channel, url, date_time, extra FROM (
-                SELECT *, row_number() OVER (PARTITION BY bidder, auction ORDER BY date_time DESC) AS rank_number
-                FROM event WHERE event_type = 2) AS ranked WHERE rank_number <= 1",
-        goal: 2e6,
-        goal_ratio: f64::INFINITY,
-    },
-    Query {
-        name: "q19",
-        sql: "SELECT * FROM (
-                SELECT *, row_number() OVER (PARTITION BY auction ORDER BY price DESC) AS rank_number
-                FROM bid) AS ranked WHERE rank_number <= 10",
-        baseline: "SELECT * FROM (
-                SELECT auction, bidder, price, channel, url, date_time, extra,
-                  row_number() OVER (PARTITION BY auction ORDER BY price DESC) AS rank_number
-                FROM event WHERE event_type = 2) AS ranked WHERE rank_number <= 10",
-        goal: 1e6,
-        goal_ratio: f64::INFINITY,
-    },
-];
 
 /// What the command line chose.
 struct Settings {
@@ -288,9 +166,11 @@ fn events(count: usize) -> Result<Events, BoxError> {
     let bids = ["event_type", "date_time", "extra", "auction", "bidder", "price", "channel", "url"];
     let auctions =
         ["id", "item_name", "description", "initial_bid", "reserve", "expires", "seller", "category"];
+    let persons = ["name", "city", "state"];
     let mut used = bids
         .iter()
         .chain(&auctions)
+        .chain(&persons)
         .map(|n| Ok(schema.index_of(n)?))
         .collect::<Result<Vec<_>, BoxError>>()?;
     used.sort_unstable();
@@ -409,7 +289,7 @@ impl Run {
         self.host.feed(Arc::new(Feed {
             epoch: Epoch(self.epoch),
             now: ProcTime(self.epoch as i64 * 1_000),
-            dataflows: vec![DataflowFeed { id: VIEW, watermarks: vec![watermark].into() }],
+            dataflows: vec![DataflowFeed { id: VIEW, watermarks: vec![watermark].into(), now: None }],
             rows: vec![RelationRows { relation: self.relation, per_worker }],
             private: None,
         }));

@@ -19,6 +19,8 @@ use headwater::dataflow::operators::*;
 use headwater::types::trigger::{Accumulation, EmitPolicy, EmitSpec, OnTime, TriggerSpec};
 use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
+#[path = "support/curves.rs"]
+mod curves;
 #[path = "support/ordered.rs"]
 mod ordered;
 
@@ -126,6 +128,7 @@ fn operator(case: &Case) -> Result<AggregateOperator, BoxError> {
         input_append_only: true,
         late: Arc::new(LateRows::new(100)),
         errors: Arc::new(RowErrors::new(100)),
+        ttl_us: None,
         global: false,
         owner: true,
     })?)
@@ -396,6 +399,12 @@ fn print_updates() -> Result<(), BoxError> {
 }
 
 fn main() -> Result<(), BoxError> {
+    // `-- updates` runs the costs of single changes only.
+    if std::env::args().any(|a| a == "updates") {
+        curves::run()?;
+        ordered::run()?;
+        return print_updates();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let batches = bids()?;
     let rows = (BATCHES * BATCH_ROWS) as f64;
@@ -417,6 +426,7 @@ fn main() -> Result<(), BoxError> {
     let (seconds, base, emitted) = join_case(&runtime, &batches)?;
     print_line("join bid with auction", rows, 3e6, seconds, base, emitted);
     print_updates()?;
+    curves::run()?;
     ordered::run()
 }
 

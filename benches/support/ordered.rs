@@ -1,6 +1,6 @@
 //! Work per changed row of the ordered operators, as their state grows.
 //!
-//! A group of 10 k, 100 k and 1 M rows is filled; then epochs follow that delete one row and
+//! A group of 10 k to 10 M rows is filled; then epochs follow that delete one row and
 //! insert another, somewhere in the order. Printed: microseconds of CPU per changed row, for
 //! a top-n whose input retracts and for `lag`, which looks at one neighbour. It may grow with
 //! the logarithm of the rows, not with their number.
@@ -20,7 +20,7 @@ use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
 use super::{BoxError, cpu_seconds, random};
 
-const SIZES: [i64; 3] = [10_000, 100_000, 1_000_000];
+const SIZES: [i64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const EPOCHS: u64 = 2_000;
 
 fn schema() -> SchemaRef {
@@ -105,8 +105,8 @@ fn per_change(operator: &mut dyn Operator, size: i64) -> Result<f64, BoxError> {
 
 pub fn run() -> Result<(), BoxError> {
     println!(
-        "\n{:<32} {:>10} {:>10} {:>10}  µs per changed row",
-        "one change an epoch", "10 k", "100 k", "1 M"
+        "\n{:<32} {:>10} {:>10} {:>10} {:>10}  µs per changed row",
+        "one change an epoch", "10 k", "100 k", "1 M", "10 M"
     );
     for (name, make) in [
         ("top 10 of retracting rows", top_ten as fn() -> Result<Box<dyn Operator>, BoxError>),

@@ -139,6 +139,13 @@ impl Run<'_> {
         let result = self.send(session, sql);
         match (expect, result) {
             (Expect::Ok, Ok(_)) => self.succeeded(session, sql),
+            (Expect::Notice(pattern), Ok(_)) => {
+                let heard = self.instance.as_mut().map(|i| i.notices(session)).unwrap_or_default();
+                match heard.iter().any(|notice| matches(pattern, notice)) {
+                    true => self.succeeded(session, sql),
+                    false => Err(format!("{sql}\n  expected: notice {pattern}\n  got: {heard:?}")),
+                }
+            }
             (Expect::Count(n), Ok(answer)) if answer.count == *n => self.succeeded(session, sql),
             (Expect::Count(n), Ok(answer)) => {
                 Err(format!("{sql}\n  expected: {n} rows affected\n  got: {}", answer.count))

@@ -42,6 +42,8 @@ pub enum Expect {
     /// SQLSTATE, and a pattern that message, DETAIL and HINT together must contain.
     Error(String, Option<String>),
     Count(u64),
+    /// Success, and a NOTICE whose message and HINT together contain the pattern.
+    Notice(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,10 @@ fn verb(body: &[&str]) -> Result<Verb, String> {
         ["statement", "ok"] => Verb::Statement { sql: sql()?, expect: Expect::Ok },
         ["statement", "count", n] => {
             Verb::Statement { sql: sql()?, expect: Expect::Count(n.parse().map_err(|_| "a count is wrong")?) }
+        }
+        ["statement", "notice", ..] => {
+            let pattern = header.trim_start_matches("statement notice").trim();
+            Verb::Statement { sql: sql()?, expect: Expect::Notice(pattern.to_string()) }
         }
         ["statement", "error", code, ..] => {
             let pattern = header.split_once(code).map(|(_, p)| p.trim()).filter(|p| !p.is_empty());

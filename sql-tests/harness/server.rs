@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headwater::config::Config;
 use headwater::serving::server::Server;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage};
 
 /// Longest time that one statement may take.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(45);
@@ -105,6 +105,29 @@ pub fn run(runtime: &Runtime, client: &Client, sql: &str) -> Result<Answer, Refu
     Ok(answer)
 }
 
+/// Messages and hints of the notices that a client got.
+type Notices = Arc<Mutex<Vec<String>>>;
+
+/// Connects to a server and keeps its notices; they are there before the answer is.
+fn connect_hearing(runtime: &Runtime, address: &str) -> Result<(Client, Notices), String> {
+    let notices = Notices::default();
+    let heard = notices.clone();
+    let connecting = async {
+        let limited = tokio::time::timeout(STATEMENT_LIMIT, tokio_postgres::connect(address, NoTls)).await;
+        let (client, mut connection) =
+            limited.map_err(|_| "no connection in time".to_string())?.map_err(|e| format!("{e:?}"))?;
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                if let (AsyncMessage::Notice(notice), Ok(mut heard)) = (message, heard.lock()) {
+                    heard.push(format!("{} {}", notice.message(), notice.hint().unwrap_or_default()));
+                }
+            }
+        });
+        Ok((client, notices))
+    };
+    runtime.block_on(connecting)
+}
+
 /// Connects to a server; the connection lives as long as the client.
 pub fn connect(runtime: &Runtime, address: &str) -> Result<Client, String> {
     let connecting = async {
@@ -123,7 +146,7 @@ pub struct Instance {
     server: Option<Server>,
     dir: TempDir,
     workers: usize,
-    sessions: HashMap<String, Client>,
+    sessions: HashMap<String, (Client, Notices)>,
 }
 
 impl Instance {
@@ -161,10 +184,16 @@ impl Instance {
     /// The session of this name, connected when first used.
     fn session(&mut self, name: &str) -> Result<&Client, String> {
         if !self.sessions.contains_key(name) {
-            let client = connect(&self.runtime, &self.address())?;
-            self.sessions.insert(name.to_string(), client);
+            let session = connect_hearing(&self.runtime, &self.address())?;
+            self.sessions.insert(name.to_string(), session);
         }
-        Ok(&self.sessions[name])
+        Ok(&self.sessions[name].0)
+    }
+
+    /// The notices of the named session since the last call.
+    pub fn notices(&mut self, session: &str) -> Vec<String> {
+        let notices = self.sessions.get(session).and_then(|(_, notices)| notices.lock().ok());
+        notices.map(|mut notices| std::mem::take(&mut *notices)).unwrap_or_default()
     }
 
     /// Runs a statement on the named session.

@@ -17,6 +17,7 @@ use super::operator::Operator;
 use super::operators::aggregate::{self, AggregateOperator, AggregateSpec};
 use super::operators::changelog_trigger::ChangelogTriggerOperator;
 use super::operators::constant::ConstantOperator;
+use super::operators::expire::ExpireOperator;
 use super::operators::join::{AsOf, JoinInterval, JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
 use super::operators::set_op::SetOpOperator;
@@ -51,6 +52,16 @@ pub fn build(id: ObjectId, name: &str, plan: &StreamPlan, sides: &Sides) -> Data
     DataflowSpec { id, name: name.to_string(), inputs, stages }
 }
 
+/// The plan's nodes whose operators each stage runs, in their order; stages as [`build`] makes
+/// them.
+pub fn stage_nodes(plan: &StreamPlan) -> Vec<Vec<NodeId>> {
+    let cutter = Cutter::new(plan);
+    cutter.roots.iter().map(|root| cutter.members(*root).0).collect()
+}
+
+/// An input of a stage, and the nodes and inputs of nodes that take its rows.
+type Entrance = (StageInput, Vec<(NodeId, usize)>);
+
 /// Decides which nodes form a stage.
 struct Cutter<'a> {
     plan: &'a StreamPlan,
@@ -79,11 +90,16 @@ impl<'a> Cutter<'a> {
         Cutter { plan, roots }
     }
 
-    fn stage(&self, root: NodeId, sides: &Sides) -> StageSpec {
-        let mut members = Vec::new();
-        let mut inputs: Vec<(StageInput, Vec<(NodeId, usize)>)> = Vec::new();
+    /// The nodes of the stage that ends in `root`, ascending, and where rows enter it.
+    fn members(&self, root: NodeId) -> (Vec<NodeId>, Vec<Entrance>) {
+        let (mut members, mut inputs) = (Vec::new(), Vec::new());
         self.collect(root, root, &mut members, &mut inputs);
         members.sort_unstable();
+        (members, inputs)
+    }
+
+    fn stage(&self, root: NodeId, sides: &Sides) -> StageSpec {
+        let (members, inputs) = self.members(root);
         let place = |id: NodeId| members.binary_search(&id).unwrap_or(0);
         let ports: Vec<Vec<(usize, usize)>> = (inputs.iter())
             .map(|(_, targets)| targets.iter().map(|(node, side)| (place(*node), *side)).collect())
@@ -118,13 +134,7 @@ impl<'a> Cutter<'a> {
     }
 
     /// Gathers the nodes of the stage that ends in `root`, and where rows enter it.
-    fn collect(
-        &self,
-        id: NodeId,
-        root: NodeId,
-        members: &mut Vec<NodeId>,
-        inputs: &mut Vec<(StageInput, Vec<(NodeId, usize)>)>,
-    ) {
+    fn collect(&self, id: NodeId, root: NodeId, members: &mut Vec<NodeId>, inputs: &mut Vec<Entrance>) {
         if members.contains(&id) {
             return;
         }
@@ -175,6 +185,7 @@ fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>
         StreamOp::ChangelogTrigger(_) => Vec::new(),
         StreamOp::TopN(t) => t.partition.clone(),
         StreamOp::Over(o) => o.partition.clone(),
+        StreamOp::Expire(e) => e.partition.clone(),
         _ => return None,
     };
     // Joins need both sides by the same columns in the same order; aggregates any order.
@@ -199,6 +210,7 @@ fn partitioning(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
         StreamOp::SessionAssign(s) => Some(s.keys.clone()),
         StreamOp::TopN(t) => Some(t.partition.clone()),
         StreamOp::Over(o) => Some(o.partition.clone()),
+        StreamOp::Expire(e) => Some(e.partition.clone()),
         _ => None,
     }
 }
@@ -228,6 +240,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         StreamOp::WindowAssign(w) => windows::assign(w, schema, sides)?,
         StreamOp::SessionAssign(s) => windows::session_assign(s, &child(0).schema, schema, sides)?,
         StreamOp::Retain { end, time, retention_us } => windows::retain(*end, time, *retention_us, schema),
+        StreamOp::Expire(e) => Box::new(ExpireOperator::new(e, schema)),
         StreamOp::WindowColumns { start, end } => windows::bounds(*start, *end, schema, sides)?,
         StreamOp::Aggregate(a) if windows::is_session(a) => {
             windows::session_aggregate(a, &child(0).schema, schema, sides)?
@@ -263,6 +276,7 @@ fn aggregate_spec(
             _ => Arc::clone(&sides.late),
         },
         errors: Arc::clone(&sides.errors),
+        ttl_us: a.ttl_us,
         global: a.group.is_empty() && a.window.is_none() && !is_local,
         owner: worker == 0,
     })

@@ -64,6 +64,8 @@ pub struct Feed {
 pub struct DataflowFeed {
     pub id: ObjectId,
     pub watermarks: Watermarks,
+    /// The clock of a view whose life began after this epoch; `None`: that of the feed.
+    pub now: Option<ProcTime>,
 }
 
 #[derive(Clone, Debug)]

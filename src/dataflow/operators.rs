@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod changelog_trigger;
 pub mod constant;
 pub mod errors;
+pub mod expire;
 pub mod expressions;
 pub mod join;
 pub mod late;

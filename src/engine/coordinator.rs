@@ -18,6 +18,7 @@ use super::journal::{Attach, Journal, JournalRecord};
 use super::progress::SourceProgress;
 use super::relations::{Phase, Progress, TableSpec, ViewRuntime, ViewSpec};
 use super::source::SourceSpec;
+use super::state::{StateQuestion, StateReply};
 use super::status::{SourceState, ViewState};
 use super::table::TableHandle;
 use super::{Published, Shared};
@@ -46,6 +47,7 @@ pub enum Command {
     Step(Reply<Epoch>),
     AdvanceWatermark { source: u64, to: i64, reply: Reply<()> },
     Hydrated(Box<Hydrated>),
+    State(u64, StateReply),
     Wake,
     Shutdown,
 }
@@ -89,6 +91,8 @@ pub struct Coordinator {
     pub(super) views: BTreeMap<u64, ViewRuntime>,
     pub(super) in_flight: VecDeque<InFlight>,
     pub(super) replies: BTreeMap<u64, Reply<()>>,
+    /// Questions for the state of views, in order.
+    pub(super) state_questions: Vec<StateQuestion>,
     pub(super) recovered: bool,
     pub(super) last_cut: Instant,
     pub(super) next_worker: usize,
@@ -127,6 +131,7 @@ impl Coordinator {
             views: BTreeMap::new(),
             in_flight: VecDeque::new(),
             replies: BTreeMap::new(),
+            state_questions: Vec::new(),
             recovered: false,
             last_cut: clock::monotonic(),
             next_worker: 0,
@@ -232,6 +237,7 @@ impl Coordinator {
                 let _ = reply.send(result);
             }
             Command::Hydrated(hydrated) => self.hydrated(*hydrated),
+            Command::State(view, reply) => self.ask_state(view, reply),
         }
     }
 
@@ -281,15 +287,16 @@ impl Coordinator {
         let options = BuildOptions { hydrating: self.recovered, queued_rows_max: QUEUED_ROWS_MAX };
         if !self.recovered {
             let attach_at = self.records.iter().find_map(|r| match r {
-                JournalRecord::Attach(a) if a.view == id => Some((Epoch(a.epoch), a.since)),
+                JournalRecord::Attach(a) if a.view == id => Some(a.clone()),
                 _ => None,
             });
-            if let Some((attach_at, began)) = attach_at {
+            if let Some(Attach { epoch, since: began, filled_at, .. }) = attach_at {
+                let (attach_at, filled_at) = (Epoch(epoch), ProcTime(filled_at));
                 self.shared.status.set_view(id, ViewState::Recovering);
                 self.host.build(Arc::clone(&spec.dataflow), Arc::clone(&spec.output), options);
                 let workers = self.host.workers();
                 let view = ViewRuntime::new(spec, Phase::Replaying { attach_at }, workers);
-                self.views.insert(id, ViewRuntime { began, ..view });
+                self.views.insert(id, ViewRuntime { began, filled_at, ..view });
                 let _ = reply.send(Ok(()));
                 return;
             }
@@ -310,6 +317,7 @@ impl Coordinator {
     }
 
     fn drop_object(&mut self, id: u64) {
+        self.state_questions.retain(|q| q.view != id);
         if let Some(view) = self.views.remove(&id) {
             if let Phase::Hydrating(gate) = &view.phase {
                 gate.cancel();
@@ -397,7 +405,8 @@ impl Coordinator {
                 tracing::error!(%error, "a worker thread has ended");
                 self.break_down(error);
             }
-            Report::Built { .. } | Report::State { .. } => {}
+            Report::State { worker, dataflow, operators } => self.take_state(worker, dataflow, &operators),
+            Report::Built { .. } => {}
         }
     }
 
@@ -413,6 +422,7 @@ impl Coordinator {
         }
         view.phase = Phase::Failed;
         let name = view.name.clone();
+        self.state_questions.retain(|q| q.view != id);
         self.host.drop_dataflow(id);
         self.in_flight.iter_mut().for_each(|f| {
             f.waiting.remove(&id);
@@ -452,7 +462,8 @@ impl Coordinator {
             }
         }
         let since = view.time.since;
-        let attach = Attach { view: id, epoch: hydrated.epoch.0, activated, since };
+        let filled_at = hydrated.now.0;
+        let attach = Attach { view: id, epoch: hydrated.epoch.0, activated, since, filled_at };
         if let Err(e) = self.journal.append(&JournalRecord::Attach(attach)) {
             self.break_down(e.clone());
             return self.fail_view(id, e);

@@ -302,7 +302,10 @@ impl Coordinator {
             if matches!(view.phase, Phase::Live | Phase::Replaying { .. }) {
                 waiting.insert(id, workers);
             }
-            dataflows.push(DataflowFeed { id, watermarks });
+            // What came before a view was attached came to it when it was filled.
+            let filled = matches!(view.phase, Phase::Replaying { attach_at } if epoch <= attach_at);
+            let clock = filled.then(|| now.max(view.filled_at));
+            dataflows.push(DataflowFeed { id, watermarks, now: clock });
         }
         if !dataflows.is_empty() {
             let rows = self.distribute(gathered);

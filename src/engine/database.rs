@@ -14,6 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use parking_lot::RwLock;
 
+use super::definitions::ViewOptions;
 use super::late::LateRelation;
 use super::panes::{Edge, PaneLog};
 use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, rename};
@@ -49,6 +50,7 @@ struct ViewFacts {
     unique_key: Option<Vec<usize>>,
     event_time_columns: Vec<usize>,
     window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
+    bounded: bool,
     /// How its panes appear to subscribers and sinks.
     edge: Edge,
 }
@@ -207,8 +209,8 @@ impl Database {
                 let emit = bind_stored(view.emit.as_deref())?;
                 let cx = self.system_context(&view.search_path);
                 let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
-                let mut planned = self.plan_view(&cx, &query, &emit, Some(&names), None).await?;
-                planned.plan = definitions::with_view_options(planned.plan, &view.with)?;
+                let options = ViewOptions::of(&view.with)?;
+                let planned = self.plan_view_with(options, &cx, &query, &emit, Some(&names), None).await?;
                 self.start_view(definition, planned, progress).await
             }
             Details::Sink(sink) => {
@@ -322,12 +324,26 @@ impl Database {
         names: Option<&'a [String]>,
         sql: Option<&'a str>,
     ) -> SendFuture<'a, Result<PlannedView>> {
+        self.plan_view_with(ViewOptions::default(), cx, query, emit, names, sql)
+    }
+
+    /// The same with the view's options.
+    pub fn plan_view_with<'a>(
+        self: &'a Arc<Self>,
+        options: ViewOptions,
+        cx: &'a SqlContext,
+        query: &'a sqlparser::ast::Query,
+        emit: &'a BoundEmit,
+        names: Option<&'a [String]>,
+        sql: Option<&'a str>,
+    ) -> SendFuture<'a, Result<PlannedView>> {
         // SAFETY: it holds the tree, plans, the session and futures that are `Send`.
-        unsafe { assert_send(self.plan_view_inner(cx, query, emit, names, sql)) }
+        unsafe { assert_send(self.plan_view_inner(options, cx, query, emit, names, sql)) }
     }
 
     async fn plan_view_inner(
         self: &Arc<Self>,
+        options: ViewOptions,
         cx: &SqlContext,
         query: &sqlparser::ast::Query,
         emit: &BoundEmit,
@@ -357,9 +373,17 @@ impl Database {
         let plan = lower(
             &plan,
             &compiler,
-            LowerOptions { emit: emit_spec.clone(), late_rows: emit.late_data_to.is_some() },
+            LowerOptions {
+                emit: emit_spec.clone(),
+                late_rows: emit.late_data_to.is_some(),
+                state_ttl_us: options.state_ttl_us,
+            },
         )?;
         check_emit(&plan, &emit_spec, &emit.words)?;
+        let plan = match options.retention_us {
+            Some(retention_us) => plan.retain(retention_us)?,
+            None => plan,
+        };
         let visible = plan.visible_schema()?;
         let columns = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         Ok(PlannedView { plan, edge, columns, depends_on: scope.named_objects() })
@@ -398,12 +422,14 @@ impl Database {
             event_time_columns: Vec::new(),
             proctime_columns: Vec::new(),
             window_columns: None,
+            bounded: false,
         };
         match &definition.details {
             Details::Source(details) => source_facts(definition, details, &mut relation),
             Details::Table(_) => {
                 relation.kind = RelationKind::Table;
                 relation.append_only = false;
+                relation.bounded = true;
                 relation.unique_key =
                     (!definition.primary_key.is_empty()).then(|| definition.primary_key.clone());
             }
@@ -419,6 +445,7 @@ impl Database {
                 relation.unique_key = facts.unique_key;
                 relation.event_time_columns = facts.event_time_columns;
                 relation.window_columns = facts.window_columns;
+                relation.bounded = facts.bounded;
             }
         }
         Ok(relation)
@@ -485,6 +512,7 @@ fn view_facts(plan: &StreamPlan, edge: Edge) -> Result<ViewFacts> {
         unique_key: plan.visible_key(),
         event_time_columns,
         window_columns,
+        bounded: plan.is_bounded(),
         edge,
     })
 }

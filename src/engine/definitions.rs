@@ -24,7 +24,6 @@ use crate::connectors::kafka::{KafkaConnector, KafkaMetadata, KafkaOptions};
 use crate::connectors::{SourceConnector, SplitRange};
 use crate::error::{HwError, Result, sqlstate};
 use crate::formats::json::{JsonDecoder, JsonLimits};
-use crate::plan::StreamPlan;
 use crate::sql::StatementKind;
 use crate::sql::context::{analyze_expr, physical_expr};
 use crate::sql::errors::to_hw_error;
@@ -149,11 +148,24 @@ fn invalid_option(name: &str, connector: &str, valid: &[&str]) -> HwError {
     .with_hint(format!("Valid options are: {}.", valid.join(", ")))
 }
 
-/// The plan of a view with its options `with`.
-pub fn with_view_options(plan: StreamPlan, with: &WithOptions) -> Result<StreamPlan> {
-    match with.text("retention") {
-        Some(text) => plan.retain(duration_us("retention", text)?),
-        None => Ok(plan),
+/// What the options of a materialized view say of its plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewOptions {
+    pub retention_us: Option<i64>,
+    pub state_ttl_us: Option<i64>,
+}
+
+impl ViewOptions {
+    /// Errors: 22023 for what is not a duration.
+    pub fn of(with: &WithOptions) -> Result<ViewOptions> {
+        let duration = |key: &str| with.text(key).map(|text| duration_us(key, text)).transpose();
+        let state_ttl_us = duration("state_ttl")?;
+        if state_ttl_us == Some(0) {
+            let message = "invalid value for option \"state_ttl\": it must be more than nothing";
+            return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+                .with_hint("Write a duration such as '1 hour', or leave the option out."));
+        }
+        Ok(ViewOptions { retention_us: duration("retention")?, state_ttl_us })
     }
 }
 

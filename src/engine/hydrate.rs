@@ -95,6 +95,8 @@ pub struct Hydrated {
     /// Sources that nobody read before, with what was read of them.
     pub activated: BTreeMap<u64, ReadAhead>,
     pub watermarks: Watermarks,
+    /// The clock's time by which its rows came.
+    pub now: ProcTime,
 }
 
 /// What a source that nobody read so far has delivered to a hydration.
@@ -220,6 +222,7 @@ impl Hydration {
             result,
             activated: std::mem::take(&mut self.activated),
             watermarks,
+            now: self.now,
         };
         let _ = to_coordinator.send(Command::Hydrated(Box::new(hydrated)));
     }
@@ -401,7 +404,7 @@ impl Hydration {
 
     fn step(&mut self, rows: Vec<RelationRows>, watermarks: Watermarks) -> Result<()> {
         self.gate.begin(STEPS_AHEAD)?;
-        let dataflows = vec![DataflowFeed { id: self.view, watermarks }];
+        let dataflows = vec![DataflowFeed { id: self.view, watermarks, now: None }];
         self.host.feed(Arc::new(Feed {
             epoch: self.epoch,
             now: self.now,

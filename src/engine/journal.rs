@@ -80,6 +80,9 @@ pub struct Attach {
     /// Clock time at which the view began.
     #[serde(default)]
     pub since: i64,
+    /// Clock time by which the rows up to `epoch` came to it.
+    #[serde(default)]
+    pub filled_at: i64,
 }
 
 /// The open journal, positioned at its end.

@@ -26,6 +26,7 @@ pub mod recovery;
 pub mod relations;
 pub mod source;
 pub mod source_scan;
+pub mod state;
 pub mod status;
 pub mod table;
 pub mod table_functions;

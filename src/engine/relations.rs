@@ -74,6 +74,8 @@ pub struct ViewRuntime {
     pub time: ViewTime,
     /// Of a view that is replayed: the clock's time when it began.
     pub began: i64,
+    /// Of a view that is replayed: the clock's time by which it had been filled.
+    pub filled_at: ProcTime,
     pub reads_watermark: bool,
 }
 
@@ -88,6 +90,7 @@ impl ViewRuntime {
             watermarks: Watermarks::held(spec.plan.inputs.len()),
             time: ViewTime::new(&spec.plan),
             began: 0,
+            filled_at: ProcTime(0),
             plan: spec.plan,
             dataflow: spec.dataflow,
             store: spec.store,

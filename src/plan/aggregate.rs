@@ -173,6 +173,7 @@ impl Lowering<'_> {
         }
         let (map, keys, window) = self.keyed_window(map, keys)?;
         self.check_session_panes(window.as_ref())?;
+        let (map, ttl_us) = self.aggregate_ttl(map, &keys, &results.calls, window.as_ref());
         let map_schema = Arc::clone(&self.nodes[map].schema);
         let mut fields: Vec<FieldRef> = keys.iter().map(|k| Arc::clone(&map_schema.fields()[*k])).collect();
         let mut columns: Vec<ColumnFact> =
@@ -182,9 +183,10 @@ impl Lowering<'_> {
         let positions: Vec<usize> =
             group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
         let Results { calls, places, late, row, .. } = results;
-        let facts = self.aggregate_facts(keys.len(), calls.len(), columns, window.as_ref());
+        let mut facts = self.aggregate_facts(keys.len(), calls.len(), columns, window.as_ref());
+        self.bound_groups(map, &calls, ttl_us, &mut facts);
         let emit = self.options.emit.clone();
-        let node = AggregateNode { group: keys.clone(), calls, window, emit, late };
+        let node = AggregateNode { group: keys.clone(), calls, window, emit, late, ttl_us };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
         self.note_late(node, &row);
         self.arrange(node, positions, keys.len(), &places, output)
@@ -343,7 +345,8 @@ impl Lowering<'_> {
         let keys = group.len() + 2;
         let window = Some(AggregateWindow::Fused(assign));
         let facts = self.aggregate_facts(keys, calls.len(), columns, window.as_ref());
-        let node = AggregateNode { group, calls, window, emit: self.options.emit.clone(), late };
+        let emit = self.options.emit.clone();
+        let node = AggregateNode { group, calls, window, emit, late, ttl_us: None };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
         self.note_late(node, &row);
         self.arrange_windowed(node, &positions, keys - 2, &places, output)

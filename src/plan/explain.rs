@@ -50,6 +50,9 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
         StreamOp::Retain { end, retention_us, .. } => {
             format!("Retain rows until {} plus {}s", name(*end), *retention_us as f64 / 1e6)
         }
+        StreamOp::Expire(e) => {
+            format!("Expire rows of ({}) untouched for {}s", list(&e.keys), e.ttl_us as f64 / 1e6)
+        }
         StreamOp::WindowColumns { start, end } => {
             format!("Windows from {} to {} of each row", name(*start), name(*end))
         }
@@ -96,7 +99,7 @@ fn unnested(columns: &[UnnestColumn]) -> Vec<usize> {
 }
 
 /// How a call is maintained; the same rule the operator follows.
-fn strategy(call: &AggregateCall, append_only: bool) -> &'static str {
+pub(super) fn strategy(call: &AggregateCall, append_only: bool) -> &'static str {
     use AggregateFunction as F;
     match call.function {
         F::Materialized(_) => "materialized input, re-evaluated",
@@ -199,6 +202,8 @@ fn facts(n: &StreamNode) -> String {
         StateBound::Rows(n) => parts.push(format!("keeps at most {n} rows")),
         StateBound::Watermark(how) => parts.push(how.clone()),
         StateBound::Clock => parts.push("state dropped when the clock has passed it".into()),
+        StateBound::Tables => parts.push("state bounded by the tables that it reads".into()),
+        StateBound::Ttl(ttl) => parts.push(format!("state dropped after {}s untouched", *ttl as f64 / 1e6)),
         StateBound::Unbounded(why) => parts.push(format!("this state grows without bound, because: {why}")),
     }
     parts.join("; ")

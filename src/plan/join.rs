@@ -73,7 +73,13 @@ impl Lowering<'_> {
                 .join_interval(filter.as_ref(), schemas, [left, right])
                 .or_else(|| self.window_interval(&node, left, right));
         }
-        let facts = self.join_facts(&node, left, right);
+        let mut facts = self.join_facts(&node, left, right);
+        let (mut left, mut right) = (left, right);
+        if self.wants_ttl(&facts.state) {
+            left = self.expiring(left, &[], &node.left_keys);
+            right = self.expiring(right, &[], &node.right_keys);
+            facts = self.join_facts(&node, left, right);
+        }
         let schema = Arc::new(join.schema.as_arrow().clone());
         Ok(self.add(StreamOp::Join(node), vec![left, right], schema, facts))
     }

@@ -29,12 +29,14 @@ pub struct LowerOptions {
     pub emit: EmitSpec,
     /// Whether the rows that the view's windows refuse are kept whole.
     pub late_rows: bool,
+    /// After how long untouched state goes that has no bound of its own.
+    pub state_ttl_us: Option<i64>,
 }
 
 impl LowerOptions {
     /// For what the outermost aggregate reads.
     pub fn below(&self) -> LowerOptions {
-        LowerOptions { emit: self.emit.below(), late_rows: false }
+        LowerOptions { emit: self.emit.below(), late_rows: false, state_ttl_us: self.state_ttl_us }
     }
 }
 
@@ -60,6 +62,7 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
     super::narrow::narrow_joins(&mut plan)?;
     prune(&mut plan);
     super::distribute::split_aggregates(&mut plan);
+    super::bounds::settle(&mut plan);
     note_used_columns(&mut plan);
     Ok(plan)
 }
@@ -180,6 +183,7 @@ impl Lowering<'_> {
                     name: relation.name.clone(),
                     schema: relation.schema(),
                     used_columns: Vec::new(),
+                    bounded: relation.bounded,
                 });
                 self.inputs.len() - 1
             }

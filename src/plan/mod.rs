@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod aggregate_call;
+mod bounds;
 mod changelog;
 mod distribute;
 mod emit_rules;
@@ -16,6 +17,7 @@ mod explain;
 mod explain_emit;
 mod explain_join;
 mod explain_order;
+mod explain_state;
 mod expr;
 mod grouping;
 mod interval;
@@ -47,8 +49,10 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 pub use crate::types::exact::moments::Statistic;
 use crate::types::order::{RankRange, Ranking, SortKey};
+pub use bounds::Unbounded;
 pub use distribute::replicated_side;
 pub use emit_rules::{EmitWords, check_emit};
+pub use explain_state::StateFacts;
 pub use late::keep_window_columns;
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use over::{OverCall, OverNode, RowTime};
@@ -98,6 +102,8 @@ pub struct PlanInput {
     pub schema: SchemaRef,
     /// Columns that the plan uses; others need not be decoded.
     pub used_columns: Vec<usize>,
+    /// Whether its rows are a table's, or no more than tables make of them.
+    pub bounded: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -135,6 +141,8 @@ pub enum StreamOp {
         time: WindowTime,
         retention_us: i64,
     },
+    /// Takes rows back that were not touched for so long.
+    Expire(ExpireNode),
     Aggregate(AggregateNode),
     /// The same on each worker for its own rows; the node above combines the workers' rows.
     LocalAggregate(AggregateNode),
@@ -154,6 +162,15 @@ pub enum StreamOp {
     /// Rows while the clock is within bounds; columns of the bounds' times. The output has
     /// as many columns as the node's schema, the child's first ones.
     TemporalFilter(Vec<(usize, TemporalBound)>),
+}
+
+/// Rows that leave when those with equal `keys` were not touched for `ttl_us` by the clock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpireNode {
+    pub keys: Vec<usize>,
+    /// Equal in rows of equal keys: the columns that decide the worker.
+    pub partition: Vec<usize>,
+    pub ttl_us: i64,
 }
 
 /// Where an output column of [`StreamOp::Unnest`] comes from.
@@ -209,6 +226,8 @@ pub struct AggregateNode {
     pub emit: EmitSpec,
     /// Columns of the child that make a row of the late relation; empty without one.
     pub late: Vec<usize>,
+    /// A group that was not touched for so long goes, with its row; the input is append-only.
+    pub ttl_us: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -460,6 +479,10 @@ pub enum StateBound {
     Watermark(String),
     /// Dropped when the clock has passed the rows.
     Clock,
+    /// By the tables that its rows come from.
+    Tables,
+    /// Dropped when it was not touched for so long.
+    Ttl(i64),
     /// Grows with the number of distinct keys or rows, because of the reason given.
     Unbounded(String),
 }
@@ -496,7 +519,7 @@ impl StreamPlan {
     pub fn uses_processing_time(&self) -> bool {
         self.nodes.iter().any(|n| match &n.op {
             StreamOp::WindowAssign(w) => w.time == WindowTime::Processing,
-            StreamOp::Aggregate(a) if a.emit.uses_processing_time() => true,
+            StreamOp::Aggregate(a) if a.emit.uses_processing_time() || a.ttl_us.is_some() => true,
             StreamOp::ChangelogTrigger(emit) => emit.uses_processing_time(),
             StreamOp::SessionAssign(s) => s.time == WindowTime::Processing,
             StreamOp::Retain { time, .. } => *time == WindowTime::Processing,
@@ -505,7 +528,7 @@ impl StreamPlan {
             }
             StreamOp::TopN(t) => t.window.as_ref().is_some_and(|w| w.time == WindowTime::Processing),
             StreamOp::Over(o) => o.window.as_ref().is_some_and(|w| w.time == WindowTime::Processing),
-            StreamOp::TemporalFilter(_) => true,
+            StreamOp::TemporalFilter(_) | StreamOp::Expire(_) => true,
             _ => false,
         })
     }

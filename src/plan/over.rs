@@ -252,6 +252,18 @@ impl Lowering<'_> {
         Ok(Placed { partition, order, call })
     }
 
+    /// The event time by which rows are final, if they come and are ordered by one.
+    fn row_time(&self, child: NodeId, placed: &Placed, reach: &Reach, windowed: bool) -> Option<RowTime> {
+        let below = &self.nodes[child].facts;
+        let key = placed.order.first().filter(|key| !windowed && !key.descending)?;
+        match &below.columns[key.column] {
+            ColumnFact::EventTime { inputs } if below.append_only && reach.is_local() => {
+                Some(RowTime { inputs: inputs.clone(), lateness_us: self.options.emit.lateness_us })
+            }
+            _ => None,
+        }
+    }
+
     fn over_node(
         &mut self,
         child: NodeId,
@@ -259,19 +271,13 @@ impl Lowering<'_> {
         calls: Vec<OverCall>,
         reach: Reach,
     ) -> Result<NodeId> {
-        let below = &self.nodes[child];
+        let mut child = child;
         let window = placed.partition.iter().find_map(|c| self.group_window(child, *c));
-        let time = match (placed.order.first(), &window) {
-            (Some(key), None) if below.facts.append_only && reach.is_local() && !key.descending => {
-                match &below.facts.columns[key.column] {
-                    ColumnFact::EventTime { inputs } => {
-                        Some(RowTime { inputs: inputs.clone(), lateness_us: self.options.emit.lateness_us })
-                    }
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
+        let time = self.row_time(child, placed, &reach, window.is_some());
+        if window.is_none() && time.is_none() {
+            child = self.expiring(child, &placed.partition, &placed.partition);
+        }
+        let below = &self.nodes[child];
         let on_close = self.options.emit.policy == EmitPolicy::Final
             && (time.is_some() || window.as_ref().is_some_and(|w| w.refuse_late));
         let node = OverNode {

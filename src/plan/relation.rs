@@ -38,6 +38,8 @@ pub struct StreamRelation {
     /// `(start, end)` columns and the size in µs, if all have one, when a view's rows are
     /// windows by event time.
     pub window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
+    /// Whether its rows are a table's, or no more than tables make of them.
+    pub bounded: bool,
 }
 
 #[async_trait]

@@ -52,9 +52,12 @@ impl Lowering<'_> {
             };
             bounds.push((column, bound.clone()));
         }
-        let map = self.map(child, None, exprs, Arc::new(Schema::new(fields)))?;
-        let below = &self.nodes[map].facts;
+        let mut map = self.map(child, None, exprs, Arc::new(Schema::new(fields)))?;
         let until = bounds.iter().any(|(_, b)| b.until);
+        if !until {
+            map = self.expiring(map, &[], &[]);
+        }
+        let below = &self.nodes[map].facts;
         let facts = Facts {
             append_only: below.append_only && !until,
             unique_key: below.unique_key.clone().filter(|k| k.iter().all(|c| *c < width)),
@@ -149,7 +152,8 @@ impl Lowering<'_> {
         for side in [&node.left, &node.right] {
             let child = self.plan(side)?;
             let exprs = (0..schema.fields().len()).map(expr::column).collect();
-            sides.push(self.map(child, None, exprs, Arc::clone(&schema))?);
+            let side = self.map(child, None, exprs, Arc::clone(&schema))?;
+            sides.push(self.expiring(side, &[], &[]));
         }
         let (left, right) = (&self.nodes[sides[0]].facts, &self.nodes[sides[1]].facts);
         let intersect = matches!(node.kind, SetKind::Intersect | SetKind::IntersectAll);

@@ -89,7 +89,8 @@ impl Lowering<'_> {
         let keys = group.len() + 2;
         let window = Some(AggregateWindow::Session(session));
         let facts = self.aggregate_facts(keys, calls.len(), columns, window.as_ref());
-        let node = AggregateNode { group, calls, window, emit: self.options.emit.clone(), late };
+        let emit = self.options.emit.clone();
+        let node = AggregateNode { group, calls, window, emit, late, ttl_us: None };
         let node = self.add(StreamOp::Aggregate(node), vec![map], Arc::new(Schema::new(fields)), facts);
         self.note_late(node, &row);
         node

@@ -101,6 +101,12 @@ impl Lowering<'_> {
     }
 
     fn add_top_n(&mut self, child: NodeId, node: TopNNode) -> NodeId {
+        let (mut child, mut node) = (child, node);
+        if self.wants_ttl(&top_n_facts(&node, &self.nodes[child].facts, false).state) {
+            child = self.expiring(child, &node.partition, &node.partition);
+            let TopNNode { partition, order, ranking, range, rank, .. } = node;
+            node = self.top_n_node(child, partition, order, ranking, range, rank);
+        }
         let below = &self.nodes[child];
         let mut fields: Vec<FieldRef> = below.schema.fields().iter().cloned().collect();
         fields.extend(node.rank.clone());
@@ -200,7 +206,11 @@ impl Lowering<'_> {
 
     fn top_n_of(&mut self, over: NodeId, range: RankRange) -> Option<NodeId> {
         let StreamOp::Over(node) = self.nodes[over].op.clone() else { return None };
-        let child = self.nodes[over].children[0];
+        let mut child = self.nodes[over].children[0];
+        if let StreamOp::Expire(_) = self.nodes[child].op {
+            // The top-n may keep less than the window function.
+            child = self.nodes[child].children[0];
+        }
         let rank = Arc::clone(&node.calls.first()?.output);
         if *rank.data_type() != DataType::Int64 {
             return None;

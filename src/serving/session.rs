@@ -30,6 +30,7 @@ mod results;
 mod returning;
 mod settings;
 mod show;
+mod state;
 mod subscribe;
 mod system;
 mod transaction;

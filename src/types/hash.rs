@@ -91,6 +91,35 @@ pub fn stable_hashes(columns: &[ArrayRef], rows: usize) -> Vec<u64> {
     states.into_iter().map(|s| s.finish() as u64).collect()
 }
 
+/// For columns of at most 64 bits a value, a word for each value: different for different
+/// values, and spread like a hash. Words of NULLs mean nothing. `None` for other types.
+pub fn value_words(column: &dyn Array) -> Option<Vec<u64>> {
+    use arrow::datatypes::DataType as D;
+    let seed = process_seed().0;
+    // Each step can be undone, so no two values share a word.
+    let spread = |v: u64| {
+        let v = (v ^ seed).wrapping_mul(K1);
+        let v = (v ^ (v >> 32)).wrapping_mul(K2);
+        v ^ (v >> 29)
+    };
+    macro_rules! words {
+        ($type:ty, |$v:ident| $word:expr) => {
+            column.as_primitive::<$type>().values().iter().map(|$v| spread($word)).collect()
+        };
+    }
+    Some(match column.data_type() {
+        D::Int16 => words!(Int16Type, |v| *v as i64 as u64),
+        D::Int32 => words!(Int32Type, |v| *v as i64 as u64),
+        D::Int64 => words!(Int64Type, |v| *v as u64),
+        D::Float32 => words!(Float32Type, |v| float_word(*v as f64)),
+        D::Float64 => words!(Float64Type, |v| float_word(*v)),
+        D::Date32 => words!(Date32Type, |v| *v as i64 as u64),
+        D::Time64(TimeUnit::Microsecond) => words!(Time64MicrosecondType, |v| *v as u64),
+        D::Timestamp(TimeUnit::Microsecond, _) => words!(TimestampMicrosecondType, |v| *v as u64),
+        _ => return None,
+    })
+}
+
 /// The fingerprint of a row extended by one more word, such as a window bound.
 #[inline(always)]
 pub fn extend_print(print: u128, word: u64) -> u128 {
@@ -304,6 +333,17 @@ mod tests {
         let f: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN]));
         let p = fingerprints(&[f], 4);
         assert!(p[0] == p[1] && p[2] == p[3] && p[0] != p[2]);
+    }
+
+    #[test]
+    fn words_tell_values_apart() {
+        let values: Vec<i64> = (0..50_000).map(|i| i * 1_000_003 - 7).chain([i64::MIN, i64::MAX]).collect();
+        let words = value_words(&Int64Array::from(values.clone())).unwrap();
+        let different: std::collections::HashSet<u64> = words.iter().copied().collect();
+        assert_eq!(different.len(), values.len());
+        let floats = value_words(&Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN])).unwrap();
+        assert!(floats[0] == floats[1] && floats[2] == floats[3] && floats[0] != floats[2]);
+        assert!(value_words(&StringArray::from(vec!["a"])).is_none());
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Rig {
             now: ProcTime(epoch as i64),
             dataflows: dataflows
                 .iter()
-                .map(|id| DataflowFeed { id: *id, watermarks: Watermarks::default() })
+                .map(|id| DataflowFeed { id: *id, watermarks: Watermarks::default(), now: None })
                 .collect(),
             rows: rows.iter().map(|(r, v)| RelationRows { relation: *r, per_worker: deal(v) }).collect(),
             private: private.then_some(dataflows[0]),

@@ -111,7 +111,7 @@ impl WorkerLoop {
             let Some(dataflow) = self.dataflows.get_mut(&dataflow_feed.id) else { continue };
             let cx = EpochContext {
                 epoch: feed.epoch,
-                now: feed.now,
+                now: dataflow_feed.now.unwrap_or(feed.now),
                 watermarks: dataflow_feed.watermarks.clone(),
             };
             let inputs = &dataflow.shared.build.spec.inputs;

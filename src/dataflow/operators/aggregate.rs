@@ -23,6 +23,7 @@ mod distinct;
 mod extremum;
 mod float_sum;
 pub mod groups;
+mod idle;
 mod moments;
 mod ordered;
 mod percentile;
@@ -35,6 +36,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use self::groups::{Emission, Groups, Located, Panes};
+use self::idle::IdleGroups;
 use self::sliced::Slices;
 use super::errors::RowErrors;
 use super::expressions::batch_of;
@@ -101,6 +103,8 @@ pub struct AggregateSpec {
     pub late: Arc<LateRows>,
     /// Takes the keys of groups whose value has no representation (22003).
     pub errors: Arc<RowErrors>,
+    /// Groups not touched for so long go; the input only appends and there are no windows.
+    pub ttl_us: Option<i64>,
     /// No GROUP BY: one row exists even over empty input, from the first epoch on.
     pub global: bool,
     /// Whether this worker shows the row of a global aggregate (it owns vnode 0).
@@ -142,6 +146,7 @@ pub struct AggregateOperator {
     strategy: Emitting,
     groups: Groups,
     slices: Option<Slices>,
+    idle: Option<IdleGroups>,
     located: Located,
     /// W(E−1), or the last `now`, in microseconds.
     watermark: i64,
@@ -168,7 +173,8 @@ impl AggregateOperator {
             groups.add_permanent(fingerprints(&[], 1)[0], batch_of(&key_schema, Vec::new(), 1)?)?;
         }
         let watermark = EventTime::MIN.0;
-        Ok(AggregateOperator { spec, strategy, groups, slices, located: Located::default(), watermark })
+        let idle = spec.ttl_us.map(IdleGroups::new);
+        Ok(AggregateOperator { spec, strategy, groups, slices, idle, located: Located::default(), watermark })
     }
 
     fn lateness(&self) -> i64 {
@@ -284,6 +290,18 @@ impl AggregateOperator {
         EpochTimes { before, watermark: self.watermark, now: cx.now.0 }
     }
 
+    /// Retracts and drops the groups that nobody has touched for long.
+    fn drop_idle(&mut self, now: i64, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let Some(idle) = &mut self.idle else { return Ok(()) };
+        let slots = idle.take(now);
+        if slots.is_empty() {
+            return Ok(());
+        }
+        self.emit(self.groups.retractions(&slots, &self.spec.errors)?, out)?;
+        self.groups.release(&slots);
+        Ok(())
+    }
+
     /// Drops windows whose horizon has passed.
     fn close_windows(&mut self, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let closed = self.groups.take_closed(self.spec.emit.lateness_us, self.watermark);
@@ -350,8 +368,12 @@ impl Operator for AggregateOperator {
             self.emit(panes, out)?;
             self.groups.end_pane_epoch();
         } else {
+            if let Some(idle) = &mut self.idle {
+                idle.note(&self.groups, cx.now.0);
+            }
             self.groups.end_epoch();
         }
+        self.drop_idle(cx.now.0, out)?;
         self.close_windows(out)?;
         self.groups.compact()
     }
@@ -365,11 +387,13 @@ impl Operator for AggregateOperator {
             }
             _ => None,
         };
-        by_window.into_iter().chain(self.groups.next_timer()).min().map(ProcTime)
+        let idle = self.idle.as_ref().and_then(IdleGroups::next_timer);
+        by_window.into_iter().chain(self.groups.next_timer()).chain(idle).min().map(ProcTime)
     }
 
     fn state_size(&self) -> StateSize {
-        StateSize { entries: self.groups.group_count(), bytes: self.groups.bytes() }
+        let idle = self.idle.as_ref().map_or(0, IdleGroups::bytes);
+        StateSize { entries: self.groups.group_count(), bytes: self.groups.bytes() + idle }
     }
 }
 

@@ -14,10 +14,10 @@ use crate::catalog::{
     Definition, Details, Kind, MaterializedViewDetails, NewDefinition, SinkDetails, ViewDetails,
 };
 use crate::clock;
-use crate::engine::definitions::with_view_options;
+use crate::engine::definitions::ViewOptions;
 use crate::engine::planning::{Leaves, Scope};
 use crate::error::{HwError, Result, sqlstate};
-use crate::plan::{StateBound, StreamNode, StreamOp, StreamPlan};
+use crate::plan::StreamPlan;
 use crate::serving::pg::api::{CancelFlag, Notice, Outcome};
 use crate::sql::ast::{CreateMaterializedView, CreateSink, CreateView, SinkInput};
 use crate::sql::emit::{BoundEmit, bind_emit};
@@ -106,7 +106,8 @@ impl Session {
         if self.exists(Kind::MaterializedView, &create.name, create.if_not_exists)? {
             return Ok(command("CREATE MATERIALIZED VIEW"));
         }
-        check_known(&create.with, &["retain_history", "retention"], "CREATE MATERIALIZED VIEW")?;
+        let options = ["retain_history", "retention", "state_ttl"];
+        check_known(&create.with, &options, "CREATE MATERIALIZED VIEW")?;
         if let Some(option) = create.with.get("retain_history") {
             crate::engine::definitions::duration_us("retain_history", &option.value.as_text())?;
         }
@@ -114,9 +115,7 @@ impl Session {
         // What was written before, in this message, has to be in the log when the view reads it.
         self.outside_block_writes().await?;
         new.primary_key = plan.visible_key().unwrap_or_default();
-        for notice in unbounded_state(&plan) {
-            self.notice(notice);
-        }
+        self.check_state(&plan, create.with.contains_key("state_ttl"))?;
         let late = self.late_relation(bind_emit(create.emit.as_ref())?, &plan, &new)?;
         self.create_filled(new, late).await?;
         Ok(command("CREATE MATERIALIZED VIEW"))
@@ -131,10 +130,11 @@ impl Session {
         let emit = bind_emit(create.emit.as_ref())?;
         let cx = self.database.system_context(&self.search_path());
         let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
-        let planned = self.database.plan_view(&cx, &create.query.query, &emit, names, Some(text.submitted));
-        let planned = self.limited(planned).await?;
         let with = with_options(&create.with);
-        let plan = with_view_options(planned.plan, &with)?;
+        let (options, query) = (ViewOptions::of(&with)?, &create.query.query);
+        let planned = self.database.plan_view_with(options, &cx, query, &emit, names, Some(text.submitted));
+        let planned = self.limited(planned).await?;
+        let plan = planned.plan;
         let details = Details::MaterializedView(MaterializedViewDetails {
             query: create.query.text.clone(),
             column_names: create.columns.clone(),
@@ -198,6 +198,7 @@ impl Session {
                 let bound = bind_emit(emit.as_deref())?;
                 let planned = self.database.plan_view(&cx, &query.query, &bound, None, Some(text.submitted));
                 let planned = self.limited(planned).await?;
+                self.check_state(&planned.plan, false)?;
                 depends_on = planned.depends_on;
                 late = Some((bound, planned.plan));
                 details.query = Some(query.text.clone());
@@ -286,23 +287,4 @@ fn progress(kind: Kind, name: &str, rows: u64, total: Option<u64>) -> String {
         }
         None => format!("{noun} \"{name}\": {rows} rows"),
     }
-}
-
-/// One notice per operator that remembers rows without end.
-fn unbounded_state(plan: &StreamPlan) -> Vec<Notice> {
-    let notice = |node: &StreamNode| {
-        let StateBound::Unbounded(reason) = &node.facts.state else { return None };
-        let what = match &node.op {
-            StreamOp::Join(_) => "join",
-            StreamOp::Aggregate(_) | StreamOp::LocalAggregate(_) => "aggregation",
-            StreamOp::TopN(_) => "top-n",
-            StreamOp::Over(_) => "window function",
-            _ => "operator",
-        };
-        let mut notice = Notice::new(format!("the state of the {what} is not bounded: {reason}"));
-        let hint = "EXPLAIN MATERIALIZED VIEW shows how the state of each operator is bounded.";
-        notice.report = notice.report.with_hint(hint);
-        Some(notice)
-    };
-    plan.nodes.iter().filter_map(notice).collect()
 }

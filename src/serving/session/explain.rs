@@ -9,8 +9,9 @@ use super::Session;
 use super::query::Text;
 use super::results::{batch_of, rows, schema_of, text};
 use crate::catalog::{Definition, Details, Kind};
-use crate::engine::definitions::{parse_query, with_view_options};
+use crate::engine::definitions::{ViewOptions, parse_query};
 use crate::error::{HwError, Result};
+use crate::plan::StreamPlan;
 use crate::serving::pg::api::{Outcome, RowsTag};
 use crate::sql::StatementKind;
 use crate::sql::ast::{Explain, ExplainTarget, Query};
@@ -18,8 +19,11 @@ use crate::sql::emit::bind_stored;
 use crate::sql::errors::to_hw_error;
 use crate::types::PgType;
 
-pub(super) fn schema() -> SchemaRef {
-    schema_of(&[("QUERY PLAN", PgType::Text)])
+pub(super) fn schema(what: &ExplainTarget) -> SchemaRef {
+    match what {
+        ExplainTarget::State(_) => super::state::schema(),
+        _ => schema_of(&[("QUERY PLAN", PgType::Text)]),
+    }
 }
 
 impl Session {
@@ -48,7 +52,7 @@ impl Session {
             }
             ExplainTarget::MaterializedView(name) if !explain.analyze => {
                 let definition = self.resolve_kind(Kind::MaterializedView, name)?;
-                self.explain_view(&definition).await?
+                self.planned_view(&definition).await?.explain()
             }
             ExplainTarget::MaterializedView(_) => {
                 let hint = "Leave ANALYZE out; headwater.views has the number of rows and bytes.";
@@ -64,14 +68,9 @@ impl Session {
                 let definition = self.resolve(name)?;
                 super::watermarks::explain(&self.database, &definition, self.settings.zone())?
             }
-            ExplainTarget::State(_) => {
-                return Err(HwError::unsupported(
-                    "EXPLAIN STATE",
-                    "headwater.views has the number of rows and bytes.",
-                ));
-            }
+            ExplainTarget::State(name) => return self.explain_state(name.as_ref()).await,
         };
-        let schema = schema();
+        let schema = schema(&explain.what);
         let batch = batch_of(&schema, lines.into_iter().map(|line| vec![text(line)]).collect())?;
         Ok(rows(schema, vec![batch], RowsTag::Plain("EXPLAIN".into())))
     }
@@ -95,7 +94,7 @@ impl Session {
     }
 
     /// Plans the stored query again, which gives the plan that runs.
-    async fn explain_view(&mut self, definition: &Definition) -> Result<Vec<String>> {
+    async fn planned_view(&mut self, definition: &Definition) -> Result<StreamPlan> {
         let Details::MaterializedView(view) = &definition.details else {
             return Err(HwError::internal("a materialized view without a query"));
         };
@@ -103,8 +102,9 @@ impl Session {
         let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
         let cx = self.database.system_context(&view.search_path);
         let query = parse_query(&view.query)?;
-        let planned = self.database.plan_view(&cx, &query, &emit, Some(&names), None);
-        Ok(with_view_options(self.limited(planned).await?.plan, &view.with)?.explain())
+        let options = ViewOptions::of(&view.with)?;
+        let planned = self.database.plan_view_with(options, &cx, &query, &emit, Some(&names), None);
+        Ok(self.limited(planned).await?.plan)
     }
 }
 

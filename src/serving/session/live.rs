@@ -66,6 +66,7 @@ pub(super) fn tables(database: &Arc<Database>) -> Vec<LiveTable> {
             ],
             views,
         ),
+        table("state", &super::state::columns(), super::state::all),
         table("sinks", &[("name", t()), ("rows", n())], sinks),
         table(
             "late_rows",

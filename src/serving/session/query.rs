@@ -351,7 +351,7 @@ impl Session {
                 self.returning_schema(&Target::of_delete(delete)?, delete.returning.as_deref()).await
             }
             K::Show(show) => self.show_schema(show).await.map(Some),
-            K::Explain(_) => Ok(Some(super::explain::schema())),
+            K::Explain(explain) => Ok(Some(super::explain::schema(&explain.what))),
             K::Fetch(fetch) if !fetch.is_move => self.cursor_schema(&fetch.cursor).map(Some),
             K::Subscribe(subscribe) => self.subscribe_schema(subscribe, text).await.map(Some),
             K::Execute { name, .. } => {

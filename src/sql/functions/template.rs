@@ -3,6 +3,14 @@
 //! Words: YYYY YYY YY Y IYYY MM MON Mon mon MONTH Month month DD DDD D ID DAY Day day DY Dy dy
 //! HH HH12 HH24 MI SS MS US SSSS AM PM Q WW IW CC J TZ OF, with FM and TH, and quoted text.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, StringBuilder};
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::ScalarValue;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::ColumnarValue;
+
 use super::format::format_offset;
 use super::zone::{
     Civil, MICROS_PER_DAY, MICROS_PER_SECOND, days_in_month, days_of_civil, iso_week, iso_weekday,
@@ -81,21 +89,102 @@ fn word_at(text: &str) -> Option<&'static str> {
 
 /// The text of wall-clock microseconds by a template.
 pub fn render(local: i64, zone: &str, offset: i32, template: &str) -> String {
+    render_items(local, zone, offset, &items(template))
+}
+
+fn render_items(local: i64, zone: &str, offset: i32, items: &[Item<'_>]) -> String {
     let c = Civil::of_micros(local);
     let mut out = String::new();
-    for item in items(template) {
+    for item in items {
         match item {
             Item::Text(text) => out.push_str(text),
             Item::Word { word, fill, ordinal } => {
-                let text = word_text(&c, zone, offset, word, fill);
+                let text = word_text(&c, zone, offset, word, *fill);
                 out.push_str(&text);
-                if ordinal && let Ok(n) = text.trim().parse::<i64>() {
+                if *ordinal && let Ok(n) = text.trim().parse::<i64>() {
                     out.push_str(suffix(n));
                 }
             }
         }
     }
     out
+}
+
+/// How long, in microseconds and from a multiple of it, the text of a word is the same.
+fn span(word: &str) -> i64 {
+    match word {
+        "US" => 1,
+        "MS" => 1_000,
+        "SS" | "SSSS" | "SSSSS" => MICROS_PER_SECOND,
+        "MI" => 60 * MICROS_PER_SECOND,
+        "HH" | "HH12" | "HH24" | "AM" | "PM" | "am" | "pm" | "A.M." | "P.M." | "a.m." | "p.m." => {
+            3_600 * MICROS_PER_SECOND
+        }
+        _ => MICROS_PER_DAY,
+    }
+}
+
+/// Times without zone by one template; the text of a day, minute, … is made once while times
+/// stay in it.
+pub struct Renderer<'a> {
+    items: Vec<Item<'a>>,
+    span: i64,
+    /// Number of the span whose text is held.
+    at: Option<i64>,
+    text: String,
+}
+
+impl Renderer<'_> {
+    pub fn new(template: &str) -> Renderer<'_> {
+        let items = items(template);
+        let spans = items.iter().map(|item| match item {
+            Item::Word { word, .. } => span(word),
+            Item::Text(_) => MICROS_PER_DAY,
+        });
+        Renderer { span: spans.min().unwrap_or(MICROS_PER_DAY), items, at: None, text: String::new() }
+    }
+
+    pub fn text(&mut self, local: i64) -> &str {
+        let at = Some(local.div_euclid(self.span));
+        if self.at != at {
+            self.text = render_items(local, "", 0, &self.items);
+            self.at = at;
+        }
+        &self.text
+    }
+}
+
+/// `to_char` of a column of timestamps by one template; a template that varies is done by row.
+pub fn to_char(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    let rows = args.iter().find_map(|a| match a {
+        ColumnarValue::Array(array) => Some(array.len()),
+        ColumnarValue::Scalar(_) => None,
+    });
+    let times = args[0].to_array(rows.unwrap_or(1))?;
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    let mut out = StringBuilder::with_capacity(times.len(), times.len() * 16);
+    match &args[1] {
+        ColumnarValue::Scalar(template) => {
+            let template = template.try_as_str().flatten();
+            let mut renderer = template.map(Renderer::new);
+            for time in times {
+                out.append_option(match (&mut renderer, time) {
+                    (Some(renderer), Some(time)) => Some(renderer.text(time)),
+                    _ => None,
+                });
+            }
+        }
+        ColumnarValue::Array(templates) => {
+            for (time, template) in times.iter().zip(templates.as_string::<i32>()) {
+                out.append_option(time.zip(template).map(|(time, template)| render(time, "", 0, template)));
+            }
+        }
+    }
+    let out: ArrayRef = Arc::new(out.finish());
+    Ok(match rows {
+        Some(_) => ColumnarValue::Array(out),
+        None => ColumnarValue::Scalar(ScalarValue::try_from_array(&out, 0)?),
+    })
 }
 
 fn suffix(n: i64) -> &'static str {

@@ -349,6 +349,7 @@ fn makers() -> Vec<Function> {
                 )))
             })
             .on(&[Ts, Text], Text, |_, a| Ok(Datum::text(render(a[0].as_i64(), "", 0, a[1].as_str()))))
+            .kernel(super::template::to_char)
             .on(&[Date, Text], Text, |_, a| {
                 Ok(Datum::text(render(a[0].as_i64() * MICROS_PER_DAY, "", 0, a[1].as_str())))
             }),

@@ -14,7 +14,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Int64Type, Schema};
 
 use super::bits::{BitRule, Bits};
-use super::distinct::Distinct;
+use super::distinct::distinct;
 use super::extremum::extremum;
 use super::float_sum::FloatSum;
 use super::moments::{FloatSpread, WholeSpread};
@@ -133,7 +133,10 @@ pub fn accumulator(
         F::Materialized(evaluate) => return Ok(Some(Ordered::all(call, input, evaluate)?)),
     };
     let needs_set = call.distinct && !matches!(call.function, F::BoolAnd | F::BoolOr | F::CountStar);
-    Ok(Some(if needs_set { Box::new(Distinct::new(plain)) } else { plain }))
+    Ok(Some(match call.arguments.first() {
+        Some(column) if needs_set => distinct(plain, input.field(*column).data_type(), append_only),
+        _ => plain,
+    }))
 }
 
 /// `count(x)`, `count(*)` with a FILTER, or the sum of counts.

@@ -1,66 +1,164 @@
-//! DISTINCT inside an aggregate: a multiset of values per group, by fingerprint.
+//! DISTINCT inside an aggregate: the values of each group, once.
 //!
 //! A value reaches the inner accumulator with +1 when its weight becomes positive and with
-//! −1 when it stops being so; all else only changes the multiset.
+//! −1 when it stops being so; all else only changes the weights. Values of up to 64 bits are
+//! kept as they are, others by fingerprint; over append-only input a value that is there stays,
+//! so no weights are kept.
+
+use std::hash::Hash;
 
 use arrow::array::ArrayRef;
-use hashbrown::HashMap;
+use arrow::datatypes::DataType;
 use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 
 use super::accumulator::{Accumulator, Failures, Input};
 use crate::error::Result;
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::{PrintHasher, fingerprints, value_words};
+
+/// The accumulator that lets each value of a group through once.
+pub fn distinct(inner: Box<dyn Accumulator>, values: &DataType, append_only: bool) -> Box<dyn Accumulator> {
+    let is_word = value_words(&arrow::array::new_empty_array(values)).is_some();
+    match (is_word, append_only) {
+        (true, true) => Box::new(Distinct::<Seen<u64>>::new(inner)),
+        (true, false) => Box::new(Distinct::<Weighed<u64>>::new(inner)),
+        (false, true) => Box::new(Distinct::<Seen<u128>>::new(inner)),
+        (false, false) => Box::new(Distinct::<Weighed<u128>>::new(inner)),
+    }
+}
+
+/// What stands for a value.
+trait Print: Copy + Eq + Hash + Send + 'static {
+    fn of(column: &ArrayRef) -> Vec<Self>;
+}
+
+impl Print for u64 {
+    fn of(column: &ArrayRef) -> Vec<u64> {
+        value_words(column).unwrap_or_default()
+    }
+}
+
+impl Print for u128 {
+    fn of(column: &ArrayRef) -> Vec<u128> {
+        fingerprints(std::slice::from_ref(column), column.len())
+    }
+}
+
+/// The values of one group.
+trait Values: Default + Send + 'static {
+    type Print: Print;
+    /// Bytes of an entry of the table.
+    const ENTRY: usize;
+    /// +1 if the value is there now and was not, −1 if it was and is not.
+    fn add(&mut self, print: Self::Print, weight: i64) -> i64;
+    fn capacity(&self) -> usize;
+}
+
+struct Seen<P>(HashSet<P, PrintHasher>);
+
+impl<P> Default for Seen<P> {
+    fn default() -> Self {
+        Seen(HashSet::default())
+    }
+}
+
+impl<P: Print> Values for Seen<P> {
+    type Print = P;
+    const ENTRY: usize = size_of::<P>() + 1;
+
+    #[inline(always)]
+    fn add(&mut self, print: P, weight: i64) -> i64 {
+        debug_assert!(weight > 0, "append-only input has positive weights");
+        self.0.insert(print) as i64
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+/// The weight of each value, never 0.
+struct Weighed<P>(HashMap<P, i64, PrintHasher>);
+
+impl<P> Default for Weighed<P> {
+    fn default() -> Self {
+        Weighed(HashMap::default())
+    }
+}
+
+impl<P: Print> Values for Weighed<P> {
+    type Print = P;
+    const ENTRY: usize = size_of::<(P, i64)>() + 1;
+
+    #[inline(always)]
+    fn add(&mut self, print: P, weight: i64) -> i64 {
+        if weight == 0 {
+            return 0;
+        }
+        let (before, after) = match self.0.entry(print) {
+            Entry::Occupied(mut known) => {
+                let before = *known.get();
+                *known.get_mut() += weight;
+                if before + weight == 0 {
+                    known.remove();
+                }
+                (before, before + weight)
+            }
+            Entry::Vacant(new) => {
+                new.insert(weight);
+                (0, weight)
+            }
+        };
+        (after > 0) as i64 - (before > 0) as i64
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+}
 
 /// Lets each value of a group through once.
-pub struct Distinct {
+struct Distinct<V> {
     inner: Box<dyn Accumulator>,
-    /// Weight of each value of each group, never 0.
-    weights: Vec<HashMap<u128, i64, PrintHasher>>,
-    entries: usize,
+    groups: Vec<V>,
+    /// Entries that the tables of all groups have room for.
+    capacity: usize,
     /// Weight each row of a batch has for the inner accumulator.
     effective: Vec<i64>,
 }
 
-impl Distinct {
-    pub fn new(inner: Box<dyn Accumulator>) -> Distinct {
-        Distinct { inner, weights: Vec::new(), entries: 0, effective: Vec::new() }
+impl<V: Values> Distinct<V> {
+    fn new(inner: Box<dyn Accumulator>) -> Distinct<V> {
+        Distinct { inner, groups: Vec::new(), capacity: 0, effective: Vec::new() }
     }
 }
 
-impl Accumulator for Distinct {
+impl<V: Values> Accumulator for Distinct<V> {
     fn resize(&mut self, slots: usize) {
-        self.weights.resize_with(slots, HashMap::default);
+        self.groups.resize_with(slots, V::default);
         self.inner.resize(slots);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
-        let prints = fingerprints(std::slice::from_ref(input.array()?), input.slots.len());
-        let (groups, effective) = (&mut self.weights, &mut self.effective);
+        let prints = V::Print::of(input.array()?);
+        let Distinct { groups, effective, capacity, .. } = self;
         effective.clear();
         effective.resize(input.slots.len(), 0);
-        let mut entries = self.entries as isize;
+        let (mut grown, mut any) = (*capacity, false);
         input.each(|row, slot, weight| {
-            let (before, after) = match groups[slot].entry(prints[row]) {
-                Entry::Occupied(mut known) => {
-                    let before = *known.get();
-                    *known.get_mut() += weight;
-                    if before + weight == 0 {
-                        known.remove();
-                        entries -= 1;
-                    }
-                    (before, before + weight)
-                }
-                Entry::Vacant(new) => {
-                    if weight != 0 {
-                        new.insert(weight);
-                        entries += 1;
-                    }
-                    (0, weight)
-                }
-            };
-            effective[row] = (after > 0) as i64 - (before > 0) as i64;
+            let group = &mut groups[slot];
+            let before = group.capacity();
+            let change = group.add(prints[row], weight);
+            if change != 0 {
+                effective[row] = change;
+                any = true;
+                grown += group.capacity() - before.min(group.capacity());
+            }
         });
-        self.entries = entries as usize;
+        *capacity = grown;
+        if !any {
+            return Ok(());
+        }
         self.inner.update(&Input { weights: Some(&self.effective), ..*input })
     }
 
@@ -74,15 +172,14 @@ impl Accumulator for Distinct {
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
-            let gone = std::mem::take(&mut self.weights[*slot as usize]);
-            self.entries -= gone.len();
+            let gone = std::mem::take(&mut self.groups[*slot as usize]);
+            self.capacity -= gone.capacity().min(self.capacity);
         }
         self.inner.clear(slots);
     }
 
     fn bytes(&self) -> usize {
-        let maps = self.weights.capacity() * size_of::<HashMap<u128, i64, PrintHasher>>();
-        maps + self.entries * 40 + self.inner.bytes()
+        self.groups.capacity() * size_of::<V>() + self.capacity * V::ENTRY + self.inner.bytes()
     }
 
     fn mergeable(&self) -> bool {

@@ -503,6 +503,22 @@ impl Groups {
         Ok(Emission { slots: live, weights: None, values, panes: Vec::new() })
     }
 
+    /// The slots touched in this epoch, after `take_changes`; some may be named twice.
+    pub fn touched_slots(&self) -> &[u32] {
+        &self.touched.hidden
+    }
+
+    /// The rows that are shown of `slots`, each with weight −1; they leave `errors`, too.
+    pub fn retractions(&self, slots: &[u32], errors: &RowErrors) -> Result<Emission> {
+        let is = |s: &&u32, shown: Shown| self.heads[**s as usize].shown == shown;
+        for slot in slots.iter().filter(|s| is(s, Shown::Failed)) {
+            errors.add(&self.keys_of(&[*slot])?, 0, -1, HwError::internal("the group has expired"))?;
+        }
+        let shown: Vec<u32> = slots.iter().filter(|s| is(s, Shown::Yes)).copied().collect();
+        let values = self.values(&shown, &mut Failures::new())?;
+        Ok(Emission { weights: Some(vec![-1; shown.len()]), slots: shown, values, panes: Vec::new() })
+    }
+
     /// Frees groups and their state.
     pub fn release(&mut self, slots: &[u32]) {
         self.release_panes(slots);

@@ -227,6 +227,7 @@ fn worker(shape: Shape, with_distinct: bool, append_only: bool, owner: bool) -> 
         input_append_only: append_only,
         late: late.clone(),
         errors: Arc::new(RowErrors::new(10)),
+        ttl_us: None,
         global: shape == Shape::Global,
         owner,
     };

@@ -213,6 +213,12 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         "Whether x = NULL means x IS NULL.",
     ),
     p("wal_level", "logical", Values::Fixed, "Accepted for PostgreSQL clients; has no effect."),
+    p(
+        "unbounded_state",
+        "notice",
+        Values::Words(&["notice", "refuse"]),
+        "Whether a view whose state grows without end is created with a notice, or refused.",
+    ),
     p("work_mem", "4MB", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("xmlbinary", "base64", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
     p("xmloption", "content", Values::Text, "Accepted for PostgreSQL clients; has no effect."),
