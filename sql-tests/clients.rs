@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::kit::{free_port_pair, skipped};
+use harness::kit::{free_ports, skipped};
 use harness::report::{Report, filters, only_list};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -78,7 +78,7 @@ impl Drop for Server {
 
 fn run(python: &Path, script: &Path) -> Result<(), String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let port = free_port_pair()?;
+    let port = free_ports(2)?;
     let log = std::fs::File::create(dir.path().join("log")).map_err(|e| e.to_string())?;
     let child = Command::new(env!("CARGO_BIN_EXE_headwater"))
         .args(["server", "--manual-clock", "--workers", "2", "--data-dir"])

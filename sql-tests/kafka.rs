@@ -8,6 +8,8 @@
 mod harness;
 #[path = "kafka/loss.rs"]
 mod loss;
+#[path = "kafka/secure.rs"]
+mod secure;
 #[path = "kafka/time.rs"]
 mod time;
 
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::kit::{self, Kit, free_port_pair};
+use harness::kit::{self, Kit, free_ports};
 use harness::report::{Report, filters, only_list};
 use harness::run::compare;
 use harness::script::Order;
@@ -67,7 +69,7 @@ fn main() {
     if !filters().is_empty() && !filters().iter().any(|f| "kafka".contains(f.as_str())) {
         return;
     }
-    let steps: [(&str, Step); 13] = [
+    let steps: [(&str, Step); 15] = [
         ("kafka: refusals at CREATE come within 10 s", refusals),
         ("kafka: kill -9 while producing, then equal to PostgreSQL", kill_while_producing),
         ("kafka: dead letters exactly once, byte for byte", dead_letters),
@@ -75,6 +77,8 @@ fn main() {
         ("kafka: a new partition is noticed", new_partition),
         ("kafka: broker down: reconnecting, views readable, then it goes on", broker_down),
         ("kafka: a source read ad hoc equals the views", source_ad_hoc),
+        ("kafka: TLS with SASL PLAIN and SCRAM", secure::readable),
+        ("kafka: a wrong password or an unknown certificate is named", secure::refusals),
         ("kafka: watermarks per partition: silent, late, skewed", time::per_partition),
         ("kafka: watermarks after kill -9 and with a partition added", time::after_kill),
         ("kafka: watermarks in headers and control records", time::said_by_source),
@@ -182,7 +186,7 @@ impl Scene {
         run(&runtime, &oracle, table).map_err(|e| e.to_string())?;
         let producer = producer(&kafka.address)?;
         let dir = TempDir::new().map_err(|e| e.to_string())?;
-        let mut server = Headwater { dir, port: free_port_pair()?, child: None };
+        let mut server = Headwater { dir, port: free_ports(2)?, child: None };
         server.start()?;
         let scene = Scene {
             runtime,
@@ -330,7 +334,7 @@ fn refusals(scene: &mut Scene) -> Result<(), String> {
     let good = SOURCE.replace("{broker}", &scene.kafka.address);
     let missing = good.replace("topic = 'orders'", "topic = 'no_such_topic'");
     expect_refusal(scene, &missing, &["42704", "42P01", "22023"], "no_such_topic")?;
-    let nobody = format!("127.0.0.1:{}", free_port_pair()?);
+    let nobody = format!("127.0.0.1:{}", free_ports(2)?);
     let unreachable = SOURCE.replace("{broker}", &nobody);
     expect_refusal(scene, &unreachable, &["08001", "08006"], &nobody)?;
     let nowhere = SOURCE.replace("{broker}", "no-such-host.invalid:9092");

@@ -32,7 +32,7 @@ impl Kit {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql-tests/kit").join(name);
         let dir = tempfile::Builder::new().prefix("headwater-kit").tempdir().map_err(|e| e.to_string())?;
         open_to_all(dir.path())?;
-        let port = free_port_pair()?;
+        let port = free_ports(3)?;
         let mut kit = Kit { script, dir, address: String::new(), port };
         match kit.start_again()? {
             true => Ok(Some(kit)),
@@ -72,6 +72,11 @@ impl Kit {
         let _ = self.command("stop").status();
     }
 
+    /// A file that the server keeps beside its data.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join("server").join(name)
+    }
+
     /// Creates a Kafka topic.
     pub fn topic(&self, name: &str, partitions: usize) -> Result<(), String> {
         let status = self
@@ -96,16 +101,17 @@ fn open_to_all(dir: &Path) -> Result<(), String> {
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())
 }
 
-/// A port that is free together with the next one.
-pub fn free_port_pair() -> Result<u16, String> {
+/// The first of `count` free ports in a row.
+pub fn free_ports(count: u16) -> Result<u16, String> {
     for _ in 0..100 {
         let first = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
         let port = first.local_addr().map_err(|e| e.to_string())?.port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let end = port.checked_add(count);
+        if end.is_some_and(|end| (port + 1..end).all(|p| TcpListener::bind(("127.0.0.1", p)).is_ok())) {
             return Ok(port);
         }
     }
-    Err("no two free ports found".into())
+    Err(format!("no {count} free ports in a row found"))
 }
 
 /// Says that a test could not be run, so that nobody overlooks it.

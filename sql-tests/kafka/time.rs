@@ -90,7 +90,8 @@ impl Scene {
     pub fn expect(&mut self, sql: &str, wanted: &[&str]) -> Result<(), String> {
         let client = self.client()?;
         let wanted: Vec<String> = wanted.iter().map(|w| w.to_string()).collect();
-        self.wait_for(&client, sql, CATCH_UP_LIMIT, |lines| lines == wanted)
+        let seen = self.wait_for(&client, sql, CATCH_UP_LIMIT, |lines| lines == wanted);
+        seen.map_err(|why| format!("{why}\n  wanted: {wanted:?}"))
     }
 }
 

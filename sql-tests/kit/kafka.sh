@@ -6,7 +6,9 @@
 #   kafka.sh stop DIR           stop it (DIR is kept)
 #   kafka.sh topic DIR NAME PARTITIONS [KEY=VALUE ...]   create a topic, if it is not there
 #
-# PORT+1 is taken by the controller. Starting a running broker prints its address again.
+# PORT+1 is taken by the controller, PORT+2 by a listener with TLS and SASL: PLAIN for the
+# user alice (password plain-secret), SCRAM-SHA-512 for bob (scram-secret); the certificate to
+# trust is DIR/broker.pem. Starting a running broker prints its address again.
 # A stopped broker started in the same DIR keeps its topics. Exit code 77: this machine
 # cannot have the broker (message on stderr); 1: anything else that went wrong.
 set -eu
@@ -30,7 +32,7 @@ fail() {
 }
 
 usage() {
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -79,19 +81,41 @@ running() {
     [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null
 }
 
+# A key pair of the broker's own, and its certificate for clients.
+write_certificate() {
+    dir=$1
+    [ -f "$dir/broker.pem" ] && return 0
+    tool=$(dirname "$(readlink -f "$JAVA")")/keytool
+    "$tool" -genkeypair -alias broker -keyalg RSA -keysize 2048 -validity 30 -dname CN=127.0.0.1 \
+        -ext san=ip:127.0.0.1 -storetype PKCS12 -keystore "$dir/broker.p12" \
+        -storepass key-secret >"$dir/keytool.log" 2>&1 &&
+        "$tool" -exportcert -rfc -alias broker -keystore "$dir/broker.p12" \
+            -storepass key-secret >"$dir/broker.pem" 2>>"$dir/keytool.log" || {
+        cat "$dir/keytool.log" >&2
+        fail "cannot make a certificate"
+    }
+}
+
 write_configuration() {
     dir=$1
     port=$2
     controller=$((port + 1))
+    secure=$((port + 2))
     cat >"$dir/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller,SECURE://127.0.0.1:$secure
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,SECURE://127.0.0.1:$secure
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="plain-secret";
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$dir/broker.p12
+ssl.keystore.password=key-secret
 log.dirs=$dir/data
 num.partitions=4
 auto.create.topics.enable=false
@@ -132,10 +156,12 @@ start() {
     fi
     fetch
     find_java
+    write_certificate "$dir"
     write_configuration "$dir" "$2"
     if [ ! -f "$dir/data/meta.properties" ]; then
         id=$("$JAVA" -cp "$LIBS/*" kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)
         "$JAVA" -cp "$LIBS/*" kafka.tools.StorageTool format -t "$id" \
+            --add-scram 'SCRAM-SHA-512=[name=bob,password=scram-secret]' \
             -c "$dir/server.properties" >"$dir/format.log" 2>&1 || {
             cat "$dir/format.log" >&2
             fail "cannot format $dir/data"

@@ -1,7 +1,8 @@
 //! How far a source has been taken into cuts, and where its event time is.
 //!
 //! Per split: the offset and watermark of the last cut, and what explains them. The watermark
-//! of the source is the minimum over splits that are not idle; it never falls, also when
+//! of the source is the minimum over splits that are not idle (of those that were idle last,
+//! if all are); it never falls, also when
 //! splits are added, wake up, or come back from the journal. Times are in microseconds.
 
 use std::collections::BTreeMap;
@@ -128,7 +129,7 @@ impl SourceProgress {
     /// Combines the splits' watermarks; returns whether the source's watermark rose.
     pub fn combine(&mut self, now: i64) -> bool {
         let active = self.splits.values().filter(|s| !s.idle).map(|s| s.watermark).min();
-        match active {
+        match active.or_else(|| self.last_active()) {
             Some(w) if w > self.watermark => {
                 self.watermark = w;
                 self.since = now;
@@ -136,6 +137,15 @@ impl SourceProgress {
             }
             _ => false,
         }
+    }
+
+    /// The watermark when all splits have become idle: that of the one that was left when the
+    /// others were idle already. Cuts may see several become idle at once, so their order is
+    /// that of their last signs of life; splits that never had a watermark held nothing.
+    fn last_active(&self) -> Option<i64> {
+        let started = || self.splits.values().filter(|s| s.watermark > i64::MIN);
+        let last = started().map(|s| s.quiet_since).max()?;
+        started().filter(|s| s.quiet_since == last).map(|s| s.watermark).min()
     }
 
     /// All splits are idle, and there is one.

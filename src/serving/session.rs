@@ -55,11 +55,11 @@ use self::lookup::Lookup;
 use self::settings::{SettingChange, Settings};
 use self::transaction::{BlockKind, Transaction};
 use super::pg::api::{
-    CancelFlag, CommandKind, Description, Notice, Outcome, ParsedStatement, SessionFactory, SessionHandle,
-    StartupParameters, TransactionStatus,
+    CancelFlag, CommandKind, Description, IdleLimit, Notice, Outcome, ParsedStatement, SessionFactory,
+    SessionHandle, StartupParameters, TransactionStatus,
 };
 use crate::engine::database::Database;
-use crate::error::{HwError, Result};
+use crate::error::{HwError, Result, sqlstate};
 use crate::sql::send::assert_send;
 use crate::sql::{Statement, StatementKind, parse_sql};
 use crate::types::PgType;
@@ -300,6 +300,21 @@ impl SessionHandle for Session {
             self.activity.rename(self.pid, name);
         }
         changes
+    }
+
+    fn idle_limit(&self) -> Option<IdleLimit> {
+        let (setting, code, what) = match self.transaction_status() {
+            TransactionStatus::Idle => {
+                ("idle_session_timeout", sqlstate::IDLE_SESSION_TIMEOUT, "idle-session timeout")
+            }
+            TransactionStatus::InBlock | TransactionStatus::Failed => (
+                "idle_in_transaction_session_timeout",
+                sqlstate::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                "idle-in-transaction timeout",
+            ),
+        };
+        let after = self.settings.timeout(setting)?;
+        Some(IdleLimit { after, error: HwError::new(code, format!("terminating connection due to {what}")) })
     }
 
     fn text_options(&self) -> TextOptions {

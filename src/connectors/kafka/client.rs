@@ -25,14 +25,40 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(1);
 /// When every broker has refused a connection for so long, waiting on is pointless.
 const REFUSED_MAX: Duration = Duration::from_secs(3);
 
-/// Makes a client, turning configuration errors into 22023.
+/// Properties that name a file of the server's machine.
+const FILES: [&str; 5] = [
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.crl.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+];
+
+/// Makes a client, turning configuration errors into 22023 and missing files into 58P01.
 pub fn connect(config: &ClientConfig) -> Result<Arc<BaseConsumer>> {
+    check_files(config)?;
     BaseConsumer::from_config(config).map(Arc::new).map_err(configuration_error)
 }
 
 /// Checks names and values of properties without connecting.
 pub fn native_check(config: &ClientConfig) -> Result<()> {
     config.create_native_config().map(drop).map_err(configuration_error)
+}
+
+/// librdkafka does not say which file it could not read.
+fn check_files(config: &ClientConfig) -> Result<()> {
+    for name in FILES {
+        let Some(path) = config.get(name).filter(|path| !(name == "ssl.ca.location" && *path == "probe"))
+        else {
+            continue;
+        };
+        if let Err(e) = std::fs::metadata(path) {
+            let message = format!("could not open file \"{path}\" of option \"properties.{name}\": {e}");
+            return Err(HwError::new(sqlstate::UNDEFINED_FILE, message)
+                .with_hint("The file must be on the machine of the server."));
+        }
+    }
+    Ok(())
 }
 
 fn configuration_error(e: KafkaError) -> HwError {

@@ -72,6 +72,27 @@ fn only_time_spent_listening_makes_a_split_idle() {
 }
 
 #[test]
+fn splits_that_become_idle_in_one_cut_do_so_in_their_order() {
+    let timeout = Some(30);
+    let mut p = SourceProgress::new(&[], 0);
+    p.take(0, 1, 1, &rows(&[500]), None, 10);
+    p.take(1, 1, 1, &rows(&[300]), None, 12);
+    p.take(2, 1, 1, &rows(&[400]), None, 12);
+    p.split_mut(3, 20);
+    assert!(!p.combine(20), "split 3 has no row");
+    for split in 0..4 {
+        p.split_mut(split, 0).listen(true, timeout, 100);
+    }
+    assert!(p.combine(100) && p.is_idle());
+    assert_eq!(p.watermark, 300, "the slower of the two that were left");
+    p.take(0, 2, 1, &rows(&[600]), None, 110);
+    assert!(p.combine(110));
+    assert_eq!(p.watermark, 600, "only split 0 is awake");
+    p.split_mut(0, 0).listen(true, timeout, 200);
+    assert!(!p.combine(200));
+}
+
+#[test]
 fn a_split_of_percentile_stays_behind_the_newest_by_the_estimated_delay() {
     let mut p = two_splits();
     p.take(0, 4, 4, &rows(&[100, 90, 110, 95]), Some(0.5), 0);

@@ -10,6 +10,7 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -102,6 +103,12 @@ impl Notice {
     pub fn warning(message: impl Into<String>) -> Notice {
         Notice { severity: Severity::Warning, report: HwError::new(sqlstate::WARNING, message) }
     }
+}
+
+/// The longest wait for a client's next message, and the FATAL error after it.
+pub struct IdleLimit {
+    pub after: Duration,
+    pub error: HwError,
 }
 
 /// Severity of a notice.
@@ -224,6 +231,9 @@ pub trait SessionHandle: Send {
 
     /// Reported settings that changed, sent as ParameterStatus before ReadyForQuery.
     fn take_parameter_changes(&mut self) -> Vec<(String, String)>;
+
+    /// How long the client may now keep the session waiting, and what ends it after that.
+    fn idle_limit(&self) -> Option<IdleLimit>;
 
     /// How values are read and printed from now on.
     fn text_options(&self) -> TextOptions;

@@ -31,6 +31,8 @@ pub struct Connection {
     skip_to_sync: bool,
     /// An implicit transaction of several statements is open.
     implicit_transaction: bool,
+    /// The client has been told that the session waits for it.
+    idle: bool,
 }
 
 impl Connection {
@@ -42,6 +44,7 @@ impl Connection {
             limits,
             skip_to_sync: false,
             implicit_transaction: false,
+            idle: true,
         }
     }
 
@@ -75,14 +78,27 @@ impl Connection {
         }
     }
 
-    /// The next message; notices that come while the client is idle are sent at once.
+    /// The next message; notices that come while the client is idle are sent at once. A
+    /// client that stays idle longer than its session allows is told so and let go.
     async fn receive(&mut self) -> Result<Incoming, Failure> {
+        let limit = if std::mem::take(&mut self.idle) { self.session.idle_limit() } else { None };
+        let overdue = async {
+            match limit {
+                Some(limit) => {
+                    tokio::time::sleep(limit.after).await;
+                    limit.error
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(overdue);
         loop {
             let link = &mut self.link;
             tokio::select! {
                 biased;
                 () = stopped(&mut link.shutdown) => return Err(Failure::Fatal(shutting_down())),
                 incoming = link.reader.next() => return incoming.map_err(Failure::Fatal),
+                error = &mut overdue => return Err(Failure::Fatal(error)),
                 Some(notice) = link.notices.recv() => {
                     link.writer.push(report::notice(&notice))?;
                     link.writer.flush().await?;
@@ -179,6 +195,7 @@ impl Connection {
             self.link.writer.push(Backend::ParameterStatus(ParameterStatus::new(name, value)))?;
         }
         self.link.writer.push(report::ready(status))?;
+        self.idle = true;
         Ok(self.link.writer.flush().await?)
     }
 

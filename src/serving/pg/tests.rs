@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use super::api::IdleLimit;
 use super::*;
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
@@ -155,6 +156,14 @@ impl SessionHandle for Script {
         std::mem::take(&mut self.changes)
     }
 
+    /// Only a transaction block has to hurry.
+    fn idle_limit(&self) -> Option<IdleLimit> {
+        (self.status != TransactionStatus::Idle).then(|| IdleLimit {
+            after: Duration::from_millis(200),
+            error: HwError::new(sqlstate::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, "too slow"),
+        })
+    }
+
     fn text_options(&self) -> TextOptions {
         TextOptions::default()
     }
@@ -293,6 +302,23 @@ async fn failed_blocks_accept_only_their_end() {
     assert_eq!(code(&client.simple_query("rows 1").await.unwrap_err()), "25P02");
     client.simple_query("rollback").await.unwrap();
     assert_eq!(client.query("rows 1", &[]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn idle_clients_are_let_go() {
+    let server = start(10).await;
+    let client = server.connect().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.simple_query("begin").await.unwrap();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(rows_of(&client.simple_query("rows 1").await.unwrap()), 1);
+    }
+    client.simple_query("commit").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.simple_query("begin").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(client.simple_query("rows 1").await.is_err());
 }
 
 #[tokio::test]

@@ -125,9 +125,14 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         "idle_in_transaction_session_timeout",
         "0",
         Values::Duration,
-        "Accepted for PostgreSQL clients; has no effect.",
+        "Longest wait for a client inside a transaction block.",
     ),
-    p("idle_session_timeout", "0", Values::Duration, "Accepted for PostgreSQL clients; has no effect."),
+    p(
+        "idle_session_timeout",
+        "0",
+        Values::Duration,
+        "Longest wait for a client outside of a transaction block.",
+    ),
     reported("in_hot_standby", "off", Values::Fixed, "Whether this is a standby."),
     reported("integer_datetimes", "on", Values::Fixed, "Whether times are integers of microseconds."),
     reported(
