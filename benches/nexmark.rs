@@ -360,12 +360,15 @@ async fn baseline(sql: &str, events: &Events) -> Result<Measured, BoxError> {
     Ok(Measured { cpu, busiest: cpu, wall, rows, net: rows as i64 })
 }
 
-/// Decodes bids as the Kafka source does, only the columns that the plan uses, and feeds them.
+/// Decodes bids as the Kafka source does, keeps the columns that the plan uses, and feeds them.
 fn from_json(plan: &StreamPlan, records: &[Vec<u8>], epoch_batches: usize) -> Result<Measured, BoxError> {
     let mut run = Run::start(plan, 1)?;
     let input = plan.inputs.first().ok_or("a plan without input")?;
     let used = &input.used_columns;
-    let mut decoder = JsonDecoder::new(Arc::new(input.schema.project(used)?), JsonLimits::default())?;
+    let others = (0..input.schema.fields().len()).filter(|c| !used.contains(c)).collect::<Vec<_>>();
+    let wanted = Arc::new(input.schema.project(used)?);
+    let checked = input.schema.project(&others)?;
+    let mut decoder = JsonDecoder::checking(wanted, checked.fields(), JsonLimits::default())?;
     let (cpu, wall) = (cpu_seconds(), Instant::now());
     for epoch in records.chunks(BATCH_ROWS * epoch_batches) {
         let mut batches = Vec::new();

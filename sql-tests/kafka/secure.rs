@@ -31,7 +31,7 @@ pub fn readable(scene: &mut Scene) -> Result<(), String> {
     let client = scene.client()?;
     for (name, login) in [("with_plain", PLAIN), ("with_scram", SCRAM)] {
         scene.query(&client, &scene.secure_source(name, true, login))?;
-        let view = format!("CREATE MATERIALIZED VIEW {name}_n AS SELECT count(id) AS n FROM {name}");
+        let view = format!("CREATE MATERIALIZED VIEW {name}_n AS SELECT count(*) AS n FROM {name}");
         scene.query(&client, &view)?;
         let count = format!("SELECT n FROM {name}_n");
         scene.expect(&count, &[&good])?;

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 
 use crate::error::{HwError, Result};
 
@@ -60,8 +60,11 @@ pub struct DeadLetter {
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
     /// The columns wanted, by name, out of the source's declared columns (and `INCLUDE`d
-    /// metadata columns). Other fields are skipped without being converted.
+    /// metadata columns). Fields that are not declared are skipped without being converted.
     pub schema: SchemaRef,
+    /// The other declared columns: not delivered, but a record whose value for one of them
+    /// cannot be decoded is bad, so that the rows of a source do not depend on who reads what.
+    pub checked: Fields,
     /// Splits to read: first offset and, for a bounded read, the offset to stop before.
     pub splits: Vec<SplitRange>,
     /// Largest number of rows in one chunk.

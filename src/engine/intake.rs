@@ -313,7 +313,10 @@ pub fn open(
             Arc::new(spec.schema.field(*c).clone().with_nullable(nullable))
         })
         .collect();
-    connector.open(ReadRequest { schema: Arc::new(Schema::new(fields)), splits: ranges, chunk_rows_max })
+    let others = spec.delivered.iter().filter(|c| !needed.contains(c));
+    let checked = others.map(|c| Arc::clone(&spec.schema.fields()[*c])).collect();
+    let schema = Arc::new(Schema::new(fields));
+    connector.open(ReadRequest { schema, checked, splits: ranges, chunk_rows_max })
 }
 
 /// The part of a chunk below `offset`, and the rest if there is any.

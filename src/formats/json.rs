@@ -1,8 +1,9 @@
 //! JSON records to Arrow columns: one pass over the bytes, only the wanted columns.
 //!
-//! In: one JSON object per record. Out: a `RecordBatch` of the wanted columns; other fields
-//! are skipped without being converted, but their syntax is checked, so a record is
-//! malformed or not whatever is wanted of it. Field names match exactly or else without
+//! In: one JSON object per record. Out: a `RecordBatch` of the wanted columns. Columns that
+//! are declared but not wanted are checked, fields of no column are skipped without being
+//! converted, and the syntax of all is checked, so a record is bad or not whatever is wanted
+//! of it. Field names match exactly or else without
 //! regard to case; a missing field is NULL; of duplicate fields the last wins. A bad record
 //! (22P02 malformed or bad text, 22003 out of range, 22P05 `\u0000`, 22021 not UTF-8, 23502
 //! null, 54000 too deep or too long) leaves no trace in the columns.
@@ -22,7 +23,7 @@ mod values;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{FieldRef, Fields, SchemaRef};
 
 use self::column::Column;
 use self::object::ObjectBuilder;
@@ -57,13 +58,18 @@ pub struct JsonDecoder {
 impl JsonDecoder {
     /// 0A000 if a column's type cannot come from JSON.
     pub fn new(schema: SchemaRef, limits: JsonLimits) -> Result<Self> {
-        let object = ObjectBuilder::new(schema.fields())?;
+        JsonDecoder::checking(schema, &Fields::empty(), limits)
+    }
+
+    /// Beside the columns of `schema`, values for `checked` must be good, but are not kept.
+    pub fn checking(schema: SchemaRef, checked: &Fields, limits: JsonLimits) -> Result<Self> {
+        let object = ObjectBuilder::new(schema.fields(), checked)?;
         Ok(JsonDecoder { schema, object, limits })
     }
 
     /// Makes decoders for whatever columns are wanted.
     pub fn factory(limits: JsonLimits) -> DecoderFactory {
-        Arc::new(move |schema| Ok(Box::new(JsonDecoder::new(schema, limits)?) as Box<dyn RecordDecoder>))
+        Arc::new(move |schema, checked| Ok(Box::new(JsonDecoder::checking(schema, checked, limits)?)))
     }
 
     /// Adds one row. An error means that the record is bad; nothing of it is kept.

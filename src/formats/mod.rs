@@ -1,10 +1,10 @@
 //! Bytes to columns: each format decodes records straight into Arrow builders, only for the
-//! columns that are wanted.
+//! columns that are wanted; of other declared columns it checks that they could be decoded.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 
 use crate::error::{HwError, Result};
 
@@ -23,5 +23,5 @@ pub trait RecordDecoder: Send {
     fn finish(&mut self) -> Result<RecordBatch>;
 }
 
-/// Makes a decoder for the wanted columns of a source.
-pub type DecoderFactory = Arc<dyn Fn(SchemaRef) -> Result<Box<dyn RecordDecoder>> + Send + Sync>;
+/// Makes a decoder for the wanted columns of a source, and those that are checked only.
+pub type DecoderFactory = Arc<dyn Fn(SchemaRef, &Fields) -> Result<Box<dyn RecordDecoder>> + Send + Sync>;

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, Fields, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -54,6 +56,7 @@ fn read_all(reader: &mut dyn SourceReader) -> Vec<(i64, i64)> {
 fn request(connector: &GeneratorConnector, start_offset: i64, end_offset: Option<i64>) -> ReadRequest {
     ReadRequest {
         schema: connector.options.schema(),
+        checked: Fields::empty(),
         splits: vec![SplitRange { split: 0, start_offset, end_offset }],
         chunk_rows_max: 100,
     }

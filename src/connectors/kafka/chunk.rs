@@ -10,7 +10,7 @@ use arrow::array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 
 use super::mark::{control_watermark, header_watermark};
 use super::options::{KafkaMetadata, KafkaOptions};
@@ -63,14 +63,17 @@ pub struct ChunkBuilder {
 }
 
 impl ChunkBuilder {
-    /// `schema` is that of the request: decoded and metadata columns in any order.
-    pub fn new(options: &KafkaOptions, schema: &SchemaRef) -> Result<Self> {
+    /// `schema` and `checked` are those of the request: decoded and metadata columns in any
+    /// order.
+    pub fn new(options: &KafkaOptions, schema: &SchemaRef, checked: &Fields) -> Result<Self> {
+        let metadata = |field: &Field| {
+            options.include.iter().find(|(_, f)| f.name() == field.name()).map(|(kind, _)| *kind)
+        };
         let mut origins = Vec::with_capacity(schema.fields().len());
         let mut decoded: Vec<FieldRef> = Vec::new();
         let mut values = Vec::new();
         for field in schema.fields() {
-            let metadata = options.include.iter().find(|(_, f)| f.name() == field.name());
-            origins.push(match metadata.map(|(kind, _)| *kind) {
+            origins.push(match metadata(field) {
                 None => {
                     decoded.push(field.clone());
                     Origin::Decoded(decoded.len() - 1)
@@ -84,11 +87,21 @@ impl ChunkBuilder {
                 }
             });
         }
+        let mut decodable: Vec<FieldRef> = Vec::new();
+        for field in checked {
+            match metadata(field) {
+                None => decodable.push(field.clone()),
+                Some(kind @ KafkaMetadata::Key) => {
+                    values.push(MetadataValues { kind, column: ValueColumn::new(field)? });
+                }
+                Some(_) => {}
+            }
+        }
         Ok(ChunkBuilder {
             schema: schema.clone(),
             wants_timestamp: origins.iter().any(|o| matches!(o, Origin::Timestamp)),
             origins,
-            decoder: (options.decoder)(Arc::new(Schema::new(decoded)))?,
+            decoder: (options.decoder)(Arc::new(Schema::new(decoded)), &decodable.into())?,
             values,
             offsets: Vec::new(),
             timestamps: Vec::new(),

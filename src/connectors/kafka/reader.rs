@@ -105,7 +105,7 @@ impl KafkaReader {
 
     fn add_split(&mut self, partition: i32, start_offset: i64, stop_offset: Option<i64>) -> Result<()> {
         let split = Split {
-            chunk: ChunkBuilder::new(&self.options, &self.request.schema)?,
+            chunk: ChunkBuilder::new(&self.options, &self.request.schema, &self.request.checked)?,
             start_offset,
             position: start_offset,
             stop_offset,

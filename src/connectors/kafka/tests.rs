@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Field, Fields, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -38,7 +38,7 @@ fn schema() -> SchemaRef {
 }
 
 fn request(schema: SchemaRef, splits: Vec<SplitRange>) -> ReadRequest {
-    ReadRequest { schema, splits, chunk_rows_max: 8_192 }
+    ReadRequest { schema, checked: Fields::empty(), splits, chunk_rows_max: 8_192 }
 }
 
 fn producer(brokers: &str) -> BaseProducer {

@@ -14,7 +14,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::*;
 
 use super::object::ObjectBuilder;
-use super::scan::{DEPTH_MAX, Number, Scanner, Token, unescape};
+use super::scan::{DEPTH_MAX, Number, RawText, Scanner, Token, unescape};
 use super::{datetime, jsonb, values};
 use crate::error::{HwError, sqlstate};
 use crate::types::pg_type::PgType;
@@ -120,7 +120,9 @@ impl Column {
             DataType::LargeUtf8 => Values::Jsonb(Bytes::new()),
             DataType::Binary => Values::Bytea(Bytes::new()),
             DataType::List(item) => Values::List { offsets: vec![0], item: Box::new(Column::new(item)?) },
-            DataType::Struct(fields) => Values::Struct(Box::new(ObjectBuilder::new(fields)?)),
+            DataType::Struct(fields) => {
+                Values::Struct(Box::new(ObjectBuilder::new(fields, &Fields::empty())?))
+            }
             other => {
                 return Err(HwError::unsupported(
                     format!("column \"{}\" of type {other} in a JSON source", field.name()),
@@ -158,6 +160,20 @@ impl Column {
         }
         self.rows += 1;
         Ok(())
+    }
+
+    /// Whether the value could be added; keeps nothing.
+    #[inline(always)]
+    pub fn check(&mut self, token: Token<'_>, depth: u32) -> Push {
+        match (&self.values, token) {
+            (Values::Int64(_), Token::Number(Number { integer: Some(_), .. })) => Ok(()),
+            (Values::Text { chars_max: None, .. }, Token::Text(RawText { escaped: false, .. })) => Ok(()),
+            _ => {
+                let pushed = self.push(token, depth);
+                self.truncate(0);
+                pushed
+            }
+        }
     }
 
     fn push_other(&mut self, token: Token<'_>, depth: u32) -> Push {

@@ -49,6 +49,8 @@ enum Seen {
 pub struct ObjectBuilder {
     fields: Fields,
     columns: Vec<Column>,
+    /// Columns whose values are checked and not kept; their targets come after `columns`.
+    checked: Vec<Column>,
     by_name: HashMap<String, usize>,
     by_lower_name: HashMap<String, usize>,
     layout: Vec<Remembered>,
@@ -58,18 +60,20 @@ pub struct ObjectBuilder {
 }
 
 impl ObjectBuilder {
-    pub fn new(fields: &Fields) -> Result<Self, HwError> {
+    pub fn new(fields: &Fields, checked: &Fields) -> Result<Self, HwError> {
         let columns = fields.iter().map(Column::new).collect::<Result<Vec<_>, _>>()?;
+        let checked_columns = checked.iter().map(Column::new).collect::<Result<Vec<_>, _>>()?;
         let mut by_name = HashMap::new();
         let mut by_lower_name = HashMap::new();
-        for (i, field) in fields.iter().enumerate() {
+        for (i, field) in fields.iter().chain(checked).enumerate() {
             by_name.entry(field.name().clone()).or_insert(i);
             by_lower_name.entry(field.name().to_lowercase()).or_insert(i);
         }
         Ok(ObjectBuilder {
             fields: fields.clone(),
-            seen: vec![Seen::No; columns.len()],
+            seen: vec![Seen::No; columns.len() + checked_columns.len()],
             columns,
+            checked: checked_columns,
             by_name,
             by_lower_name,
             layout: Vec::new(),
@@ -143,13 +147,19 @@ impl ObjectBuilder {
             if *seen == Seen::Exact && !exact {
                 return;
             }
-            self.columns[column].truncate(self.rows);
+            if let Some(kept) = self.columns.get_mut(column) {
+                kept.truncate(self.rows);
+            }
             failed.retain(|(c, _)| *c != column);
         }
         *seen = if exact { Seen::Exact } else { Seen::Inexact };
-        if let Err(e) = self.columns[column].push(token, depth) {
-            self.columns[column].truncate(self.rows);
-            self.columns[column].push_placeholder();
+        let Some(kept) = self.columns.get_mut(column) else {
+            let checked = &mut self.checked[column - self.columns.len()];
+            return failed.extend(checked.check(token, depth).err().map(|e| (column, e)));
+        };
+        if let Err(e) = kept.push(token, depth) {
+            kept.truncate(self.rows);
+            kept.push_placeholder();
             failed.push((column, e));
         }
     }
@@ -221,7 +231,8 @@ impl ObjectBuilder {
 
     #[cold]
     fn in_field(&self, column: usize, e: HwError) -> HwError {
-        let place = format!("Field \"{}\".", self.columns[column].name());
+        let name = self.columns.iter().chain(&self.checked).nth(column).map_or("", Column::name);
+        let place = format!("Field \"{name}\".");
         let detail = match e.detail() {
             Some(inner) => format!("{place} {inner}"),
             None => place,
