@@ -157,6 +157,26 @@ impl Database {
         Ok(definition)
     }
 
+    /// A definition with a number of its own that the catalog does not keep: of a view that
+    /// lives as long as a subscription.
+    pub async fn reserve_unnamed(&self, new: NewDefinition) -> Result<Arc<Definition>> {
+        let _guard = self.ddl.lock().await;
+        let (catalog, definition) = self.catalog().create(new)?;
+        self.save(catalog.remove(&[definition.id]))?;
+        Ok(definition)
+    }
+
+    /// Runs and fills an unnamed view; returns when it is live.
+    pub async fn start_unnamed(self: &Arc<Self>, definition: &Arc<Definition>) -> Result<()> {
+        self.start_object(definition, None).await
+    }
+
+    /// Takes an unnamed view down, without waiting.
+    pub fn end_unnamed(&self, id: u64) {
+        self.facts.write().remove(&id);
+        self.engine.forget_object(id);
+    }
+
     /// Drops objects; with `cascade` also what depends on them. Returns the other objects
     /// that went with them.
     pub async fn drop_objects(&self, ids: &[u64], cascade: bool) -> Result<Vec<Arc<Definition>>> {

@@ -167,6 +167,13 @@ impl Engine {
         self.ask(|reply| coordinator::Command::Drop(ids, reply)).await
     }
 
+    /// Drops an object without waiting for it.
+    pub fn forget_object(&self, id: u64) {
+        let (reply, _) = tokio::sync::oneshot::channel();
+        // An engine that has ended has dropped everything.
+        let _ = self.send(coordinator::Command::Drop(vec![id], reply));
+    }
+
     /// Replays the journal over the objects created so far, then goes live.
     pub async fn recover(&self) -> Result<()> {
         self.ask(coordinator::Command::Recover).await

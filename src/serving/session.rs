@@ -32,6 +32,7 @@ mod settings;
 mod show;
 mod state;
 mod subscribe;
+mod subscribed_view;
 mod system;
 mod transaction;
 mod upsert;

@@ -149,7 +149,7 @@ impl Session {
     }
 
     /// Writes of this message so far are committed before a view is filled.
-    async fn outside_block_writes(&mut self) -> Result<()> {
+    pub(super) async fn outside_block_writes(&mut self) -> Result<()> {
         if self.transaction.kind() == super::BlockKind::Implicit {
             self.flush().await?;
         }

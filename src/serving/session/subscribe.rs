@@ -1,8 +1,9 @@
 //! SUBSCRIBE: the changes of a table or view as rows, by epoch.
 //!
 //! A [`Feed`] pulls a [`Subscription`] whenever an epoch is published, and puts the epoch,
-//! its time and the weight in front of each row. `SUBSCRIBE TO (SELECT …)` is a filter and a
-//! projection of one relation, applied to every batch of changes.
+//! its time and the weight in front of each row. `SUBSCRIBE TO (SELECT …)` that filters and
+//! projects one relation is applied to every batch of its changes; any other query gets a view
+//! of its own (`subscribed_view`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::evaluate::{RowsAtHand, query_of};
 use super::options::{check_known, flag};
 use super::query::Text;
 use super::results::{batch, counted};
+use super::subscribed_view::SubscribedView;
 use crate::catalog::{Definition, Kind};
 use crate::engine::Published;
 use crate::engine::database::Database;
@@ -35,6 +37,7 @@ use crate::sql::ast::{Subscribe, SubscribeTarget};
 use crate::sql::context::plan_query;
 use crate::sql::errors::to_hw_error;
 use crate::sql::parser::{fold_identifier, relation_name};
+use crate::types::change_batch::consolidate;
 use crate::types::{ChangeBatch, Epoch, PgType, Weights};
 use crate::views::Subscription;
 
@@ -46,6 +49,12 @@ struct Projection {
     cx: SqlContext,
 }
 
+/// What a subscription reads.
+struct Followed {
+    definition: Arc<Definition>,
+    projection: Option<(Projection, SchemaRef)>,
+}
+
 /// A subscription as rows.
 pub(super) struct Feed {
     database: Arc<Database>,
@@ -53,6 +62,8 @@ pub(super) struct Feed {
     published: watch::Receiver<Published>,
     projection: Option<Projection>,
     edge: Edge,
+    /// Ends with the subscription.
+    _view: Option<SubscribedView>,
     schema: SchemaRef,
     progress: bool,
     /// Rows of this epoch and before are complete for the client.
@@ -84,6 +95,13 @@ impl Session {
         submitted: &Arc<str>,
     ) -> Result<SchemaRef> {
         let text = Text { submitted };
+        if let SubscribeTarget::Query(query) = &subscribe.to
+            && self.followed(subscribe, text).await?.is_none()
+        {
+            let new = self.plan_subscribed(query, text).await?;
+            let fields: Vec<Field> = new.columns.iter().map(|c| c.as_ref().clone()).collect();
+            return Ok(with_epoch_columns(&Arc::new(Schema::new(fields))));
+        }
         Ok(self.feed(subscribe, text).await?.schema())
     }
 
@@ -96,28 +114,30 @@ impl Session {
             let hint = "A subscription starts at the present epoch and goes on until it is closed.";
             return Err(HwError::unsupported("SUBSCRIBE … AS OF or UP TO", hint));
         }
-        let (definition, query) = match &subscribe.to {
-            SubscribeTarget::Object(name) => (self.resolve(name)?, None),
-            SubscribeTarget::Query(query) => self.subscribed_query(&query.query)?,
+        let (view, followed) = match (self.followed(subscribe, text).await?, &subscribe.to) {
+            (Some(followed), _) => (None, followed),
+            (None, SubscribeTarget::Query(query)) => {
+                let view = self.start_subscribed(query, text).await?;
+                let definition = Arc::clone(&view.definition);
+                (Some(view), Followed { definition, projection: None })
+            }
+            (None, SubscribeTarget::Object(_)) => return Err(HwError::internal("no relation to follow")),
         };
-        if !matches!(definition.kind, Kind::Table | Kind::MaterializedView) {
-            let what = format!("SUBSCRIBE TO {} \"{}\"", definition.kind.noun(), definition.name);
-            let hint = "Subscribe to a table or a materialized view.";
-            return Err(HwError::unsupported(what, hint));
-        }
+        let definition = followed.definition;
         self.check_not_written(&[definition.id], &self.database.catalog())?;
         let pin = self.pin().await?;
-        let pin = self.database.engine.shared.pins.pin(pin.epoch())?;
+        let pin = match &view {
+            // Filled as of the latest epoch, which may be later than the one of a transaction.
+            Some(_) => self.database.engine.pin(),
+            None => self.database.engine.shared.pins.pin(pin.epoch())?,
+        };
         let store = self.database.engine.readable_store(definition.id, &definition.name)?;
-        let (projection, columns) = match query {
+        let (projection, columns) = match followed.projection {
             None => (None, store.schema()),
-            Some(query) => {
-                let projection = Projection { query, cx: self.context() };
-                let columns = self.check_projection(&projection, &store.stored_schema(), text).await?;
-                (Some(projection), columns)
-            }
+            Some((projection, columns)) => (Some(projection), columns),
         };
         Ok(Feed {
+            _view: view,
             database: Arc::clone(&self.database),
             subscription: Subscription::new(store, pin, snapshot),
             published: self.database.engine.shared.published.subscribe(),
@@ -130,8 +150,33 @@ impl Session {
         })
     }
 
-    /// The one relation of a subscribed query, and the query over changes at hand.
-    fn subscribed_query(&self, query: &Query) -> Result<(Arc<Definition>, Option<Query>)> {
+    /// The relation whose changes are the subscribed ones, but for a filter and a projection.
+    /// `None` for a query that is more than that.
+    async fn followed(&self, subscribe: &Subscribe, text: Text<'_>) -> Result<Option<Followed>> {
+        let query = match &subscribe.to {
+            SubscribeTarget::Object(name) => {
+                let definition = self.resolve(name)?;
+                if !is_stored(&definition) {
+                    let what = format!("SUBSCRIBE TO {} \"{}\"", definition.kind.noun(), definition.name);
+                    let hint =
+                        "Subscribe to a table, a materialized view, or a query: SUBSCRIBE TO (SELECT …).";
+                    return Err(HwError::unsupported(what, hint));
+                }
+                return Ok(Some(Followed { definition, projection: None }));
+            }
+            SubscribeTarget::Query(query) => query,
+        };
+        let Some((definition, query)) = self.filtered_relation(&query.query)? else { return Ok(None) };
+        let Some(query) = query else { return Ok(Some(Followed { definition, projection: None })) };
+        let store = self.database.engine.readable_store(definition.id, &definition.name)?;
+        let projection = Projection { query, cx: self.context() };
+        let columns = self.check_projection(&projection, &store.stored_schema(), text).await?;
+        Ok(columns.map(|columns| Followed { definition, projection: Some((projection, columns)) }))
+    }
+
+    /// The one relation of a subscribed query, and the query over changes at hand; `None` if
+    /// its form is another.
+    fn filtered_relation(&self, query: &Query) -> Result<Option<(Arc<Definition>, Option<Query>)>> {
         let mut query = query.clone();
         // `SUBSCRIBE TO (SELECT …)`: the parentheses are a query of their own.
         while let SetExpr::Query(inner) = query.body.as_mut() {
@@ -141,18 +186,19 @@ impl Session {
             && query.order_by.is_none()
             && query.limit_clause.is_none()
             && query.fetch.is_none();
-        let SetExpr::Select(select) = query.body.as_mut() else {
-            return Err(not_maintainable());
-        };
-        let [from] = select.from.as_mut_slice() else { return Err(not_maintainable()) };
+        let SetExpr::Select(select) = query.body.as_mut() else { return Ok(None) };
+        let [from] = select.from.as_mut_slice() else { return Ok(None) };
         let TableFactor::Table { name, alias, args: None, .. } = &mut from.relation else {
-            return Err(not_maintainable());
+            return Ok(None);
         };
         if !plain || !from.joins.is_empty() {
-            return Err(not_maintainable());
+            return Ok(None);
         }
-        let relation = relation_name(name).ok_or_else(not_maintainable)?;
+        let Some(relation) = relation_name(name) else { return Ok(None) };
         let definition = self.resolve(&relation)?;
+        if !is_stored(&definition) {
+            return Ok(None);
+        }
         let shown = alias.as_ref().map_or_else(|| relation.name.clone(), |a| fold_identifier(&a.name));
         let skeleton =
             format!("SELECT 1 FROM {} AS {}", at_hand("t"), crate::catalog::quote_identifier(&shown));
@@ -160,7 +206,7 @@ impl Session {
             select.from = replaced.from;
         }
         if matches!(select.projection.as_slice(), [SelectItem::Wildcard(_)]) && select.selection.is_none() {
-            return Ok((definition, None));
+            return Ok(Some((definition, None)));
         }
         // Wildcards would show the weight; their columns are written out.
         let mut items = Vec::new();
@@ -178,16 +224,16 @@ impl Session {
         let weight = sqlparser::ast::Expr::Identifier(Ident::with_quote('"', WEIGHT));
         items.push(SelectItem::UnnamedExpr(weight));
         select.projection = items;
-        Ok((definition, Some(query)))
+        Ok(Some((definition, Some(query))))
     }
 
-    /// 0A000 unless the query keeps or drops rows one by one; its columns otherwise.
+    /// The columns of a query that keeps or drops rows one by one; `None` for any other.
     async fn check_projection(
         &self,
         projection: &Projection,
         schema: &SchemaRef,
         text: Text<'_>,
-    ) -> Result<SchemaRef> {
+    ) -> Result<Option<SchemaRef>> {
         let pin = Arc::new(self.database.engine.pin());
         let rows = RowsAtHand::default().with("t", with_weight(schema), Vec::new())?;
         let mut cx = projection.cx.clone();
@@ -195,11 +241,11 @@ impl Session {
         system.insert(super::evaluate::ROWS_SCHEMA.to_string(), Arc::new(rows));
         cx.system = Arc::new(system);
         let ready = self.plan_in(&projection.query, text.submitted, pin, cx).await;
-        // The weight beside an aggregate is what makes it ungrouped.
-        let ready = ready.map_err(|e| match e.sqlstate() {
-            crate::error::sqlstate::GROUPING_ERROR => not_maintainable(),
-            _ => e,
-        })?;
+        let ready = match ready {
+            // The weight beside an aggregate is what makes it ungrouped.
+            Err(e) if e.sqlstate() == sqlstate::GROUPING_ERROR => return Ok(None),
+            other => other?,
+        };
         let mut simple = true;
         ready.plan.apply_with_subqueries(|node| {
             simple &= matches!(
@@ -218,19 +264,17 @@ impl Session {
             Ok(TreeNodeRecursion::Continue)
         })?;
         if !simple {
-            return Err(not_maintainable());
+            return Ok(None);
         }
         let (_, columns) = ready.optimize()?;
         let kept = columns.fields().len() - 1;
-        Ok(Arc::new(columns.project(&(0..kept).collect::<Vec<_>>())?))
+        Ok(Some(Arc::new(columns.project(&(0..kept).collect::<Vec<_>>())?)))
     }
 }
 
-fn not_maintainable() -> HwError {
-    HwError::unsupported(
-        "SUBSCRIBE TO a query other than a filter and projection of one relation",
-        "Create a materialized view of the query and subscribe to the view.",
-    )
+/// Whether the relation's changes can be read back.
+fn is_stored(definition: &Definition) -> bool {
+    matches!(definition.kind, Kind::Table | Kind::MaterializedView)
 }
 
 fn with_weight(schema: &SchemaRef) -> SchemaRef {
@@ -326,7 +370,13 @@ impl Feed {
                 .with_hint("Read faster, subscribe to fewer rows, or raise subscribe_buffer_bytes_max."));
         }
         for (epoch, changes) in changes {
-            let changes = self.project(self.edge.apply(changes)?).await?;
+            let mut changes = self.project(self.edge.apply(changes)?).await?;
+            if matches!(self.edge, Edge::Changes) {
+                // One row for all equal rows of an epoch; a key that changed its worker, or a
+                // projection, may leave changes that cancel out.
+                let weights = changes.weights_vec();
+                changes = consolidate(&changes.schema(), &[ChangeBatch::new(changes.rows, weights)])?;
+            }
             if !changes.is_empty() {
                 let rows = self.rows(epoch, &changes)?;
                 self.waiting.push_back(rows);
