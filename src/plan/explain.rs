@@ -210,7 +210,10 @@ fn facts(n: &StreamNode) -> String {
 }
 
 pub(super) fn column_name(n: &StreamNode, i: usize) -> String {
-    n.schema.fields().get(i).map_or_else(|| format!("c{i}"), |f| f.name().clone())
+    n.schema
+        .fields()
+        .get(i)
+        .map_or_else(|| format!("c{i}"), |f| f.name().replace("count(Int64(1))", "count(*)"))
 }
 
 /// An expression with the child's column names in place of `c3@3`.
