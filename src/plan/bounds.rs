@@ -86,7 +86,7 @@ pub struct Unbounded {
 
 impl StreamPlan {
     /// The operators whose state grows for ever, inputs first.
-    pub fn unbounded(&self) -> Vec<Unbounded> {
+    pub fn without_bound(&self) -> Vec<Unbounded> {
         let found = self.nodes.iter().filter_map(|n| match &n.facts.state {
             StateBound::Unbounded(reason) => Some((n, reason)),
             _ => None,

@@ -101,7 +101,7 @@ impl Session {
     /// Errors: 53400 for the first one, if `unbounded_state` is `refuse`.
     pub(super) fn check_state(&mut self, plan: &StreamPlan, has_ttl: bool) -> Result<()> {
         let refuse = self.settings.get("unbounded_state") == "refuse";
-        for found in plan.unbounded() {
+        for found in plan.without_bound() {
             if refuse {
                 return Err(refused(&found));
             }
