@@ -1,17 +1,25 @@
 //! Random queries over the tables of `random.rs`, typed so that PostgreSQL accepts them.
 //!
-//! Joins, filters, aggregates, grouping sets, set operations, WITH, subqueries in every
-//! clause, NULLs everywhere. A query is text; the same seed gives the same text.
+//! Joins (lateral too), filters, aggregates, grouping sets, window functions, set operations,
+//! WITH, subqueries in every clause, top-n, NULLs everywhere; what stands in a select list or a
+//! condition is made by `values`. A query is text; the same seed gives the same text. Nothing
+//! depends on an order that the query leaves open.
 
-use super::Random;
+mod values;
+
+use super::harness::random::Random;
 
 /// Types of expressions; whole numbers of any width are one.
 #[derive(Clone, Copy, PartialEq)]
-enum Ty {
+pub enum Ty {
     Int,
     Text,
     Num,
     Bool,
+    Date,
+    Stamp,
+    /// An array of integers.
+    Array,
 }
 
 /// A column in scope: how it is written, and its type.
@@ -20,7 +28,16 @@ type Column = (String, Ty);
 const TABLES: [(&str, &[(&str, Ty)]); 3] = [
     (
         "a",
-        &[("id", Ty::Int), ("k", Ty::Int), ("g", Ty::Text), ("v", Ty::Int), ("n", Ty::Num), ("o", Ty::Bool)],
+        &[
+            ("id", Ty::Int),
+            ("k", Ty::Int),
+            ("g", Ty::Text),
+            ("v", Ty::Int),
+            ("n", Ty::Num),
+            ("o", Ty::Bool),
+            ("d", Ty::Date),
+            ("t", Ty::Stamp),
+        ],
     ),
     ("b", &[("id", Ty::Int), ("k", Ty::Int), ("g", Ty::Text), ("w", Ty::Int), ("x", Ty::Num)]),
     ("c", &[("k", Ty::Int), ("g", Ty::Text), ("u", Ty::Int)]),
@@ -31,20 +48,37 @@ pub struct Generator<'a> {
     aliases: usize,
 }
 
-/// One query with named columns.
-pub fn query(random: &mut Random) -> String {
+/// One query with columns `c0`, `c1`, … and their types.
+pub fn query(random: &mut Random) -> (String, Vec<Ty>) {
     let mut generator = Generator { random, aliases: 0 };
     let types = generator.types();
-    if generator.random.chance(15) {
-        let name = generator.alias("q");
-        let inner = generator.select(&types, &[], 1);
-        let columns = (0..types.len()).map(|i| (format!("{name}.c{i}"), types[i])).collect::<Vec<_>>();
-        let outer = generator.types();
-        let from = generator.sources_of(name.clone(), columns, 1, &[]);
-        let body = generator.body(&outer, from, &[], 1);
-        return format!("WITH {name} AS ({inner}) {body}");
-    }
-    generator.query(&types, &[], 2)
+    let text = match generator.below(100) {
+        0..=14 => generator.with(&types),
+        15..=22 => generator.top(&types),
+        _ => generator.query(&types, &[], 2),
+    };
+    (text, types)
+}
+
+/// A query over a relation that is written `@@` in it, with columns `c0`, … of these types.
+pub fn over(random: &mut Random, types: &[Ty]) -> String {
+    let mut generator = Generator { random, aliases: 1000 };
+    let columns: Vec<Column> = (types.iter().enumerate()).map(|(i, t)| (format!("s.c{i}"), *t)).collect();
+    let wanted = generator.types();
+    let from = generator.sources_of("@@ s".to_string(), columns, 0);
+    generator.body(&wanted, from, &[], 0)
+}
+
+/// A relation, and a condition on its columns.
+pub fn filtered(random: &mut Random) -> (String, String) {
+    let mut generator = Generator { random, aliases: 0 };
+    let (text, columns) = generator.from(1);
+    let condition = generator.predicate(&columns, &columns, 1);
+    let types = generator.types();
+    let items: Vec<String> = (types.iter().enumerate())
+        .map(|(i, t)| format!("{} AS c{i}", generator.expr(*t, &columns, &columns, 0)))
+        .collect();
+    (format!("SELECT {} FROM {text}", items.join(", ")), condition)
 }
 
 impl Generator<'_> {
@@ -58,8 +92,45 @@ impl Generator<'_> {
     }
 
     fn types(&mut self) -> Vec<Ty> {
-        let all = [Ty::Int, Ty::Int, Ty::Text, Ty::Num, Ty::Bool];
+        let all = [Ty::Int, Ty::Int, Ty::Text, Ty::Num, Ty::Bool, Ty::Date, Ty::Stamp, Ty::Array];
         (0..1 + self.below(3)).map(|_| all[self.below(all.len())]).collect()
+    }
+
+    /// One or two common table expressions, the first perhaps read twice.
+    fn with(&mut self, types: &[Ty]) -> String {
+        let name = self.alias("q");
+        let mut inner_types = self.types();
+        inner_types.push(Ty::Int);
+        let inner = self.select(&inner_types, &[], 1);
+        let columns = |name: &str| -> Vec<Column> {
+            inner_types.iter().enumerate().map(|(i, t)| (format!("{name}.c{i}"), *t)).collect()
+        };
+        let (mut text, mut scope) = (name.clone(), columns(&name));
+        if self.random.chance(40) {
+            let again = self.alias("r");
+            text = format!("{text} JOIN {name} {again} ON {name}.c0 IS NOT DISTINCT FROM {again}.c0");
+            scope.extend(columns(&again));
+        }
+        let from = self.sources_of(text, scope, 1);
+        let body = self.body(types, from, &[], 1);
+        format!("WITH {name} AS ({inner}) {body}")
+    }
+
+    /// The first rows in the order of all columns.
+    fn top(&mut self, types: &[Ty]) -> String {
+        let inner = self.select(types, &[], 1);
+        let inner = self.ordered(inner, types.len());
+        let name = self.alias("x");
+        let limit = 1 + self.below(6);
+        let offset = if self.random.chance(30) { " OFFSET 2" } else { "" };
+        format!("SELECT {name}.* FROM ({inner} LIMIT {limit}{offset}) {name}")
+    }
+
+    fn ordered(&mut self, query: String, width: usize) -> String {
+        let ways = ["", " DESC", " NULLS FIRST", " DESC NULLS LAST"];
+        let order: Vec<String> =
+            (1..=width).map(|n| format!("{n}{}", ways[self.below(ways.len())])).collect();
+        format!("{query} ORDER BY {}", order.join(", "))
     }
 
     /// A query with columns `c0`, `c1`, … of these types.
@@ -75,14 +146,14 @@ impl Generator<'_> {
     }
 
     fn select(&mut self, types: &[Ty], outer: &[Column], depth: usize) -> String {
-        let from = self.from(outer, depth);
+        let from = self.from(depth);
         self.body(types, from, outer, depth)
     }
 
     /// FROM: its text and the columns in scope.
-    fn from(&mut self, outer: &[Column], depth: usize) -> (String, Vec<Column>) {
+    fn from(&mut self, depth: usize) -> (String, Vec<Column>) {
         let (text, columns) = self.relation(depth);
-        self.sources_of(text, columns, depth, outer)
+        self.sources_of(text, columns, depth)
     }
 
     /// Joins further relations to one.
@@ -91,9 +162,14 @@ impl Generator<'_> {
         mut text: String,
         mut columns: Vec<Column>,
         depth: usize,
-        outer: &[Column],
     ) -> (String, Vec<Column>) {
         while columns.len() < 14 && self.random.chance(35) {
+            if self.random.chance(18) {
+                let (lateral, more) = self.lateral(&columns);
+                text = format!("{text} {lateral}");
+                columns.extend(more);
+                continue;
+            }
             let (right, more) = self.relation(depth.min(1) / 2);
             let left_key = self.column(&columns, Ty::Int);
             let right_key = self.column(&more, Ty::Int);
@@ -107,8 +183,51 @@ impl Generator<'_> {
             };
             text = format!("{text} {kind} {right} ON {l} = {r}{extra}");
         }
-        let _ = outer;
         (text, columns)
+    }
+
+    /// A join with a subquery that reads the columns to its left, or with a series or an array.
+    fn lateral(&mut self, outer: &[Column]) -> (String, Vec<Column>) {
+        let name = self.alias("l");
+        match self.below(6) {
+            0 => {
+                let end = self.simple(Ty::Int, outer);
+                let text = format!("CROSS JOIN generate_series(1, {end} % 3) {name}(n)");
+                (text, vec![(format!("{name}.n"), Ty::Int)])
+            }
+            1 => {
+                let array = self.expr(Ty::Array, outer, outer, 0);
+                (format!("CROSS JOIN unnest({array}) {name}(n)"), vec![(format!("{name}.n"), Ty::Int)])
+            }
+            _ => {
+                let (text, columns) = self.relation(0);
+                let filter = self.correlation(&columns, outer);
+                let types = self.types();
+                let names = (0..types.len()).map(|i| (format!("{name}.c{i}"), types[i])).collect();
+                let inner = match self.random.chance(40) {
+                    true => self.totals(&types, &format!("{text} WHERE {filter}"), &columns),
+                    false => {
+                        let items: Vec<String> = (types.iter().enumerate())
+                            .map(|(i, t)| format!("{} AS c{i}", self.simple(*t, &columns)))
+                            .collect();
+                        let inner = format!("SELECT {} FROM {text} WHERE {filter}", items.join(", "));
+                        let inner = self.ordered(inner, types.len());
+                        format!("{inner} LIMIT {}", 1 + self.below(3))
+                    }
+                };
+                let join = ["CROSS JOIN", "LEFT JOIN"][self.below(2)];
+                let on = if join == "LEFT JOIN" { " ON true" } else { "" };
+                (format!("{join} LATERAL ({inner}) {name}{on}"), names)
+            }
+        }
+    }
+
+    /// Aggregates of all rows.
+    fn totals(&mut self, types: &[Ty], from: &str, columns: &[Column]) -> String {
+        let items: Vec<String> = (types.iter().enumerate())
+            .map(|(i, t)| format!("{} AS c{i}", self.aggregate(*t, columns)))
+            .collect();
+        format!("SELECT {} FROM {from}", items.join(", "))
     }
 
     fn relation(&mut self, depth: usize) -> (String, Vec<Column>) {
@@ -141,8 +260,15 @@ impl Generator<'_> {
         if self.random.chance(30) {
             return self.grouped(types, &from, &filter, &columns);
         }
+        let windows = self.random.chance(12);
         let items: Vec<String> = (types.iter().enumerate())
-            .map(|(i, t)| format!("{} AS c{i}", self.expr(*t, &scope, &columns, depth)))
+            .map(|(i, t)| {
+                let value = match windows && self.random.chance(60) {
+                    true => self.window(*t, &columns),
+                    false => self.expr(*t, &scope, &columns, depth),
+                };
+                format!("{value} AS c{i}")
+            })
             .collect();
         let distinct = if self.random.chance(12) { "DISTINCT " } else { "" };
         format!("SELECT {distinct}{} FROM {from}{filter}", items.join(", "))
@@ -175,137 +301,5 @@ impl Generator<'_> {
             false => String::new(),
         };
         format!("SELECT {} FROM {from}{filter}{group}{having}", items.join(", "))
-    }
-
-    fn aggregate(&mut self, ty: Ty, columns: &[Column]) -> String {
-        let of = |this: &mut Self, ty: Ty| this.column(columns, ty).unwrap_or_else(|| this.literal(ty));
-        let distinct = if self.random.chance(20) { "DISTINCT " } else { "" };
-        let call = match (ty, self.below(4)) {
-            (Ty::Int, 0) => "count(*)".to_string(),
-            (Ty::Int, 1) => format!("count({distinct}{})", of(self, Ty::Text)),
-            (Ty::Int, 2) => format!("sum({distinct}{})", of(self, Ty::Int)),
-            (Ty::Num, 0) => format!("sum({distinct}{})", of(self, Ty::Num)),
-            (Ty::Num, 1) => format!("round(avg({}), 4)", of(self, Ty::Int)),
-            (Ty::Bool, 0 | 1) => format!("bool_or({})", of(self, Ty::Bool)),
-            (Ty::Bool, _) => format!("bool_and({})", of(self, Ty::Bool)),
-            (ty, 3) => format!("max({})", of(self, ty)),
-            (ty, _) => format!("min({})", of(self, ty)),
-        };
-        match call.contains("(*)") || !self.random.chance(15) {
-            true => call,
-            false if call.starts_with("round") => call,
-            false => format!("{call} FILTER (WHERE {})", self.comparison(columns)),
-        }
-    }
-
-    fn column(&mut self, columns: &[Column], ty: Ty) -> Option<String> {
-        let fitting: Vec<&Column> = columns.iter().filter(|(_, t)| *t == ty).collect();
-        if fitting.is_empty() { None } else { Some(fitting[self.below(fitting.len())].0.clone()) }
-    }
-
-    fn literal(&mut self, ty: Ty) -> String {
-        if self.random.chance(8) {
-            let name = ["int", "text", "numeric", "boolean"][ty as usize];
-            return format!("NULL::{name}");
-        }
-        match ty {
-            Ty::Int => self.below(12).to_string(),
-            Ty::Text => format!("'{}'", ["x", "y", "z", ""][self.below(4)]),
-            Ty::Num => format!("{}.{}", self.below(50), self.below(10)),
-            Ty::Bool => ["true", "false"][self.below(2)].to_string(),
-        }
-    }
-
-    /// `scope`: all columns, those of outer queries too; `own`: of this FROM.
-    fn expr(&mut self, ty: Ty, scope: &[Column], own: &[Column], depth: usize) -> String {
-        match self.below(10) {
-            0 => self.literal(ty),
-            1 if depth > 0 => self.scalar_subquery(ty, own),
-            2 if ty == Ty::Int => format!("{} + {}", self.simple(ty, scope), self.below(9)),
-            2 if ty == Ty::Num => format!("{} * 2", self.simple(ty, scope)),
-            2 if ty == Ty::Text => format!("{} || '-'", self.simple(ty, scope)),
-            2 | 3 if ty == Ty::Bool => format!("({})", self.predicate(scope, own, depth)),
-            3 => format!("coalesce({}, {})", self.simple(ty, scope), self.simple(ty, scope)),
-            4 => {
-                let (a, b) = (self.simple(ty, scope), self.simple(ty, scope));
-                format!("CASE WHEN {} THEN {a} ELSE {b} END", self.comparison(scope))
-            }
-            _ => self.simple(ty, scope),
-        }
-    }
-
-    fn simple(&mut self, ty: Ty, scope: &[Column]) -> String {
-        match self.column(scope, ty) {
-            Some(column) if self.random.chance(85) => column,
-            _ => self.literal(ty),
-        }
-    }
-
-    fn scalar_subquery(&mut self, ty: Ty, outer: &[Column]) -> String {
-        let (text, columns) = self.relation(0);
-        let filter = self.correlation(&columns, outer);
-        let value = match (ty, self.below(3)) {
-            (Ty::Int, 0) => "count(*)".to_string(),
-            (Ty::Bool, _) => format!("bool_or({})", self.comparison(&columns)),
-            (ty, 1) => format!("min({})", self.simple(ty, &columns)),
-            (ty, _) => format!("max({})", self.simple(ty, &columns)),
-        };
-        format!("(SELECT {value} FROM {text} WHERE {filter})")
-    }
-
-    /// A condition that mostly compares an inner with an outer column.
-    fn correlation(&mut self, inner: &[Column], outer: &[Column]) -> String {
-        let ty = if self.random.chance(70) { Ty::Int } else { Ty::Text };
-        let (Some(i), Some(o)) = (self.column(inner, ty), self.column(outer, ty)) else {
-            return self.comparison(inner);
-        };
-        let op = ["=", "=", "=", "<", ">=", "<>"][self.below(6)];
-        let extra =
-            if self.random.chance(30) { format!(" AND {}", self.comparison(inner)) } else { String::new() };
-        if self.random.chance(15) { self.comparison(inner) } else { format!("{i} {op} {o}{extra}") }
-    }
-
-    fn comparison(&mut self, scope: &[Column]) -> String {
-        let ty = [Ty::Int, Ty::Int, Ty::Text, Ty::Num][self.below(4)];
-        let (left, right) = (self.simple(ty, scope), self.simple(ty, scope));
-        match self.below(9) {
-            0 => format!("{left} IS NULL"),
-            1 => format!("{left} IS NOT NULL"),
-            2 => format!("{left} IN ({right}, {})", self.literal(ty)),
-            3 => format!("{left} BETWEEN {right} AND {}", self.literal(ty)),
-            4 => format!("{left} IS DISTINCT FROM {right}"),
-            n => format!("{left} {} {right}", ["=", "<>", "<", ">="][n - 5]),
-        }
-    }
-
-    fn predicate(&mut self, scope: &[Column], own: &[Column], depth: usize) -> String {
-        match self.below(12) {
-            0 | 1 => format!("{} AND {}", self.comparison(scope), self.comparison(scope)),
-            2 => format!("({} OR {})", self.comparison(scope), self.comparison(scope)),
-            3 => format!("NOT ({})", self.comparison(scope)),
-            4..=7 if depth > 0 => self.subquery_predicate(own),
-            8 if depth > 0 => format!("({} OR {})", self.comparison(scope), self.subquery_predicate(own)),
-            _ => self.comparison(scope),
-        }
-    }
-
-    fn subquery_predicate(&mut self, outer: &[Column]) -> String {
-        let (text, columns) = self.relation(0);
-        let filter = match self.random.chance(70) {
-            true => format!(" WHERE {}", self.correlation(&columns, outer)),
-            false => String::new(),
-        };
-        let not = if self.random.chance(35) { "NOT " } else { "" };
-        if self.random.chance(45) {
-            return format!("{not}EXISTS (SELECT 1 FROM {text}{filter})");
-        }
-        let ty = if self.random.chance(70) { Ty::Int } else { Ty::Text };
-        let (value, column) = (self.simple(ty, outer), self.simple(ty, &columns));
-        if self.random.chance(30) {
-            let op = ["=", "<>", "<", "<=", ">", ">="][self.below(6)];
-            let word = ["ANY", "ALL"][self.below(2)];
-            return format!("{not}{value} {op} {word} (SELECT {column} FROM {text}{filter})");
-        }
-        format!("{value} {not}IN (SELECT {column} FROM {text}{filter})")
     }
 }

@@ -7,11 +7,13 @@
 
 mod generator;
 mod harness;
+mod metamorphic;
 mod queries;
 
 use std::sync::Arc;
 
 use harness::kit;
+use harness::random::Random;
 use harness::report::{Report, filters, only_list};
 use harness::run::compare;
 use harness::script::Order;
@@ -248,32 +250,6 @@ fn main() {
     }
     drop(postgres);
     std::process::exit(report.finish());
-}
-
-/// Splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    /// `value`, or NULL one time in eight.
-    fn maybe(&mut self, value: String) -> String {
-        if self.below(8) == 0 { "NULL".to_string() } else { value }
-    }
 }
 
 fn one_round(runtime: &Arc<Runtime>, seed: u64, postgres: Option<&str>) -> Result<(), String> {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use harness::kit;
+use harness::random::Random;
 use harness::report::{Report, filters, only_list};
 use harness::run::compare;
 use harness::script::Order;
@@ -46,29 +47,13 @@ const NATIONS: [(&str, u64); 10] = [
     ("EGYPT", 4),
 ];
 
-/// Splitmix64.
-struct Random(u64);
+/// An amount of money below `most`.
+fn money(random: &mut Random, most: u64) -> String {
+    format!("{}.{:02}", random.below(most), random.below(100))
+}
 
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-
-    fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.below(words.len() as u64) as usize]
-    }
-
-    fn money(&mut self, most: u64) -> String {
-        format!("{}.{:02}", self.below(most), self.below(100))
-    }
-
-    fn date(&mut self) -> String {
-        format!("DATE '{}-{:02}-{:02}'", 1992 + self.below(7), 1 + self.below(12), 1 + self.below(28))
-    }
+fn date(random: &mut Random) -> String {
+    format!("DATE '{}-{:02}-{:02}'", 1992 + random.below(7), 1 + random.below(12), 1 + random.below(28))
 }
 
 fn main() {
@@ -213,7 +198,7 @@ fn base(random: &mut Random) -> Vec<String> {
     sql.push(format!("INSERT INTO part VALUES {}", list(rows)));
     let rows = (0..PARTS).flat_map(|p| [p % SUPPLIERS, (p + 7) % SUPPLIERS].map(|s| (p, s)));
     let rows =
-        rows.map(|(p, s)| format!("({p}, {s}, {}, {})", random.below(60), random.money(500))).collect();
+        rows.map(|(p, s)| format!("({p}, {s}, {}, {})", random.below(60), money(random, 500))).collect();
     sql.push(format!("INSERT INTO partsupp VALUES {}", list(rows)));
     let rows = (0..CUSTOMERS).map(|key| customer(random, key)).collect();
     sql.push(format!("INSERT INTO customer VALUES {}", list(rows)));
@@ -231,7 +216,7 @@ fn supplier(random: &mut Random, key: u64) -> String {
         random.below(90),
         10 + nation,
         random.below(999),
-        random.money(9_999)
+        money(random, 9_999)
     )
 }
 
@@ -246,7 +231,7 @@ fn part(random: &mut Random, key: u64) -> String {
         random.of(&["12", "23", "34", "45"]),
         1 + random.below(50),
         random.of(&["SM CASE", "SM BOX", "MED BAG", "MED BOX", "LG CASE", "LG BOX"]),
-        random.money(2_000)
+        money(random, 2_000)
     )
 }
 
@@ -258,7 +243,7 @@ fn customer(random: &mut Random, key: u64) -> String {
         random.of(&["13", "31", "23", "29", "30", "18", "17", "99"]),
         random.below(999),
         random.of(&["", "", "-"]),
-        random.money(9_999),
+        money(random, 9_999),
         random.of(&["BUILDING", "AUTOMOBILE", "MACHINERY"]),
         random.below(9)
     )
@@ -272,8 +257,8 @@ fn orders(random: &mut Random, first: u64, count: u64) -> Vec<String> {
             "({key}, {}, '{}', {}, {}, '{}', 0, '{}')",
             random.below(CUSTOMERS * 2 / 3),
             random.of(&["F", "O", "P"]),
-            random.money(50_000),
-            random.date(),
+            money(random, 50_000),
+            date(random),
             random.of(&["1-URGENT", "2-HIGH", "3-MEDIUM", "5-LOW"]),
             random.of(&["plain", "special packages requests", "fast"])
         ));
@@ -283,14 +268,14 @@ fn orders(random: &mut Random, first: u64, count: u64) -> Vec<String> {
                 random.below(PARTS),
                 random.below(SUPPLIERS),
                 1 + random.below(50),
-                random.money(20_000),
+                money(random, 20_000),
                 random.below(10),
                 random.below(9),
                 random.of(&["R", "A", "N"]),
                 random.of(&["F", "O"]),
-                random.date(),
-                random.date(),
-                random.date(),
+                date(random),
+                date(random),
+                date(random),
                 random.of(&["AIR", "MAIL", "SHIP", "RAIL"])
             ));
         }

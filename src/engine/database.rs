@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use datafusion::catalog::TableProvider;
+use datafusion::common::{Constraint, Constraints};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use parking_lot::RwLock;
@@ -439,6 +440,7 @@ impl Database {
             schema: nullable_schema(definition),
             append_only: true,
             unique_key: None,
+            primary_key: key_constraint(definition),
             event_time_columns: Vec::new(),
             proctime_columns: Vec::new(),
             window_columns: None,
@@ -486,8 +488,16 @@ impl Database {
         let store = self.engine.readable_store(definition.id, &definition.name)?;
         Ok(Arc::new(match hidden {
             true => ViewScan::with_hidden(store, Arc::clone(pin)),
-            false => ViewScan::new(store, Arc::clone(pin)),
+            false => ViewScan::new(store, Arc::clone(pin)).with_key(key_constraint(definition)),
         }))
+    }
+}
+
+/// The declared primary key.
+fn key_constraint(definition: &Definition) -> Constraints {
+    match definition.kind != Kind::Table || definition.primary_key.is_empty() {
+        true => Constraints::default(),
+        false => Constraints::new_unverified(vec![Constraint::PrimaryKey(definition.primary_key.clone())]),
     }
 }
 

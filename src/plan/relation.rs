@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Constraints;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -31,6 +32,8 @@ pub struct StreamRelation {
     pub schema: SchemaRef,
     pub append_only: bool,
     pub unique_key: Option<Vec<usize>>,
+    /// The declared key of a table, on which its columns depend in GROUP BY.
+    pub primary_key: Constraints,
     /// Columns with a watermark: the source's own, or a view's event-time columns.
     pub event_time_columns: Vec<usize>,
     /// Columns made by `proctime()`.
@@ -50,6 +53,10 @@ impl TableProvider for StreamRelation {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.primary_key)
     }
 
     async fn scan(

@@ -25,6 +25,8 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
 use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use super::functions;
@@ -77,6 +79,7 @@ fn template() -> SessionState {
         .with_type_planner(Arc::new(PgTypePlanner))
         .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rules(physical_rules())
         .with_config(config())
         .build();
     functions::register(&mut state);
@@ -105,6 +108,15 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
+/// Without the push-down of filters below joins of physical plans: it takes a column of one side
+/// for the column of the same number of the other (`r.k = l.k` becomes `r.k = r.k`). Logical
+/// plans have been pushed down before.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|r| !r.name().starts_with("FilterPushdown"));
+    rules
+}
+
 fn config() -> SessionConfig {
     let mut config = SessionConfig::new();
     let options = config.options_mut();
@@ -118,6 +130,8 @@ fn config() -> SessionConfig {
     options.catalog.information_schema = false;
     options.catalog.create_default_catalog_and_schema = true;
     options.explain.show_statistics = false;
+    // Logical and physical schemas may differ in what may be NULL, which changes no result.
+    options.execution.skip_physical_aggregate_schema_check = true;
     config
 }
 
@@ -250,14 +264,49 @@ async fn plan_query_inner(
     query: &sqlparser::ast::Query,
     sql: Option<&str>,
 ) -> Result<(LogicalPlan, Vec<String>)> {
+    let tables = tables_of(state, query).await;
     let mut prepared = query.clone();
-    super::rules::ast::prepare(&mut prepared)?;
+    super::rules::ast::prepare(&mut prepared, &tables)?;
     let statement = sqlparser::ast::Statement::Query(Box::new(prepared));
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await;
     let plan = plan.map_err(|e: DataFusionError| super::errors::to_hw_error(e, sql))?;
     let names = super::rules::names::postgres_output_names(query, &plan)?;
     Ok((plan, names))
+}
+
+/// The columns of the tables that a query names, if its rewrites need them.
+fn tables_of<'a>(
+    state: &'a SessionState,
+    query: &'a sqlparser::ast::Query,
+) -> SendFuture<'a, super::rules::whole_rows::Tables> {
+    // SAFETY: it holds the tree and futures of the catalog, which are `Send`.
+    unsafe { assert_send(tables_of_inner(state, query)) }
+}
+
+async fn tables_of_inner(
+    state: &SessionState,
+    query: &sqlparser::ast::Query,
+) -> super::rules::whole_rows::Tables {
+    let mut tables = super::rules::whole_rows::Tables::new();
+    if !super::rules::whole_rows::needs_columns(query) {
+        return tables;
+    }
+    let mut names = Vec::new();
+    let _ = sqlparser::ast::visit_relations(query, |name| {
+        names.push(name.to_string());
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    for name in names {
+        let reference = datafusion::common::TableReference::parse_str(&name);
+        let table = reference.table().to_string();
+        let Ok(schema) = state.schema_for_ref(reference) else { continue };
+        if let Ok(Some(found)) = schema.table(&table).await {
+            let columns = found.schema().fields().iter().map(|f| f.name().clone()).collect();
+            tables.insert(name, columns);
+        }
+    }
+    tables
 }
 
 /// Whether a function of that name is an aggregate.

@@ -308,6 +308,9 @@ fn by_text(text: &str) -> HwError {
     if has("Projections require unique expression names") {
         return HwError::new(sqlstate::DUPLICATE_COLUMN, "column name specified more than once");
     }
+    if has("given as column alias") {
+        return HwError::unsupported("an alias for some of the columns", "Name all columns or none.");
+    }
     if has("not supported") || has("Unsupported") || has("not implemented") || has("not yet") {
         return not_supported(&m);
     }

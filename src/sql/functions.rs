@@ -17,7 +17,9 @@ mod jsonb_edit;
 mod jsonb_path;
 pub mod marker;
 pub mod math;
+mod number_format;
 pub mod parse;
+mod regexp;
 pub mod series;
 pub mod system;
 pub mod template;
@@ -52,6 +54,8 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         series::functions(),
         jsonb_edit::functions(),
         jsonb_path::functions(),
+        number_format::functions(),
+        regexp::functions(),
         system::functions(),
     ];
     let mut all: Vec<Arc<ScalarUDF>> = rows.into_iter().flatten().map(udf).collect();
@@ -91,13 +95,14 @@ pub fn register(state: &mut SessionState) {
         let _ = state.register_udaf(marker);
     }
     window::register(state);
-    let families =
-        [aggregate::ordered::functions(), aggregate::moments::functions(), aggregate::sketch::functions()];
+    let families = [
+        aggregate::bools::functions(),
+        aggregate::ordered::functions(),
+        aggregate::moments::functions(),
+        aggregate::sketch::functions(),
+    ];
     for function in families.into_iter().flatten() {
         let _ = state.register_udaf(Arc::new(function));
-    }
-    if let Some(all) = state.aggregate_functions().get("bool_and").cloned() {
-        let _ = state.register_udaf(Arc::new(all.as_ref().clone().with_aliases(["every"])));
     }
 }
 

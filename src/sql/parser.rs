@@ -21,6 +21,7 @@ mod queries;
 mod session;
 mod show;
 mod source;
+mod table_queries;
 mod time;
 mod transaction;
 mod windows;
@@ -55,6 +56,7 @@ pub fn parse_sql(text: &str) -> Result<Vec<Statement>> {
     let mut tokens =
         Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|e| source.token_error(&e))?;
     depth::check(&tokens).map_err(|at| too_complex().at(source.position(at)))?;
+    table_queries::expand(&mut tokens);
     dialect.set_tokens(&mut tokens);
     let parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
     let mut reader = StatementReader { parser, dialect: &dialect, source: &source, trigger_depth: 0 };

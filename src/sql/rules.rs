@@ -8,6 +8,7 @@
 
 pub mod aggregates;
 pub mod ast;
+mod calls;
 pub mod casts;
 pub mod distinct_on;
 pub mod fetch;
@@ -17,11 +18,15 @@ pub mod literals;
 pub mod names;
 pub mod operators;
 pub mod orders;
+mod phrases;
 pub mod rows;
+mod same_names;
 pub mod set_types;
 pub mod subqueries;
 pub mod temporal;
 pub mod using;
+mod values;
+pub mod whole_rows;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};

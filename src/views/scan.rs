@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ScalarValue, Statistics};
+use datafusion::common::{Constraints, ScalarValue, Statistics};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
@@ -25,6 +25,7 @@ pub struct ViewScan {
     store: Arc<ViewStore>,
     pin: Arc<Pin>,
     schema: SchemaRef,
+    key: Constraints,
 }
 
 impl std::fmt::Debug for ViewScan {
@@ -37,13 +38,18 @@ impl ViewScan {
     /// `pin` is shared by the scans of a statement or transaction.
     pub fn new(store: Arc<ViewStore>, pin: Arc<Pin>) -> ViewScan {
         let schema = store.schema();
-        ViewScan { store, pin, schema }
+        ViewScan { store, pin, schema, key: Constraints::default() }
+    }
+
+    /// With a declared key, on which the other columns depend in GROUP BY.
+    pub fn with_key(self, key: Constraints) -> ViewScan {
+        ViewScan { key, ..self }
     }
 
     /// With the hidden columns after the others.
     pub fn with_hidden(store: Arc<ViewStore>, pin: Arc<Pin>) -> ViewScan {
         let schema = store.stored_schema();
-        ViewScan { store, pin, schema }
+        ViewScan { store, pin, schema, key: Constraints::default() }
     }
 
     /// The key that the filters ask for: a value for each key column, or `None`.
@@ -113,6 +119,10 @@ impl TableProvider for ViewScan {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.key)
     }
 
     // Written out, because the compiler needs seconds to prove that a future that holds

@@ -6,6 +6,7 @@
 //! intermediate sums do not overflow; only the result is range-checked (22003). Totals of
 //! floats are exact ([`crate::types::exact::total`]), so the order of rows does not matter.
 
+pub mod bools;
 pub mod moments;
 pub mod ordered;
 mod rules;

@@ -148,6 +148,9 @@ fn searches() -> Vec<Function> {
                 collect(&DataType::Int32, found)
             },
         ),
+        Function::new("array_compare")
+            .called_on_null()
+            .on(&[Text, Any, Any], Bool, |_, a| Ok(quantified(a[0].as_str(), &a[1], &a[2]))),
         Function::new("array_overlap").on(&[AnyArray, AnyArray], Bool, |_, a| {
             let (Some(left), Some(right)) = (list(&a[0]), list(&a[1])) else { return Ok(Datum::Null) };
             let right = elements(right);
@@ -155,6 +158,39 @@ fn searches() -> Vec<Function> {
             Ok(Datum::Bool(elements(left).iter().any(shared)))
         }),
     ]
+}
+
+/// How many of the ascending bounds are at most `value`.
+pub fn bucket(value: &Datum, bounds: &Datum) -> i64 {
+    let bounds = list(bounds).map(elements).unwrap_or_default();
+    bounds.iter().take_while(|b| compare(b, value) != Ordering::Greater).count() as i64
+}
+
+/// `value op ANY (array)` and `value op ALL (array)`; `how` is the operator and the word.
+fn quantified<'a>(how: &str, value: &Datum, array: &Datum) -> Datum<'a> {
+    let (op, word) = how.split_once(' ').unwrap_or((how, "any"));
+    let Some(items) = list(array) else { return Datum::Null };
+    let all = word == "all";
+    let mut unknown = false;
+    for item in elements(items) {
+        if value.is_null() || item.is_null() {
+            unknown = true;
+            continue;
+        }
+        let order = compare(value, &item);
+        let holds = match op {
+            "=" => order.is_eq(),
+            "<>" => order.is_ne(),
+            "<" => order.is_lt(),
+            "<=" => order.is_le(),
+            ">" => order.is_gt(),
+            _ => order.is_ge(),
+        };
+        if holds != all {
+            return Datum::Bool(!all);
+        }
+    }
+    if unknown { Datum::Null } else { Datum::Bool(all) }
 }
 
 fn position(array: &Datum, wanted: &Datum, from: i64) -> Datum<'static> {
@@ -165,6 +201,13 @@ fn position(array: &Datum, wanted: &Datum, from: i64) -> Datum<'static> {
 fn changes() -> Vec<Function> {
     use Kind::*;
     vec![
+        // An aggregate of no rows as an array.
+        Function::new("array_or_empty").called_on_null().ret(&[AnyArray], Ret::Like(0), |cx, a| {
+            match (&a[0], cx.args.first().map(|f| f.data_type())) {
+                (Datum::Null, Some(DataType::List(item))) => collect(item.data_type(), std::iter::empty()),
+                (value, _) => Ok(value.clone()),
+            }
+        }),
         Function::new("array_remove").called_on_null().ret(&[AnyArray, Any], Ret::Like(0), |_, a| {
             let Some(items) = list(&a[0]) else { return Ok(Datum::Null) };
             let gone = positions(&a[0], &a[1]);

@@ -373,8 +373,17 @@ fn to_uuid<'a>(value: Datum<'a>) -> Option<Result<Datum<'a>>> {
 }
 
 fn to_temporal(value: &Datum, kind: Kind, zone: &Zone) -> Option<Result<Datum<'static>>> {
-    let day = |d: i32| i64::from(d) * MICROS_PER_DAY;
-    let date = |local: i64| Datum::Date(local.div_euclid(MICROS_PER_DAY) as i32);
+    // Infinity stays what it is.
+    let day = |d: i32| match d {
+        i32::MAX => i64::MAX,
+        i32::MIN => i64::MIN,
+        d => i64::from(d) * MICROS_PER_DAY,
+    };
+    let date = |local: i64| match local {
+        i64::MAX => Datum::Date(i32::MAX),
+        i64::MIN => Datum::Date(i32::MIN),
+        local => Datum::Date(local.div_euclid(MICROS_PER_DAY) as i32),
+    };
     Some(Ok(match (kind, value) {
         (_, Datum::Text(text)) => return Some(temporal_of_text(text, kind, zone)),
         (Kind::Date, Datum::Date(d)) => Datum::Date(*d),

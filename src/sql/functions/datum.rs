@@ -216,7 +216,8 @@ impl Kind {
             (Ts, Tstz) => 4,
             (Time, Interval) => 5,
             (AnyArray, TextArray) => 30,
-            (Text, AnyArray | TextArray) => return None,
+            (Text, TextArray) => 60,
+            (Text, AnyArray) => return None,
             (Text, _) => 50,
             _ => return None,
         })

@@ -102,6 +102,9 @@ fn ymd(year: i64, month: u32, day: u32) -> (String, bool) {
 }
 
 pub fn format_date(days: i64) -> String {
+    if days == i64::from(i32::MAX) || days == i64::from(i32::MIN) {
+        return if days > 0 { "infinity" } else { "-infinity" }.into();
+    }
     let (y, m, d) = civil_of_days(days);
     let (text, bc) = ymd(y, m, d);
     if bc { text + " BC" } else { text }

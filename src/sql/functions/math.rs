@@ -181,6 +181,7 @@ fn division() -> Vec<Function> {
             |_, a| lcm(a, "bigint"),
         ),
         Function::new("width_bucket")
+            .on(&[Any, AnyArray], Int4, |_, a| Ok(Datum::Int(super::array::bucket(&a[0], &a[1]))))
             .on(&[Float8, Float8, Float8, Int4], Int4, |_, a| {
                 bucket(a[0].as_f64(), a[1].as_f64(), a[2].as_f64(), a[3].as_i64())
             })

@@ -49,8 +49,11 @@ pub fn parse_timestamp(text: &str, typname: &str) -> Result<(i64, Option<Zone>)>
 }
 
 pub fn parse_date(text: &str) -> Result<i32> {
-    if text.trim().eq_ignore_ascii_case("epoch") {
-        return Ok(0);
+    match text.trim().to_ascii_lowercase().as_str() {
+        "infinity" => return Ok(i32::MAX),
+        "-infinity" => return Ok(i32::MIN),
+        "epoch" => return Ok(0),
+        _ => {}
     }
     let days = parse_datetime(text, "date")?.days.ok_or_else(|| malformed("date", text))?;
     i32::try_from(days).map_err(|_| field_overflow(text))

@@ -35,7 +35,10 @@ pub fn temporal_op(op: ArithOp, l: &Datum, r: &Datum, zone: &Zone) -> Result<Dat
         (Time(t), Interval(i)) => Time((t + signed(i)?.nanoseconds / 1000).rem_euclid(MICROS_PER_DAY)),
         (Interval(i), Time(t)) => Time((t + i.nanoseconds / 1000).rem_euclid(MICROS_PER_DAY)),
         (Time(a), Time(b)) => Interval(IntervalMonthDayNano::new(0, 0, (a - b) * 1000)),
-        (Ts(t), Time(u)) => Ts(t.checked_add(*u).ok_or_else(timestamp_out_of_range)?),
+        (Ts(t), Time(u)) | (Time(u), Ts(t)) => {
+            let u = if op == ArithOp::Sub { -*u } else { *u };
+            Ts(t.checked_add(u).ok_or_else(timestamp_out_of_range)?)
+        }
         (Ts(a), Ts(b)) | (Tstz(a), Tstz(b)) => Interval(difference(*a, *b)?),
         (Interval(a), Interval(b)) => Interval(plus(*a, if op == ArithOp::Sub { negate(*b)? } else { *b })?),
         (Interval(i), Float(f)) if op == ArithOp::Div => {

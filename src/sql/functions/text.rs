@@ -208,6 +208,13 @@ fn decode(text: &str, format: &str) -> Result<Vec<u8>> {
     }
 }
 
+fn byte_index(bytes: &[u8], at: i64) -> Result<usize> {
+    usize::try_from(at).ok().filter(|at| *at < bytes.len()).ok_or_else(|| {
+        let message = format!("index {at} out of valid range, 0..{}", bytes.len() as i64 - 1);
+        HwError::new(sqlstate::ARRAY_SUBSCRIPT_ERROR, message)
+    })
+}
+
 fn texts(items: Vec<Option<String>>) -> Datum<'static> {
     Datum::List(Arc::new(StringArray::from(items)) as ArrayRef)
 }
@@ -220,6 +227,16 @@ fn slices() -> Vec<Function> {
             .on(&[Text, Int4], Text, |_, a| Ok(Datum::text(substring(a[0].as_str(), a[1].as_i64(), None)?)))
             .on(&[Text, Int4, Int4], Text, |_, a| {
                 Ok(Datum::text(substring(a[0].as_str(), a[1].as_i64(), Some(a[2].as_i64()))?))
+            })
+            .on(&[Bytea, Int4, Int4], Bytea, |_, a| {
+                let bytes = a[0].as_bytes();
+                let (start, length) = (a[1].as_i64(), a[2].as_i64());
+                if length < 0 {
+                    return Err(HwError::new("22011", "negative substring length not allowed"));
+                }
+                let end = (start.saturating_add(length).max(1) - 1).min(bytes.len() as i64) as usize;
+                let skip = ((start.max(1) - 1) as usize).min(end);
+                Ok(Datum::Bytes(bytes[skip..end].to_vec().into()))
             })
             .on(&[Bytea, Int4], Bytea, |_, a| {
                 let skip = (a[1].as_i64().max(1) - 1) as usize;
@@ -289,6 +306,16 @@ fn properties() -> Vec<Function> {
                     },
                 )
             }
+        }),
+        Function::new("get_byte").on(&[Bytea, Int4], Int4, |_, a| {
+            let (bytes, at) = (a[0].as_bytes(), a[1].as_i64());
+            Ok(Datum::Int(byte_index(bytes, at).map(|at| i64::from(bytes[at]))?))
+        }),
+        Function::new("set_byte").on(&[Bytea, Int4, Int4], Bytea, |_, a| {
+            let mut bytes = a[0].as_bytes().to_vec();
+            let at = byte_index(&bytes, a[1].as_i64())?;
+            bytes[at] = a[2].as_i64() as u8;
+            Ok(Datum::Bytes(bytes.into()))
         }),
         Function::new("to_hex")
             .on(&[Int4], Text, |_, a| Ok(Datum::text(format!("{:x}", a[0].as_i64() as i32))))

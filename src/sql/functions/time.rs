@@ -139,6 +139,30 @@ fn trunc(unit: &str, at: i64) -> Option<i64> {
     })
 }
 
+/// `date_trunc` of an interval: its smaller fields are zero.
+fn trunc_interval(unit: &str, i: IntervalMonthDayNano) -> Result<Datum<'static>> {
+    let years = |n: i32| IntervalMonthDayNano::new(i.months / (12 * n) * 12 * n, 0, 0);
+    let time = |micros: i64| {
+        let nanos = micros * 1000;
+        IntervalMonthDayNano::new(i.months, i.days, i.nanoseconds / nanos * nanos)
+    };
+    Ok(Datum::Interval(match unit.to_ascii_lowercase().trim_end_matches('s') {
+        "microsecond" => time(1),
+        "millisecond" => time(1000),
+        "second" => time(MICROS_PER_SECOND),
+        "minute" => time(60 * MICROS_PER_SECOND),
+        "hour" => time(3600 * MICROS_PER_SECOND),
+        "day" => IntervalMonthDayNano::new(i.months, i.days, 0),
+        "month" => IntervalMonthDayNano::new(i.months, 0, 0),
+        "quarter" => IntervalMonthDayNano::new(i.months / 3 * 3, 0, 0),
+        "year" => years(1),
+        "decade" => years(10),
+        "century" | "centurie" => years(100),
+        "millennium" | "millennia" => years(1000),
+        _ => return Err(bad_unit(unit, "interval")),
+    }))
+}
+
 /// Rounded to so many digits of a second, halves away from zero.
 fn to_digits(at: i64, digits: i64) -> i64 {
     let unit = 10i64.pow((6 - digits.clamp(0, 6)) as u32);
@@ -265,7 +289,8 @@ fn fields() -> Vec<Function> {
         // The cast to timestamp(n).
         Function::new("timestamp_scale")
             .on(&[Tstz, Int4], Tstz, |_, a| Ok(Datum::Tstz(to_digits(a[0].as_i64(), a[1].as_i64()))))
-            .on(&[Ts, Int4], Ts, |_, a| Ok(Datum::Ts(to_digits(a[0].as_i64(), a[1].as_i64())))),
+            .on(&[Ts, Int4], Ts, |_, a| Ok(Datum::Ts(to_digits(a[0].as_i64(), a[1].as_i64()))))
+            .on(&[Time, Int4], Time, |_, a| Ok(Datum::Time(to_digits(a[0].as_i64(), a[1].as_i64())))),
         Function::new("date_trunc")
             .alias("datetrunc")
             .on(&[Text, Tstz], Tstz, |cx, a| trunc_in(a[0].as_str(), a[1].as_i64(), &cx.zone))
@@ -275,9 +300,18 @@ fn fields() -> Vec<Function> {
                     .map(Datum::Ts)
                     .ok_or_else(|| bad_unit(unit, "timestamp without time zone"))
             })
+            .on(&[Text, Interval], Interval, |_, a| trunc_interval(a[0].as_str(), a[1].as_interval()))
             .on(&[Text, Tstz, Text], Tstz, |_, a| {
                 trunc_in(a[0].as_str(), a[1].as_i64(), &super::zone::Zone::parse(a[2].as_str())?)
             }),
+        Function::new("isfinite")
+            .on(&[Date], Bool, |_, a| {
+                let days = a[0].as_i64();
+                Ok(Datum::Bool(days != i64::from(i32::MAX) && days != i64::from(i32::MIN)))
+            })
+            .on(&[Ts], Bool, |_, a| Ok(Datum::Bool(![i64::MAX, i64::MIN].contains(&a[0].as_i64()))))
+            .on(&[Tstz], Bool, |_, a| Ok(Datum::Bool(![i64::MAX, i64::MIN].contains(&a[0].as_i64()))))
+            .on(&[Interval], Bool, |_, _| Ok(Datum::Bool(true))),
         Function::new("date_bin")
             .on(&[Interval, Tstz, Tstz], Tstz, |_, a| {
                 Ok(Datum::Tstz(bin(a[0].as_interval(), a[1].as_i64(), a[2].as_i64())?))
@@ -338,7 +372,7 @@ fn makers() -> Vec<Function> {
             let at = parse_template(a[0].as_str(), a[1].as_str())?;
             Ok(Datum::Date(at.div_euclid(MICROS_PER_DAY) as i32))
         }),
-        Function::new("to_char")
+        super::number_format::add_to_char(Function::new("to_char"))
             .on(&[Tstz, Text], Text, |cx, a| {
                 let t = a[0].as_i64();
                 Ok(Datum::text(render(

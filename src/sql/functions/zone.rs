@@ -67,12 +67,18 @@ impl Zone {
 
     /// Wall-clock microseconds of a UTC instant.
     pub fn to_local(&self, utc_micros: i64) -> i64 {
+        if matches!(utc_micros, i64::MIN | i64::MAX) {
+            return utc_micros;
+        }
         utc_micros.saturating_add(i64::from(self.offset_at(utc_micros)) * MICROS_PER_SECOND)
     }
 
     /// UTC instant of a wall-clock time. A time skipped or repeated by a clock change is
     /// read with the standard-time offset, as PostgreSQL does.
     pub fn to_utc(&self, local_micros: i64) -> i64 {
+        if matches!(local_micros, i64::MIN | i64::MAX) {
+            return local_micros;
+        }
         let Zone::Named(tz) = self else {
             return local_micros.saturating_sub(i64::from(self.offset_at(0)) * MICROS_PER_SECOND);
         };

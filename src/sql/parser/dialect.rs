@@ -140,6 +140,27 @@ fn distinct_from_follows(parser: &Parser<'_>) -> Option<bool> {
     (next(0, "IS") && next(at, "DISTINCT") && next(at + 1, "FROM")).then_some(negated)
 }
 
+/// `[NOT] BETWEEN SYMMETRIC`, which sqlparser does not know; true with NOT.
+fn symmetric_follows(parser: &Parser<'_>) -> Option<bool> {
+    let next = |n: usize, word: &str| is_word(&parser.peek_nth_token_ref(n).token, word);
+    let negated = next(0, "NOT");
+    let at = negated as usize;
+    (next(at, "BETWEEN") && next(at + 1, "SYMMETRIC")).then_some(negated)
+}
+
+/// Between the bounds in either order.
+fn between_symmetric(expr: &Expr, low: Expr, high: Expr, negated: bool) -> Expr {
+    let between = |low: &Expr, high: &Expr| Expr::Between {
+        expr: Box::new(expr.clone()),
+        negated: false,
+        low: Box::new(low.clone()),
+        high: Box::new(high.clone()),
+    };
+    let (left, right) = (Box::new(between(&low, &high)), Box::new(between(&high, &low)));
+    let either = Expr::Nested(Box::new(Expr::BinaryOp { left, op: sql::BinaryOperator::Or, right }));
+    if negated { Expr::UnaryOp { op: sql::UnaryOperator::Not, expr: Box::new(either) } } else { either }
+}
+
 impl Dialect for HeadwaterDialect {
     fn dialect(&self) -> TypeId {
         TypeId::of::<PostgreSqlDialect>()
@@ -204,6 +225,16 @@ impl Dialect for HeadwaterDialect {
             let other = parser.parse_subexpr(precedence);
             let made = if negated { Expr::IsNotDistinctFrom } else { Expr::IsDistinctFrom };
             return Some(other.map(|other| made(Box::new(expr.clone()), Box::new(other))));
+        }
+        if let Some(negated) = symmetric_follows(parser) {
+            (0..2 + negated as usize).for_each(|_| parser.advance_token());
+            let bound = self.prec_value(Precedence::Between);
+            let bounds = (|| {
+                let low = parser.parse_subexpr(bound)?;
+                parser.expect_keyword_is(Keyword::AND)?;
+                Ok((low, parser.parse_subexpr(bound)?))
+            })();
+            return Some(bounds.map(|(low, high)| between_symmetric(expr, low, high, negated)));
         }
         if !partition_by_follows(parser) {
             return None;

@@ -10,14 +10,18 @@ use std::ops::ControlFlow;
 use sqlparser::ast::*;
 
 use super::names::item_name;
+use super::whole_rows::Tables;
 use crate::error::Result;
 use crate::sql::functions::parse::parse_interval;
 
 /// Rewrites a query or statement in place; call it once, before planning.
-pub fn prepare<V: VisitMut>(statement: &mut V) -> Result<()> {
+pub fn prepare<V: VisitMut>(statement: &mut V, tables: &Tables) -> Result<()> {
+    super::whole_rows::rewrite(statement, tables);
     super::fetch::rewrite(statement)?;
     super::temporal::rewrite(statement)?;
     super::using::rewrite(statement)?;
+    super::values::rewrite(statement)?;
+    super::phrases::clauses(statement)?;
     let mut failed = None;
     let _ = visit_expressions_mut(statement, |expr| match rewrite(expr) {
         Ok(()) => ControlFlow::Continue(()),
@@ -68,11 +72,16 @@ pub fn call(name: &str, args: Vec<Expr>) -> Expr {
 }
 
 fn rewrite(expr: &mut Expr) -> Result<()> {
+    if let Some(new) = super::phrases::expression(expr)? {
+        *expr = new;
+    }
     let replacement = match expr {
         Expr::Function(f) => {
             strip_schema(&mut f.name);
             super::aggregates::rewrite(f)?;
-            super::json_tables::expression(f)
+            super::phrases::row_constructor(f)
+                .or_else(|| super::calls::rewrite(f))
+                .or_else(|| super::json_tables::expression(f))
         }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } if matches!(**inner, Expr::Interval(_)) => {
             let minus_one = Expr::Value(Value::Number("-1".into(), false).into());
@@ -88,7 +97,7 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             }
             float_literal(v)
         }
-        Expr::Cast { data_type, .. } => {
+        Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
             let digits = rounded_timestamp(data_type);
             digits.map(|n| {
                 let digits = Expr::Value(Value::Number(n.to_string(), false).into());
@@ -116,9 +125,15 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
 }
 
 /// A series in a select list gives a row for each element. Runs while calls in FROM are no
-/// expressions yet.
+/// expressions yet. The elements of an array that is written as a call may be outer columns.
 fn wrap_series<V: VisitMut>(statement: &mut V) {
     let _ = visit_expressions_mut(statement, |expr| {
+        if let Expr::Array(Array { elem, .. }) = expr
+            && !elem.is_empty()
+            && !elem.iter().any(|e| matches!(e, Expr::Array(_)))
+        {
+            *expr = call("make_array", std::mem::take(elem));
+        }
         if let Expr::Function(f) = expr
             && f.over.is_none()
             && f.name
@@ -141,10 +156,12 @@ fn strip_schema(name: &mut ObjectName) {
     }
 }
 
-/// Takes the precision off `timestamp(n)`.
+/// Takes the precision off `timestamp(n)` and `time(n)`.
 fn rounded_timestamp(data_type: &mut DataType) -> Option<u64> {
     match data_type {
-        DataType::Timestamp(precision, _) => precision.take().filter(|n| *n < 6),
+        DataType::Timestamp(precision, _) | DataType::Time(precision, _) => {
+            precision.take().filter(|n| *n < 6)
+        }
         _ => None,
     }
 }
@@ -244,6 +261,10 @@ fn name_items(items: &mut [SelectItem], nested: bool) {
             SelectItem::UnnamedExpr(e) if !first || (wildcard && bare_column(e)) => {
                 let alias = Ident::with_quote('"', format!("{name}:{}", at + 1));
                 *item = SelectItem::ExprWithAlias { expr: e.clone(), alias };
+            }
+            // Casts of one literal have one name inside.
+            SelectItem::UnnamedExpr(e) if matches!(e, Expr::Cast { .. } | Expr::TypedString(_)) => {
+                *item = SelectItem::ExprWithAlias { expr: e.clone(), alias: Ident::with_quote('"', name) };
             }
             SelectItem::UnnamedExpr(e) if nested && !bare_column(e) && name != "?column?" => {
                 *item = SelectItem::ExprWithAlias { expr: e.clone(), alias: Ident::with_quote('"', name) };

@@ -18,6 +18,9 @@ fn lists(name: &str) -> Option<(&'static [&'static str], &'static [&'static str]
         "jsonb_each_text" | "json_each_text" => (&["jsonb_key_list", "jsonb_value_texts"], &["key", "value"]),
         "jsonb_object_keys" | "json_object_keys" => (&["jsonb_key_list"], &[]),
         "jsonb_path_query" => (&["jsonb_path_list"], &[]),
+        "regexp_matches" => (&["regexp_match_list"], &[]),
+        "regexp_split_to_table" => (&["regexp_split_to_array"], &[]),
+        "string_to_table" => (&["string_to_array"], &[]),
         _ => return None,
     })
 }
@@ -44,15 +47,21 @@ pub fn expression(function: &Function) -> Option<Expr> {
 /// A call in FROM, in place.
 pub fn table(factor: &mut TableFactor) {
     let (name, args, alias, with_ordinality) = match factor {
-        TableFactor::Function { name, args, alias, .. } => (name, &*args, alias, false),
+        TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+            (name, &*args, alias, *with_ordinality)
+        }
         TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } => {
             (name, &args.args, alias, *with_ordinality)
         }
         _ => return,
     };
     let Some(name) = simple_name(name) else { return };
-    let Some((functions, columns)) = lists(&name) else { return };
     let Some(args) = plain_arguments(args) else { return };
+    if let Some(made) = record(&name, &args, alias) {
+        *factor = made;
+        return;
+    }
+    let Some((functions, columns)) = lists(&name) else { return };
     let given = alias.take();
     let table_name = given.as_ref().map_or_else(|| Ident::new(name), |a| a.name.clone());
     let columns = match given {
@@ -71,6 +80,56 @@ pub fn table(factor: &mut TableFactor) {
         with_offset_alias: None,
         with_ordinality,
     };
+}
+
+/// `jsonb_to_record(x) AS r(a int, …)` and `jsonb_to_recordset`: a subquery that takes the
+/// fields out.
+fn record(name: &str, args: &[Expr], alias: &mut Option<TableAlias>) -> Option<TableFactor> {
+    let set = match name {
+        "jsonb_to_record" | "json_to_record" => false,
+        "jsonb_to_recordset" | "json_to_recordset" => true,
+        _ => return None,
+    };
+    let ([document], Some(given)) = (args, &*alias) else { return None };
+    let element = Expr::Identifier(Ident::with_quote('"', "__element"));
+    let (kind, expr) = (CastKind::DoubleColon, Box::new(document.clone()));
+    let document = Expr::Cast { kind, expr, data_type: DataType::JSONB, array: false, format: None };
+    let value = if set { &element } else { &document };
+    let text = |s: &str| Expr::Value(Value::SingleQuotedString(s.into()).into());
+    let field = |column: &TableAliasColumnDef| {
+        let data_type = column.data_type.clone()?;
+        let json = matches!(data_type, DataType::JSON | DataType::JSONB);
+        let name = match column.name.quote_style {
+            Some(_) => column.name.value.clone(),
+            None => column.name.value.to_lowercase(),
+        };
+        let op = if json { BinaryOperator::Arrow } else { BinaryOperator::LongArrow };
+        let (left, right) = (Box::new(Expr::Nested(Box::new(value.clone()))), Box::new(text(&name)));
+        let expr = Box::new(Expr::Nested(Box::new(Expr::BinaryOp { left, op, right })));
+        let expr = Expr::Cast { kind: CastKind::DoubleColon, expr, data_type, array: false, format: None };
+        Some(SelectItem::ExprWithAlias { expr, alias: column.name.clone() })
+    };
+    let mut select = super::rows::select_nothing().ok()?;
+    select.projection = given.columns.iter().map(field).collect::<Option<Vec<_>>>()?;
+    if set {
+        let column = TableAliasColumnDef { name: Ident::with_quote('"', "__element"), data_type: None };
+        let name = Ident::with_quote('"', "__elements");
+        let relation = TableFactor::UNNEST {
+            alias: Some(TableAlias { explicit: true, name, columns: vec![column], at: None }),
+            array_exprs: vec![call("jsonb_element_list", vec![document.clone()])],
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: false,
+        };
+        select.from = vec![TableWithJoins { relation, joins: vec![] }];
+    }
+    let named = TableAlias { explicit: true, name: given.name.clone(), columns: vec![], at: None };
+    Some(TableFactor::Derived {
+        lateral: true,
+        subquery: Box::new(super::rows::as_query(SetExpr::Select(Box::new(select)))),
+        alias: Some(named),
+        sample: None,
+    })
 }
 
 /// Bounds that a slice leaves out: `a[:2]` is `a[1:2]`, `a[2:]` goes to the end.

@@ -16,6 +16,8 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::operators::{align, arithmetic_call};
 use super::{rewrite_expressions, rewrite_nodes};
+use crate::error::{HwError, sqlstate};
+use crate::sql::functions::arith::undefined_operator;
 use crate::sql::functions::{self, datum::Kind};
 
 /// Runs before DataFusion's type coercion.
@@ -70,6 +72,10 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
         }
         Expr::Between(between) => rewrite_between(between, schema)?,
         Expr::Case(case) => Expr::Case(type_case(case, schema)?),
+        Expr::ScalarFunction(mut f) if f.func.name() == "array_compare" => {
+            f.args = array_comparison(f.args, schema)?;
+            Expr::ScalarFunction(f)
+        }
         Expr::ScalarFunction(mut f) if ALTERNATIVES.contains(&f.func.name()) => {
             f.args = alternatives(f.args, schema)?;
             Expr::ScalarFunction(f)
@@ -86,6 +92,38 @@ fn typed_literal(expr: Expr, to: &DataType) -> Expr {
         }
         _ => expr,
     }
+}
+
+/// Quoted literals beside ANY take the array's or the value's type.
+fn array_comparison(mut args: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
+    let (value, array) = (args[1].get_type(schema)?, args[2].get_type(schema)?);
+    let quoted = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Utf8(_), _));
+    let cast = |e: Expr, to: DataType| Expr::Cast(Cast::new(Box::new(e), to));
+    match (&value, &array) {
+        (_, DataType::List(item)) => {
+            if quoted(&args[1]) && Kind::of(item.data_type()) != Kind::Text {
+                args[1] = cast(args[1].clone(), item.data_type().clone());
+            }
+        }
+        (_, DataType::Utf8) if quoted(&args[2]) => {
+            let item = Arc::new(arrow::datatypes::Field::new_list_field(value.clone(), true));
+            args[2] = cast(args[2].clone(), DataType::List(item));
+        }
+        (_, DataType::Null) => {}
+        _ => {
+            let text = "op ANY/ALL (array) requires array on right side";
+            return Err(HwError::new(sqlstate::WRONG_OBJECT_TYPE, text).into());
+        }
+    }
+    let item = match args[2].get_type(schema)? {
+        DataType::List(item) => item.data_type().clone(),
+        _ => return Ok(args),
+    };
+    let value = args[1].get_type(schema)?;
+    if value != DataType::Null && !super::operators::comparable(Kind::of(&value), Kind::of(&item)) {
+        return Err(undefined_operator("=", &value, &item).into());
+    }
+    Ok(args)
 }
 
 /// Functions whose result is one of their arguments.
@@ -114,11 +152,31 @@ fn alternatives(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
     Ok(exprs.into_iter().map(|e| typed_literal(e, &to)).collect())
 }
 
+/// The results of a CASE, cast to the type in which they meet, so that its type is known now.
+fn one_type(results: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
+    let mut meet: Option<FieldRef> = None;
+    for result in &results {
+        let field = result.to_field(schema)?.1;
+        let known = field.data_type() != &DataType::Null;
+        meet = match meet {
+            Some(before) if known => Some(super::set_types::common("CASE", &before, &field)?),
+            None if known => Some(field),
+            other => other,
+        };
+    }
+    let Some(meet) = meet else { return Ok(results) };
+    let cast = |e: Expr| match e.get_type(schema)? == *meet.data_type() {
+        true => Ok(e),
+        false => Ok(Expr::Cast(Cast::new(Box::new(e), meet.data_type().clone()))),
+    };
+    results.into_iter().map(cast).collect()
+}
+
 fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Case> {
     let count = case.when_then_expr.len();
     let mut results: Vec<Expr> = case.when_then_expr.iter().map(|(_, then)| then.as_ref().clone()).collect();
     results.extend(case.else_expr.as_deref().cloned());
-    let mut results = alternatives(results, schema)?;
+    let mut results = one_type(alternatives(results, schema)?, schema)?;
     if results.len() > count {
         case.else_expr = results.pop().map(Box::new);
     }
@@ -231,19 +289,32 @@ fn uncast(expr: &Expr) -> &Expr {
 /// Correlated columns carry the type that the outer column had when the query was planned.
 fn retype_outer_references(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
-    plan.map_subqueries(|subquery| {
-        subquery.transform_up_with_subqueries(|inner| {
-            inner.map_expressions(|expr| {
-                expr.transform_up(|node| match node {
-                    Expr::OuterReferenceColumn(field, column) => match schema.field_from_column(&column) {
-                        Ok(now) if now.data_type() != field.data_type() => {
-                            Ok(Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(now), column)))
-                        }
-                        _ => Ok(Transformed::no(Expr::OuterReferenceColumn(field, column))),
-                    },
-                    other => Ok(Transformed::no(other)),
-                })
+    let mut plan = plan.map_subqueries(|subquery| retype_from(subquery, &schema))?;
+    // The right side of a lateral join reads columns of the left.
+    if let LogicalPlan::Join(join) = &mut plan.data {
+        let right = retype_from(join.right.as_ref().clone(), join.left.schema())?;
+        if right.transformed {
+            join.right = Arc::new(right.data);
+            plan.transformed = true;
+        }
+    }
+    plan.map_data(LogicalPlan::recompute_schema)
+}
+
+/// Outer columns of `plan` with the types that they have in `schema` now.
+fn retype_from(plan: LogicalPlan, schema: &DFSchema) -> DfResult<Transformed<LogicalPlan>> {
+    plan.transform_up_with_subqueries(|inner| {
+        let retyped = inner.map_expressions(|expr| {
+            expr.transform_up(|node| match node {
+                Expr::OuterReferenceColumn(field, column) => match schema.field_from_column(&column) {
+                    Ok(now) if now.data_type() != field.data_type() => {
+                        Ok(Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(now), column)))
+                    }
+                    _ => Ok(Transformed::no(Expr::OuterReferenceColumn(field, column))),
+                },
+                other => Ok(Transformed::no(other)),
             })
-        })
+        })?;
+        if retyped.transformed { retyped.map_data(LogicalPlan::recompute_schema) } else { Ok(retyped) }
     })
 }

@@ -10,8 +10,8 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Cast, Placeholder};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator};
 use sqlparser::ast::BinaryOperator as Op;
 
 use super::literals::narrow_literal;
@@ -43,16 +43,36 @@ impl ExprPlanner for PgOperators {
 
     fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
         // substring(text from pattern): the first group, or else the whole match.
-        if let [text, pattern @ Expr::Literal(ScalarValue::Utf8(_), _)] = args.as_slice() {
-            let found =
-                datafusion::functions::regex::regexp_match().call(vec![text.clone(), pattern.clone()]);
-            let first = datafusion::functions_nested::expr_fn::array_element(
-                found,
-                datafusion::logical_expr::lit(1i64),
-            );
-            return Ok(PlannerResult::Planned(first));
+        if let [text, pattern] = args.as_slice()
+            && is_unknown(pattern)
+        {
+            let call = functions::scalar("regexp_first_part")?.call(vec![text.clone(), pattern.clone()]);
+            return Ok(PlannerResult::Planned(call));
         }
         Ok(PlannerResult::Planned(functions::scalar("substr")?.call(args)))
+    }
+
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> DfResult<PlannerResult<RawFieldAccessExpr>> {
+        let RawFieldAccessExpr { field_access, expr } = access;
+        let json = expr.get_type(schema)? == DataType::LargeUtf8;
+        let planned = match &field_access {
+            GetFieldAccess::NamedStructField { name } if json => {
+                let name = Expr::Literal(name.clone(), None);
+                functions::scalar("jsonb_object_field")?.call(vec![expr, name])
+            }
+            GetFieldAccess::ListIndex { key } if json => {
+                functions::scalar("jsonb_object_field")?.call(vec![expr, narrow_literal(*key.clone())])
+            }
+            GetFieldAccess::ListIndex { key } => {
+                datafusion::functions_nested::expr_fn::array_element(expr, *key.clone())
+            }
+            _ => return Ok(PlannerResult::Original(RawFieldAccessExpr { field_access, expr })),
+        };
+        Ok(PlannerResult::Planned(planned))
     }
 
     fn plan_extract(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
@@ -178,7 +198,7 @@ fn resolve_unknown(expr: Expr, own: &DataType, other: &DataType, op: Option<Arit
 }
 
 /// Types that PostgreSQL compares with each other without a cast.
-fn comparable(a: Kind, b: Kind) -> bool {
+pub fn comparable(a: Kind, b: Kind) -> bool {
     use Kind::*;
     let class = |k: Kind| match k {
         Int2 | Int4 | Int8 | Num | Float4 | Float8 => Some(1),
@@ -242,7 +262,11 @@ fn json(
         Ok(Planned::Done(functions::scalar(function)?.call(vec![l, r])))
     };
     match symbol {
-        "@>" | "<@" if matches!(types.0, DataType::List(_)) => Ok(Planned::Default(left, right)),
+        "@>" | "<@" if matches!(types.0, DataType::List(_)) || matches!(types.1, DataType::List(_)) => {
+            let left = resolve_unknown(left, &types.0, &types.1, None);
+            let right = resolve_unknown(right, &types.1, &types.0, None);
+            Ok(Planned::Default(left, right))
+        }
         "@>" | "<@" => {
             let left = if is_unknown(&left) { cast(left) } else { left };
             let right = if is_unknown(&right) { cast(right) } else { right };

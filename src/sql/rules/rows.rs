@@ -48,8 +48,12 @@ impl VisitorMut for Rows {
         if let Some(new) = series(factor) {
             *factor = new;
         }
-        if let TableFactor::UNNEST { alias, array_exprs, with_offset: false, .. } = factor {
-            name_elements(alias, array_exprs);
+        if let TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } = factor {
+            let numbered = std::mem::take(with_ordinality);
+            if numbered {
+                number_elements(array_exprs);
+            }
+            name_elements(alias, array_exprs, numbered);
         }
         ControlFlow::Continue(())
     }
@@ -137,7 +141,7 @@ fn type_literals<'a>(exprs: impl Iterator<Item = &'a mut Expr>) {
     }
 }
 
-fn as_query(body: SetExpr) -> Query {
+pub fn as_query(body: SetExpr) -> Query {
     match body {
         SetExpr::Query(query) => *query,
         body => Query {
@@ -165,6 +169,14 @@ fn placeholder() -> TableFactor {
     }
 }
 
+/// A SELECT whose list is to be filled.
+pub fn select_nothing() -> Result<Select> {
+    match select_from(placeholder())? {
+        SetExpr::Select(select) => Ok(Select { from: vec![], projection: vec![], ..*select }),
+        _ => Err(HwError::internal("a template is no SELECT")),
+    }
+}
+
 /// `SELECT * FROM factor`; an empty function leaves a table to be named.
 fn select_from(factor: TableFactor) -> Result<SetExpr> {
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT * FROM x");
@@ -181,34 +193,52 @@ fn select_from(factor: TableFactor) -> Result<SetExpr> {
     Ok(body)
 }
 
-/// `generate_series(…)` in FROM, as unnest.
+/// `generate_series(…)` in FROM, and `unnest` that the parser reads as any function, as UNNEST.
 fn series(factor: &TableFactor) -> Option<TableFactor> {
-    let (name, args, alias) = match factor {
-        TableFactor::Table { name, args: Some(args), alias, .. } => (name, &args.args, alias),
-        TableFactor::Function { name, args, alias, .. } => (name, args, alias),
+    let (name, args, alias, with_ordinality) = match factor {
+        TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } => {
+            (name, &args.args, alias, *with_ordinality)
+        }
+        TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+            (name, args, alias, *with_ordinality)
+        }
         _ => return None,
     };
     let [ObjectNamePart::Identifier(function)] = name.0.as_slice() else { return None };
-    if !function.value.eq_ignore_ascii_case("generate_series") {
-        return None;
-    }
     let exprs = args.iter().map(|a| match a {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
         _ => None,
     });
-    let series = call("generate_series", exprs.collect::<Option<Vec<_>>>()?);
+    let args = exprs.collect::<Option<Vec<_>>>()?;
+    let name = function.value.to_ascii_lowercase();
+    let array_exprs = match name.as_str() {
+        "generate_series" => vec![call("generate_series", args)],
+        "generate_subscripts" => vec![super::calls::subscripts(args)],
+        "unnest" => args,
+        _ => return None,
+    };
     let mut alias = alias.clone();
-    let array_exprs = vec![series];
     if alias.is_none() {
-        alias = Some(table_alias(Ident::new("generate_series")));
+        alias = Some(table_alias(Ident::new(name)));
     }
-    Some(TableFactor::UNNEST {
-        alias,
-        array_exprs,
-        with_offset: false,
-        with_offset_alias: None,
-        with_ordinality: false,
-    })
+    let (with_offset, with_offset_alias) = (false, None);
+    Some(TableFactor::UNNEST { alias, array_exprs, with_offset, with_offset_alias, with_ordinality })
+}
+
+/// WITH ORDINALITY is one more array, of the numbers from 1.
+fn number_elements(array_exprs: &mut Vec<Expr>) {
+    let zero = || Expr::Value(Value::Number("0".into(), false).into());
+    let lengths = array_exprs.iter().map(|a| call("cardinality", vec![a.clone()]));
+    let length = call("coalesce", vec![call("greatest", lengths.collect()), zero()]);
+    let wide = |e: Expr| Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr: Box::new(e),
+        data_type: DataType::BigInt(None),
+        array: false,
+        format: None,
+    };
+    let one = Expr::Value(Value::Number("1".into(), false).into());
+    array_exprs.push(call("generate_series", vec![wide(one), wide(length)]));
 }
 
 fn table_alias(name: Ident) -> TableAlias {
@@ -216,18 +246,17 @@ fn table_alias(name: Ident) -> TableAlias {
 }
 
 /// The columns of a function in FROM are named as its alias, or else as the function.
-fn name_elements(alias: &mut Option<TableAlias>, arrays: &[Expr]) {
+fn name_elements(alias: &mut Option<TableAlias>, arrays: &[Expr], numbered: bool) {
     let alias = alias.get_or_insert_with(|| table_alias(Ident::new("unnest")));
+    let values = arrays.len() - usize::from(numbered);
+    let column = |name: Ident| TableAliasColumnDef { name, data_type: None };
     if alias.columns.is_empty() {
-        let name = match arrays {
-            [_] => alias.name.clone(),
-            _ => Ident::new("unnest"),
-        };
-        let column = |i: usize| {
-            let name =
-                if i == 0 { name.clone() } else { Ident::with_quote('"', format!("{}:{i}", name.value)) };
-            TableAliasColumnDef { name, data_type: None }
-        };
-        alias.columns = (0..arrays.len()).map(column).collect();
+        let name = if values == 1 { alias.name.clone() } else { Ident::new("unnest") };
+        let repeated = |i: usize| Ident::with_quote('"', format!("{}:{i}", name.value));
+        let names = (0..values).map(|i| if i == 0 { name.clone() } else { repeated(i) });
+        alias.columns = names.map(column).collect();
+    }
+    if numbered && alias.columns.len() == values {
+        alias.columns.push(column(Ident::new("ordinality")));
     }
 }

@@ -86,7 +86,8 @@ fn is_unknown(plan: &LogicalPlan, column: usize) -> bool {
         if matches!(p.expr[column].clone().unalias(), Expr::Literal(ScalarValue::Utf8(_), _)))
 }
 
-fn common(word: &str, a: &FieldRef, b: &FieldRef) -> DfResult<FieldRef> {
+/// The type in which values of two types meet; 42804 if there is none.
+pub fn common(word: &str, a: &FieldRef, b: &FieldRef) -> DfResult<FieldRef> {
     use Kind::{Date, Float4, Float8, Int2, Int4, Int8, Num, Ts, Tstz};
     let (x, y) = (a.data_type(), b.data_type());
     if x == y {

@@ -203,9 +203,15 @@ fn becomes_semi_join(conjunct: &Expr, mode: Mode) -> bool {
 /// Whether DataFusion can move the correlation of a plan into a join condition.
 fn pulls_up(plan: &LogicalPlan) -> bool {
     let plain = plan.apply_with_subqueries(|node| {
-        let whole =
-            matches!(node, LogicalPlan::Extension(_) | LogicalPlan::Window(_) | LogicalPlan::Unnest(_));
-        Ok(if whole && node.contains_outer_reference() {
+        // What DataFusion would pull a condition through, or out of, with other rows or names.
+        let whole = matches!(
+            node,
+            LogicalPlan::Extension(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Unnest(_)
+                | LogicalPlan::SubqueryAlias(_)
+        );
+        Ok(if whole && !outer_columns(node)?.is_empty() {
             TreeNodeRecursion::Stop
         } else {
             TreeNodeRecursion::Continue

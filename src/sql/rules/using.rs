@@ -2,9 +2,10 @@
 //!
 //! `k` of `a RIGHT JOIN b USING (k)` is `b.k`, of a full join `coalesce(a.k, b.k)`; after
 //! several joins USING the same column, each merges with what came before. This pass
-//! replaces the unqualified name in the SELECT, and the USING of later joins by ON. Where the
-//! merged column would have to be found among columns that the syntax does not tell (`*`,
-//! NATURAL), the statement is refused.
+//! replaces the unqualified name in the SELECT, and the USING of later joins by ON. `*` gives
+//! the merged columns first, then what else each relation has. Where the merged column would
+//! have to be found among columns that the syntax does not tell (NATURAL), the statement is
+//! refused.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -45,19 +46,25 @@ struct Merged {
 }
 
 fn merge(select: &mut Select) -> Result<()> {
+    let star = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+    let star = star && select.from.iter().flat_map(|f| &f.joins).any(merges);
     let mut merged: BTreeMap<String, Merged> = BTreeMap::new();
+    let mut stars = Some(Vec::new());
     for from in &mut select.from {
-        merge_joins(from, &mut merged)?;
+        let items = merge_joins(from, &mut merged, star)?;
+        stars = stars.zip(items).map(|(all, items)| [all, items].concat());
+    }
+    if star {
+        let Some(stars) = stars else { return Err(unknown_star()) };
+        let expand = |item: SelectItem| match item {
+            SelectItem::Wildcard(_) => stars.clone(),
+            other => vec![other],
+        };
+        select.projection = std::mem::take(&mut select.projection).into_iter().flat_map(expand).collect();
     }
     merged.retain(|_, m| m.moved || m.joins > 1);
     if merged.is_empty() {
         return Ok(());
-    }
-    if select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
-        return Err(HwError::unsupported(
-            "SELECT * over these joins USING",
-            "Name the columns, or write the conditions with ON.",
-        ));
     }
     let mut names = Names { merged: &merged, depth: 0 };
     for item in &mut select.projection {
@@ -78,8 +85,32 @@ fn merge(select: &mut Select) -> Result<()> {
     Ok(())
 }
 
-fn merge_joins(from: &mut TableWithJoins, merged: &mut BTreeMap<String, Merged>) -> Result<()> {
+fn merges(join: &Join) -> bool {
+    use JoinOperator::{FullOuter, Inner, Join as Plain, Left, LeftOuter, Right, RightOuter};
+    match &join.join_operator {
+        Plain(c) | Inner(c) | Left(c) | LeftOuter(c) | Right(c) | RightOuter(c) | FullOuter(c) => {
+            matches!(c, JoinConstraint::Using(_) | JoinConstraint::Natural)
+        }
+        _ => false,
+    }
+}
+
+fn unknown_star() -> HwError {
+    HwError::unsupported(
+        "SELECT * over these joins USING",
+        "Name the columns, or write the conditions with ON.",
+    )
+}
+
+/// Merges the columns of one FROM item; `None` if what `*` stands for cannot be told.
+fn merge_joins(
+    from: &mut TableWithJoins,
+    merged: &mut BTreeMap<String, Merged>,
+    star: bool,
+) -> Result<Option<Vec<SelectItem>>> {
     let first = relation_name(&from.relation);
+    let mut whole = Whole::default();
+    whole.relation(first.as_ref());
     for (n, join) in from.joins.iter_mut().enumerate() {
         let own = relation_name(&join.relation);
         let (side, constraint) = match &mut join.join_operator {
@@ -87,18 +118,26 @@ fn merge_joins(from: &mut TableWithJoins, merged: &mut BTreeMap<String, Merged>)
             JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (Side::Left, c),
             JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (Side::Right, c),
             JoinOperator::FullOuter(c) => (Side::Both, c),
-            _ => continue,
+            _ => {
+                whole.relation(own.as_ref());
+                continue;
+            }
         };
         let columns = match constraint {
             JoinConstraint::Using(columns) => columns.clone(),
-            JoinConstraint::Natural if side != Side::Left => {
+            // The columns that it merges are not known here, and `*` would show the wrong side's.
+            JoinConstraint::Natural if side != Side::Left || star => {
                 return Err(HwError::unsupported(
-                    "a natural right or full join",
+                    if star { "SELECT * over a natural join" } else { "a natural right or full join" },
                     "Write the condition out: ON a.k = b.k.",
                 ));
             }
-            _ => continue,
+            _ => {
+                whole.relation(own.as_ref());
+                continue;
+            }
         };
+        whole.relation(own.as_ref());
         let mut conditions = Vec::new();
         for column in &columns {
             let Some(name) = column.0.last().and_then(|part| part.as_ident()) else { continue };
@@ -107,7 +146,10 @@ fn merge_joins(from: &mut TableWithJoins, merged: &mut BTreeMap<String, Merged>)
             let (left, right) = match (&known, n, &first, &own) {
                 (Some(known), _, _, Some(own)) => (known.value.clone(), qualified(own, name)),
                 (None, 0, Some(first), Some(own)) => (qualified(first, name), qualified(own, name)),
-                _ if side == Side::Left => continue,
+                _ if side == Side::Left => {
+                    whole.known = false;
+                    continue;
+                }
                 _ => {
                     return Err(HwError::unsupported(
                         "this right or full join USING",
@@ -120,6 +162,7 @@ fn merge_joins(from: &mut TableWithJoins, merged: &mut BTreeMap<String, Merged>)
                 op: BinaryOperator::Eq,
                 right: Box::new(right.clone()),
             });
+            whole.merge(name, known.is_some());
             let joins = known.as_ref().map_or(0, |k| k.joins) + 1;
             let moved = known.is_some_and(|k| k.moved) || side != Side::Left;
             let value = match side {
@@ -141,7 +184,65 @@ fn merge_joins(from: &mut TableWithJoins, merged: &mut BTreeMap<String, Merged>)
             }
         }
     }
-    Ok(())
+    Ok(whole.items(merged))
+}
+
+/// What `*` stands for: merged columns, those of the last join first, and of each relation the
+/// others.
+struct Whole {
+    known: bool,
+    merged: Vec<Ident>,
+    relations: Vec<(Ident, Vec<Ident>)>,
+}
+
+impl Default for Whole {
+    fn default() -> Whole {
+        Whole { known: true, merged: Vec::new(), relations: Vec::new() }
+    }
+}
+
+impl Whole {
+    fn relation(&mut self, name: Option<&Ident>) {
+        match name {
+            Some(name) => self.relations.push((name.clone(), Vec::new())),
+            None => self.known = false,
+        }
+    }
+
+    /// A column of the join that brought the last relation.
+    fn merge(&mut self, column: &Ident, known: bool) {
+        let same = |c: &Ident| folded(c) == folded(column);
+        self.merged.retain(|c| !same(c));
+        self.merged.insert(0, column.clone());
+        let last = self.relations.len().saturating_sub(1);
+        for (at, (_, without)) in self.relations.iter_mut().enumerate() {
+            if at == last || (at == 0 && !known) {
+                without.push(column.clone());
+            }
+        }
+    }
+
+    fn items(self, merged: &BTreeMap<String, Merged>) -> Option<Vec<SelectItem>> {
+        if !self.known {
+            return None;
+        }
+        let mut items = Vec::new();
+        for column in &self.merged {
+            let expr = merged.get(&folded(column))?.value.clone();
+            items.push(SelectItem::ExprWithAlias { expr, alias: column.clone() });
+        }
+        for (relation, without) in self.relations {
+            let name = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![relation]));
+            let mut options = WildcardAdditionalOptions::default();
+            let mut without = without.into_iter();
+            options.opt_except = without.next().map(|first_element| ExceptSelectItem {
+                first_element,
+                additional_elements: without.collect(),
+            });
+            items.push(SelectItem::QualifiedWildcard(name, options));
+        }
+        Some(items)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,8 +42,9 @@ pub(super) fn entries() -> Vec<Entry> {
         ("pg_regclass_oid", PgType::Oid, |s, a| Ok(relation(s, a, 0)?.into())),
         ("pg_regclass_name", PgType::Text, regclass_name),
         ("pg_regtype_oid", PgType::Oid, regtype_oid),
-        ("pg_regtype_name", PgType::Text, |_, a| {
-            Ok(int(a, 0).map(|oid| describe::format_type(oid, -1)).into())
+        ("pg_regtype_name", PgType::Text, |s, a| match regtype_oid(s, a)? {
+            Cell::Int(oid) => Ok(describe::format_type(oid, -1).into()),
+            _ => Ok(Cell::Null),
         }),
         ("pg_regnamespace_oid", PgType::Oid, regnamespace_oid),
         ("pg_regnamespace_name", PgType::Text, |s, a| {

@@ -23,7 +23,21 @@ pub(super) fn name_of_oid(function: &str) -> Option<&'static str> {
     })
 }
 
+/// `pg_typeof(x) = 'integer'::regtype` compares names.
+fn compare_type_names(expr: &mut Expr) {
+    let Expr::BinaryOp { left, right, .. } = expr else { return };
+    let (l, r) = (left.clone(), right.clone());
+    for (name, oid) in [(l, right), (r, left)] {
+        if function_name(&name).as_deref() == Some("pg_typeof")
+            && function_name(oid).as_deref() == Some("pg_regtype_oid")
+        {
+            rename_function(oid, "pg_regtype_name");
+        }
+    }
+}
+
 pub(super) fn rewrite(expr: &mut Expr) {
+    compare_type_names(expr);
     let Expr::Cast { expr: inner, data_type, .. } = expr else { return };
     let Some(target) = type_name(data_type) else {
         if let DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) = data_type {

@@ -18,7 +18,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Distinct, Expr, ExprFunctionExt, Filter, Join, JoinType, Limit, LogicalPlan,
-    LogicalPlanBuilder, Operator, SortExpr, Union, Window, lit, when,
+    LogicalPlanBuilder, Operator, Projection, SortExpr, Union, Window, lit, when,
 };
 
 use crate::error::HwError;
@@ -124,6 +124,15 @@ pub(super) fn at_most_one(plan: &LogicalPlan) -> bool {
         LogicalPlan::Limit(l) => {
             limits(l).is_some_and(|(_, n)| n.is_some_and(|n| n <= 1)) || at_most_one(&l.input)
         }
+        _ => false,
+    }
+}
+
+/// Whether a plan is a sort, perhaps below projections.
+fn sorts(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Sort(_) => true,
+        LogicalPlan::Projection(p) => sorts(&p.input),
         _ => false,
     }
 }
@@ -352,6 +361,15 @@ impl Pusher<'_> {
     /// LIMIT counts for each outer values: by row numbers.
     fn limit(&self, limit: &Limit) -> DfResult<Pushed> {
         let Some((skip, fetch)) = limits(limit) else { return Err(unsupported("LIMIT of an expression")) };
+        // The order may be by columns that a projection above it leaves out.
+        if let LogicalPlan::Projection(p) = limit.input.as_ref()
+            && sorts(&p.input)
+        {
+            let below = LogicalPlan::Limit(Limit { input: Arc::clone(&p.input), ..limit.clone() });
+            let schema = Arc::clone(&p.schema);
+            let above = Projection::try_new_with_schema(p.expr.clone(), Arc::new(below), schema)?;
+            return self.push(&LogicalPlan::Projection(above));
+        }
         let (input, order) = match limit.input.as_ref() {
             LogicalPlan::Sort(s) => (s.input.as_ref(), s.expr.clone()),
             other => (other, vec![]),

@@ -1,0 +1,333 @@
+//! What needs the columns of the relations in FROM, in the syntax tree.
+//!
+//! Where a relation's name stands for its row, `row_to_json(t)` and its kin become calls with the
+//! names and columns of `t`, `SELECT t` a row constructor, `(t).a` the column. NATURAL becomes
+//! USING, and an alias of some columns (`t AS a(x)`) one of all. The columns of derived tables
+//! and WITH queries are told by their select lists, those of tables by the catalog ([`Tables`]).
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::*;
+
+use super::ast::call;
+use super::names::item_name;
+
+/// Columns of tables and views, by the name as it is written in FROM.
+pub type Tables = HashMap<String, Vec<String>>;
+
+/// Functions of one row, and what makes their value of names and columns.
+const OF_ROWS: [(&str, &str); 5] = [
+    ("row_to_json", "jsonb_build_object"),
+    ("to_json", "jsonb_build_object"),
+    ("to_jsonb", "jsonb_build_object"),
+    ("json_agg", "jsonb_build_object"),
+    ("jsonb_agg", "jsonb_build_object"),
+];
+
+/// Whether the columns of a statement's tables are needed.
+pub fn needs_columns(query: &Query) -> bool {
+    if query.visit(&mut FromItems).is_break() {
+        return true;
+    }
+    let mut found = false;
+    let mut names = Vec::new();
+    let _ = visit_relations(query, |name| {
+        names.extend(name.0.last().and_then(|p| p.as_ident()).map(folded));
+        ControlFlow::<()>::Continue(())
+    });
+    let _ = visit_expressions(query, |expr| {
+        found |= match expr {
+            Expr::Function(f) => of_rows(f).is_some(),
+            Expr::Identifier(name) => names.contains(&folded(name)),
+            Expr::CompoundFieldAccess { .. } => true,
+            _ => false,
+        };
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
+/// Breaks at a natural join or an alias with columns.
+struct FromItems;
+
+impl Visitor for FromItems {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        let mut joins = select.from.iter().flat_map(|f| &f.joins);
+        match joins.any(|j| matches!(constraint(&j.join_operator), Some(JoinConstraint::Natural))) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { alias: Some(alias), args: None, .. } if !alias.columns.is_empty() => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn constraint(join: &JoinOperator) -> Option<&JoinConstraint> {
+    use JoinOperator::{FullOuter, Inner, Join, Left, LeftOuter, Right, RightOuter};
+    match join {
+        Join(c) | Inner(c) | Left(c) | LeftOuter(c) | Right(c) | RightOuter(c) | FullOuter(c) => Some(c),
+        _ => None,
+    }
+}
+
+fn constraint_mut(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    use JoinOperator::{FullOuter, Inner, Join, Left, LeftOuter, Right, RightOuter};
+    match join {
+        Join(c) | Inner(c) | Left(c) | LeftOuter(c) | Right(c) | RightOuter(c) | FullOuter(c) => Some(c),
+        _ => None,
+    }
+}
+
+/// Rewrites a query.
+pub fn rewrite<V: VisitMut>(statement: &mut V, tables: &Tables) {
+    let mut rows = Rows { tables, with: Vec::new() };
+    let _ = statement.visit(&mut rows);
+}
+
+struct Rows<'a> {
+    tables: &'a Tables,
+    /// Names and columns of WITH queries; kept to the end of the statement.
+    with: Vec<(String, Vec<Ident>)>,
+}
+
+/// A relation of FROM with its columns, if they can be told.
+struct Relation {
+    name: Ident,
+    columns: Option<Vec<Ident>>,
+}
+
+impl VisitorMut for Rows<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+            let columns = match cte.alias.columns.is_empty() {
+                true => self.output(&cte.query.body),
+                false => Some(cte.alias.columns.iter().map(|c| c.name.clone()).collect()),
+            };
+            if let Some(columns) = columns {
+                self.with.push((folded(&cte.alias.name), columns));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for from in &mut select.from {
+            self.join_naturally(from);
+        }
+        let relations = self.relations(&select.from);
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && let Expr::Identifier(name) = &*expr
+                && let Some(columns) = row(&relations, name)
+            {
+                let alias = name.clone();
+                let row = columns.iter().map(|c| column(&alias, c)).collect();
+                *item = SelectItem::ExprWithAlias { expr: Expr::Tuple(row), alias };
+            }
+        }
+        let mut values = Values { relations: &relations, depth: 0 };
+        let _ = VisitMut::visit(&mut select.projection, &mut values);
+        let _ = VisitMut::visit(&mut select.having, &mut values);
+        let _ = VisitMut::visit(&mut select.selection, &mut values);
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rows<'_> {
+    /// NATURAL as USING of the columns of both sides, where they can be told, and aliases of
+    /// some columns as aliases of all.
+    fn join_naturally(&self, from: &mut TableWithJoins) {
+        let complete = |factor: &mut TableFactor| {
+            let columns = self.relation(factor).and_then(|r| r.columns);
+            if let TableFactor::Table { alias: Some(alias), args: None, .. } = factor
+                && let Some(columns) = &columns
+                && !alias.columns.is_empty()
+            {
+                let rest = columns.iter().skip(alias.columns.len()).cloned();
+                alias.columns.extend(rest.map(|name| TableAliasColumnDef { name, data_type: None }));
+            }
+            columns
+        };
+        let mut left = complete(&mut from.relation);
+        for join in &mut from.joins {
+            let right = complete(&mut join.relation);
+            if let Some(natural @ JoinConstraint::Natural) = constraint_mut(&mut join.join_operator)
+                && let (Some(left), Some(right)) = (&left, &right)
+            {
+                let shared = |c: &&Ident| right.iter().any(|r| folded(r) == folded(c));
+                let mut columns: Vec<Ident> = Vec::new();
+                for column in left.iter().filter(shared) {
+                    if !columns.iter().any(|c| folded(c) == folded(column)) {
+                        columns.push(column.clone());
+                    }
+                }
+                *natural = match columns.is_empty() {
+                    true => JoinConstraint::On(Expr::Value(Value::Boolean(true).into())),
+                    false => JoinConstraint::Using(
+                        columns.into_iter().map(|c| ObjectName::from(vec![c])).collect(),
+                    ),
+                };
+            }
+            left = left.zip(right).map(|(left, right)| [left, right].concat());
+        }
+    }
+
+    fn relations(&self, from: &[TableWithJoins]) -> Vec<Relation> {
+        let factors =
+            from.iter().flat_map(|f| std::iter::once(&f.relation).chain(f.joins.iter().map(|j| &j.relation)));
+        factors.filter_map(|f| self.relation(f)).collect()
+    }
+
+    fn relation(&self, factor: &TableFactor) -> Option<Relation> {
+        let (name, columns, alias) = match factor {
+            TableFactor::Table { name, alias, args: None, .. } => {
+                let last = name.0.last()?.as_ident()?;
+                let known = self.with.iter().rev().find(|(n, _)| *n == folded(last)).map(|(_, c)| c.clone());
+                let quoted = |c: &String| Ident::with_quote('"', c);
+                let of_table = || self.tables.get(&name.to_string()).map(|c| c.iter().map(quoted).collect());
+                (last.clone(), known.or_else(of_table), alias.as_ref())
+            }
+            TableFactor::Derived { subquery, alias: Some(alias), .. } => {
+                (alias.name.clone(), self.output(&subquery.body), Some(alias))
+            }
+            _ => return None,
+        };
+        let name = alias.map_or(name, |a| a.name.clone());
+        let mut columns = columns;
+        if let (Some(alias), Some(columns)) = (alias, &mut columns) {
+            columns.iter_mut().zip(&alias.columns).for_each(|(c, a)| *c = a.name.clone());
+        }
+        Some(Relation { name, columns })
+    }
+
+    /// The names of a query's columns.
+    fn output(&self, body: &SetExpr) -> Option<Vec<Ident>> {
+        let select = match body {
+            SetExpr::Select(select) => select,
+            SetExpr::Query(query) => return self.output(&query.body),
+            SetExpr::SetOperation { left, .. } => return self.output(left),
+            _ => return None,
+        };
+        let mut columns = Vec::new();
+        for item in &select.projection {
+            match item {
+                SelectItem::Wildcard(_) => {
+                    for relation in self.relations(&select.from) {
+                        columns.extend(relation.columns?);
+                    }
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                    let name = name.0.last()?.as_ident()?;
+                    let relations = self.relations(&select.from);
+                    let relation = relations.into_iter().find(|r| folded(&r.name) == folded(name))?;
+                    columns.extend(relation.columns?);
+                }
+                item => columns.push(Ident::with_quote('"', item_name(item)?)),
+            }
+        }
+        Some(columns)
+    }
+}
+
+/// The columns of the relation of that name, unless a column has the name, too.
+fn row<'r>(relations: &'r [Relation], name: &Ident) -> Option<&'r [Ident]> {
+    let same = |i: &Ident| folded(i) == folded(name);
+    let is_column = relations.iter().flat_map(|r| r.columns.iter().flatten()).any(same);
+    let relation = relations.iter().find(|r| same(&r.name)).filter(|_| !is_column)?;
+    relation.columns.as_deref()
+}
+
+/// Replaces rows in the expressions of one SELECT, outside its subqueries.
+struct Values<'a> {
+    relations: &'a [Relation],
+    depth: usize,
+}
+
+impl VisitorMut for Values<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Some(new) = self.replacement(expr)
+        {
+            *expr = new;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Values<'_> {
+    fn replacement(&self, expr: &Expr) -> Option<Expr> {
+        match expr {
+            Expr::Function(function) => {
+                let (name, maker) = of_rows(function)?;
+                let FunctionArguments::List(list) = &function.args else { return None };
+                let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(argument)))] =
+                    list.args.as_slice()
+                else {
+                    return None;
+                };
+                let columns = row(self.relations, argument)?;
+                let pair = |c: &Ident| {
+                    let key = Expr::Value(Value::SingleQuotedString(folded(c)).into());
+                    [key, column(argument, c)]
+                };
+                let made = call(maker, columns.iter().flat_map(pair).collect());
+                if !name.ends_with("_agg") {
+                    return Some(made);
+                }
+                let mut function = function.clone();
+                if let FunctionArguments::List(list) = &mut function.args {
+                    list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(made))];
+                }
+                Some(Expr::Function(function))
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let Expr::Nested(root) = root.as_ref() else { return None };
+                let (Expr::Identifier(name), [AccessExpr::Dot(Expr::Identifier(field))]) =
+                    (root.as_ref(), access_chain.as_slice())
+                else {
+                    return None;
+                };
+                self.relations.iter().find(|r| folded(&r.name) == folded(name))?;
+                Some(column(name, field))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn of_rows(function: &Function) -> Option<(&'static str, &'static str)> {
+    let name = function.name.0.last()?.as_ident()?.value.to_ascii_lowercase();
+    OF_ROWS.into_iter().find(|(n, _)| *n == name)
+}
+
+fn column(relation: &Ident, column: &Ident) -> Expr {
+    Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
+}
+
+fn folded(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
