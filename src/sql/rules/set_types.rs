@@ -29,7 +29,28 @@ impl AnalyzerRule for PgSetTypes {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
+        let plan = plan.transform_down_with_subqueries(flatten)?.data;
         Ok(plan.transform_up_with_subqueries(set_operation)?.data)
+    }
+}
+
+/// UNION ALL of UNION ALL is one, whose columns meet in one type.
+fn flatten(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Union(union) = plan else { return Ok(Transformed::no(plan)) };
+    if !union.inputs.iter().any(|i| matches!(i.as_ref(), LogicalPlan::Union(_))) {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let mut inputs = Vec::new();
+    leaves(union.inputs, &mut inputs);
+    Ok(Transformed::yes(LogicalPlan::Union(Union { inputs, schema: union.schema })))
+}
+
+fn leaves(inputs: Vec<Arc<LogicalPlan>>, into: &mut Vec<Arc<LogicalPlan>>) {
+    for input in inputs {
+        match input.as_ref() {
+            LogicalPlan::Union(union) => leaves(union.inputs.clone(), into),
+            _ => into.push(input),
+        }
     }
 }
 

@@ -100,10 +100,21 @@ fn unify(values: &mut Values) -> Result<bool> {
         return Err(HwError::new(sqlstate::SYNTAX_ERROR, "VALUES lists must all be the same length"));
     }
     let mut targets = Vec::with_capacity(width);
+    let mut mixed = false;
     for column in 0..width {
         match target(values.rows.iter().map(|row| &row.content[column])) {
-            Ok(target) => targets.push(target),
-            Err(()) => return Ok(true),
+            Target::Literals(target) => targets.push(target),
+            Target::Mixed(named) => {
+                mixed = true;
+                targets.push(None);
+                // What has no type of its own takes the first one that is written.
+                for row in &mut values.rows {
+                    let cell = &mut row.content[column];
+                    if let (Some(named), Class::Null | Class::Quoted) = (&named, class(cell)) {
+                        cast(cell, named);
+                    }
+                }
+            }
         }
     }
     for row in &mut values.rows {
@@ -111,26 +122,61 @@ fn unify(values: &mut Values) -> Result<bool> {
             if let Some(data_type) = target
                 && !matches!(class(cell), Class::Typed(_))
             {
-                let inner = std::mem::replace(cell, Expr::Value(Value::Null.into()));
-                *cell = Expr::Cast {
-                    kind: CastKind::DoubleColon,
-                    expr: Box::new(Expr::Nested(Box::new(inner))),
-                    data_type: data_type.clone(),
-                    array: false,
-                    format: None,
-                };
+                cast(cell, data_type);
             }
         }
     }
-    Ok(false)
+    Ok(mixed)
+}
+
+fn cast(cell: &mut Expr, data_type: &DataType) {
+    let inner = std::mem::replace(cell, Expr::Value(Value::Null.into()));
+    *cell = Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr: Box::new(Expr::Nested(Box::new(inner))),
+        data_type: data_type.clone(),
+        array: false,
+        format: None,
+    };
+}
+
+/// What a column needs.
+enum Target {
+    /// Its literals are cast to this type, if any.
+    Literals(Option<DataType>),
+    /// Its cells have several types; the first that is written.
+    Mixed(Option<DataType>),
+}
+
+/// A numeric that holds these literals.
+fn numeric_of(whole: usize, fraction: usize) -> DataType {
+    let plain = whole <= 28 && fraction <= 10;
+    DataType::Numeric(match plain {
+        true => ExactNumberInfo::None,
+        false => ExactNumberInfo::PrecisionAndScale(38, fraction.min(38) as i64),
+    })
+}
+
+fn digits(cell: &Expr) -> (usize, usize) {
+    match cell {
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => digits(inner),
+        Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) => {
+            let (whole, fraction) = n.split_once('.').unwrap_or((n, ""));
+            (whole.len(), fraction.len())
+        }
+        _ => (0, 0),
+    }
 }
 
 /// The type that the cells of a column are cast to, if they must be.
-fn target<'a>(cells: impl Iterator<Item = &'a Expr>) -> std::result::Result<Option<DataType>, ()> {
+fn target<'a>(cells: impl Iterator<Item = &'a Expr>) -> Target {
+    let (mut whole, mut fraction) = (0, 0);
     let mut classes: Vec<Class> = Vec::new();
     let mut named: Option<DataType> = None;
     for cell in cells {
         let class = class(cell);
+        let (own_whole, own_fraction) = digits(cell);
+        (whole, fraction) = (own_whole.max(whole), own_fraction.max(fraction));
         if let (Expr::Cast { data_type, .. }, None) = (cell, &named) {
             named = Some(data_type.clone());
         }
@@ -143,19 +189,20 @@ fn target<'a>(cells: impl Iterator<Item = &'a Expr>) -> std::result::Result<Opti
     }
     let has = |c: Class| classes.contains(&c);
     if has(Class::Other) {
-        return if classes.len() == 1 { Ok(None) } else { Err(()) };
+        return if classes.len() == 1 { Target::Literals(None) } else { Target::Mixed(named) };
     }
     let typed = classes.iter().filter(|c| matches!(c, Class::Typed(_))).count();
     let numbers = [Class::Int4, Class::Int8, Class::Decimal].into_iter().filter(|c| has(c.clone())).count();
     let families = typed + usize::from(numbers > 0) + usize::from(has(Class::Bool));
     if families > 1 {
-        return Err(());
+        return Target::Mixed(named);
     }
     let strings = has(Class::Quoted);
-    Ok(match families {
+    Target::Literals(match families {
         0 => None,
         _ if typed == 1 && classes.len() == 1 => None,
-        _ if typed == 1 => return named.map(Some).ok_or(()),
+        _ if typed == 1 && named.is_none() => return Target::Mixed(None),
+        _ if typed == 1 => named,
         _ if has(Class::Bool) => strings.then_some(DataType::Boolean),
         _ if has(Class::Decimal) && (numbers > 1 || strings) => {
             Some(DataType::Numeric(ExactNumberInfo::None))
