@@ -204,9 +204,7 @@ fn target<'a>(cells: impl Iterator<Item = &'a Expr>) -> Target {
         _ if typed == 1 && named.is_none() => return Target::Mixed(None),
         _ if typed == 1 => named,
         _ if has(Class::Bool) => strings.then_some(DataType::Boolean),
-        _ if has(Class::Decimal) && (numbers > 1 || strings) => {
-            Some(DataType::Numeric(ExactNumberInfo::None))
-        }
+        _ if has(Class::Decimal) && (numbers > 1 || strings) => Some(numeric_of(whole, fraction)),
         _ if has(Class::Int8) && (numbers > 1 || strings) => Some(DataType::BigInt(None)),
         _ if strings => Some(DataType::Integer(None)),
         _ => None,
