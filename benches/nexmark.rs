@@ -25,7 +25,7 @@ use futures::StreamExt;
 use headwater::catalog::{Details, NewDefinition, SourceDetails, ViewDetails, WatermarkDefinition};
 use headwater::config::Config;
 use headwater::connectors::generator::{GeneratorConnector, GeneratorOptions, bid_json};
-use headwater::dataflow::build::{Sides, build};
+use headwater::dataflow::build::{RecursionLimits, Sides, build};
 use headwater::dataflow::graph::DataflowSpec;
 use headwater::dataflow::host::{BuildOptions, DataflowFeed, Feed, Host, RelationRows, Report, ViewOutput};
 use headwater::dataflow::operator::EpochContext;
@@ -257,6 +257,7 @@ impl Run {
             relation: None,
             errors: Arc::new(RowErrors::new(100)),
             join_pairs_max: usize::MAX,
+            recursion: RecursionLimits { rows_max: usize::MAX, rounds_max: usize::MAX },
         };
         let spec: Arc<DataflowSpec> = Arc::new(build(VIEW, "nexmark", plan, &sides));
         let counter = Arc::new(Counter::default());

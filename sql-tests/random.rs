@@ -35,7 +35,7 @@ const TABLES: [&str; 3] = [
 ];
 
 /// Name and query; later ones may read earlier ones.
-const VIEWS: [(&str, &str); 70] = [
+const VIEWS: [(&str, &str); 79] = [
     (
         "project",
         "SELECT id, v + 1 AS v1, upper(g) AS g, coalesce(v, -1) AS v0, n * 2 AS n2, d + 1 AS d1 FROM a",
@@ -210,6 +210,42 @@ const VIEWS: [(&str, &str); 70] = [
     (
         "whole",
         "SELECT array_agg(id ORDER BY v DESC, id) AS a, stddev(f) IS NULL AS s, count(*) AS n, sum(v) AS v FROM a",
+    ),
+    (
+        "reached",
+        "WITH RECURSIVE r(x) AS (SELECT min(k) FROM b UNION SELECT a.v % 6 FROM r JOIN a ON a.k = r.x) SELECT x FROM r",
+    ),
+    (
+        "closed",
+        "WITH RECURSIVE g AS (SELECT k AS x, v % 6 AS y FROM a UNION ALL SELECT k, w FROM b), p(x, y) AS (SELECT x, y FROM g UNION SELECT p.x, g.y FROM p JOIN g ON g.x = p.y) SELECT x, y FROM p",
+    ),
+    (
+        "stitched",
+        "WITH RECURSIVE g AS (SELECT id AS x, v AS y FROM a UNION SELECT v, id FROM a), s(id, o) AS (SELECT x, x FROM g UNION SELECT s.id, g.y FROM s JOIN g ON g.x = s.o) SELECT id, min(o) AS m, count(*) AS n FROM s GROUP BY id",
+    ),
+    (
+        "walked",
+        "WITH RECURSIVE p(x, y, n) AS (SELECT k, v % 6, 1 FROM a UNION ALL SELECT p.x, b.w, p.n + 1 FROM p JOIN b ON b.k = p.y WHERE p.n < 3) SELECT x, n, count(*) AS c, sum(y) AS s FROM p GROUP BY x, n",
+    ),
+    (
+        "avoiding",
+        "WITH RECURSIVE r(x) AS (SELECT k FROM b UNION SELECT a.v % 6 FROM r JOIN a ON a.k = r.x WHERE NOT EXISTS (SELECT 1 FROM c WHERE c.k = r.x AND c.u > a.v)) SELECT x FROM r",
+    ),
+    (
+        "branches",
+        "WITH RECURSIVE p(id, path) AS (SELECT id, id::text FROM b WHERE k IS NULL OR k = 0 UNION ALL SELECT a.id, p.path || '/' || a.id FROM p JOIN a ON a.k = p.id AND a.id > p.id) SELECT id, path FROM p",
+    ),
+    (
+        "shortest",
+        "WITH RECURSIVE r(x, d) AS (SELECT k, 0 FROM c UNION SELECT a.v % 6, r.d + 1 FROM r JOIN a ON a.k = r.x WHERE r.d < 4) SELECT x, min(d) AS d FROM r GROUP BY x",
+    ),
+    (
+        "through_left",
+        "WITH RECURSIVE r(x, g) AS (SELECT k, g::text FROM c UNION SELECT a.v % 6, b.g FROM r JOIN a ON a.k = r.x LEFT JOIN b ON b.k = a.v % 6 AND b.w > 5) SELECT x, g FROM r",
+    ),
+    (
+        "among",
+        "WITH RECURSIVE r(x, f) AS (SELECT k, false FROM c UNION SELECT a.v % 6, a.g IN (SELECT g FROM b WHERE w > 3) FROM r JOIN a ON a.k = r.x WHERE a.k IN (SELECT k FROM b)) SELECT x, f FROM r",
     ),
 ];
 

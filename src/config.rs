@@ -38,6 +38,8 @@ pub struct Config {
     pub late_rows_max: usize,
     pub panes_max: usize,
     pub join_pairs_max: usize,
+    pub recursion_rows_max: usize,
+    pub recursion_rounds_max: usize,
     pub max_record_bytes: usize,
     pub subscribe_buffer_bytes_max: usize,
     pub query_memory_limit_bytes: usize,
@@ -87,7 +89,7 @@ const fn setting(name: &'static str, meaning: &'static str) -> Setting {
 }
 
 /// All settings, in the order in which they are printed.
-pub const SETTINGS: [Setting; 20] = [
+pub const SETTINGS: [Setting; 22] = [
     setting("data_dir", "Folder of the catalog, the journal and the local logs; one server at a time."),
     setting("pg_listen", "Address and port of the PostgreSQL protocol."),
     setting("http_listen", "Address and port of /healthz and /metrics."),
@@ -105,6 +107,14 @@ pub const SETTINGS: [Setting; 20] = [
     setting(
         "join_pairs_max",
         "Pairs a join may make per epoch and worker; with more its view stops (53400).",
+    ),
+    setting(
+        "recursion_rows_max",
+        "Changes a recursive query may make per epoch; with more its view stops (53400).",
+    ),
+    setting(
+        "recursion_rounds_max",
+        "Rounds a recursive query may make per epoch; with more its view stops (53400).",
     ),
     setting("max_record_bytes", "A larger record becomes a dead letter."),
     setting("subscribe_buffer_bytes_max", "Changes that may wait for one subscriber before it is closed."),
@@ -131,6 +141,8 @@ impl Default for Config {
             late_rows_max: 10_000,
             panes_max: 10_000,
             join_pairs_max: 50_000_000,
+            recursion_rows_max: 50_000_000,
+            recursion_rounds_max: 100_000,
             max_record_bytes: 16 << 20,
             subscribe_buffer_bytes_max: 64 << 20,
             query_memory_limit_bytes: 1 << 30,
@@ -184,6 +196,8 @@ impl Config {
             ("late_rows_max", self.late_rows_max as u64, 0, 10_000_000),
             ("panes_max", self.panes_max as u64, 0, 10_000_000),
             ("join_pairs_max", self.join_pairs_max as u64, 1, u32::MAX as u64),
+            ("recursion_rows_max", self.recursion_rows_max as u64, 1, u32::MAX as u64),
+            ("recursion_rounds_max", self.recursion_rounds_max as u64, 1, u32::MAX as u64),
             ("max_record_bytes", self.max_record_bytes as u64, 1, 1 << 30),
             ("subscribe_buffer_bytes_max", self.subscribe_buffer_bytes_max as u64, 1 << 16, 1 << 40),
             ("query_memory_limit_bytes", self.query_memory_limit_bytes as u64, 1 << 20, 1 << 50),

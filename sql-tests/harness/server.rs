@@ -162,6 +162,8 @@ impl Instance {
             http_listen: ([127, 0, 0, 1], 0).into(),
             workers,
             manual_clock: true,
+            // So that what never ends is soon stopped.
+            recursion_rounds_max: 1_000,
             ..Config::default()
         };
         let server = Server::start(config).map_err(|e| format!("the server did not start: {e}"))?;

@@ -6,6 +6,7 @@
 //! bounds, so that overlapping windows share slices on one worker), key columns for joins;
 //! no key means one worker. An input that is partitioned by that key already stays put.
 
+mod recursion;
 mod windows;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::operators::constant::ConstantOperator;
 use super::operators::expire::ExpireOperator;
 use super::operators::join::{AsOf, JoinInterval, JoinSpec, JoinWindow, join_operator};
 use super::operators::map::{MapOperator, PassOperator};
+pub use super::operators::recursion::RecursionLimits;
 use super::operators::set_op::SetOpOperator;
 use super::operators::temporal_filter::TemporalFilterOperator;
 use super::operators::unnest::UnnestOperator;
@@ -40,6 +42,7 @@ pub struct Sides {
     pub errors: Arc<RowErrors>,
     /// Pairs that a join may make per epoch and worker.
     pub join_pairs_max: usize,
+    pub recursion: RecursionLimits,
 }
 
 /// Makes the dataflow of `plan` for the object `id`.
@@ -76,7 +79,7 @@ impl<'a> Cutter<'a> {
             for (side, child) in node.children.iter().enumerate() {
                 let readers: usize =
                     plan.nodes.iter().map(|n| n.children.iter().filter(|c| *c == child).count()).sum();
-                let replicated = replicated_side(plan, &plan.nodes[id]) == Some(side);
+                let replicated = is_replicated(plan, &plan.nodes[id], side);
                 if replicated || exchange_key(plan, id, side).is_some() || readers > 1 {
                     cut[*child] = true;
                 }
@@ -157,11 +160,19 @@ impl<'a> Cutter<'a> {
                 None => self.collect(*child, root, members, inputs),
                 Some(from) => {
                     let exchange = exchange_key(self.plan, id, side);
-                    let replicate = replicated_side(self.plan, &self.plan.nodes[id]) == Some(side);
+                    let replicate = is_replicated(self.plan, &self.plan.nodes[id], side);
                     inputs.push((StageInput { from, exchange, replicate }, vec![(id, side)]));
                 }
             }
         }
+    }
+}
+
+/// Whether the rows of an input go to every worker.
+fn is_replicated(plan: &StreamPlan, node: &StreamNode, side: usize) -> bool {
+    match &node.op {
+        StreamOp::Recursive(r) => side > 0 && !r.key.is_empty(),
+        _ => replicated_side(plan, node) == Some(side),
     }
 }
 
@@ -182,6 +193,9 @@ fn exchange_key(plan: &StreamPlan, id: NodeId, side: usize) -> Option<Vec<usize>
         StreamOp::Join(j) => j.right_keys.clone(),
         // Equal rows of both sides meet.
         StreamOp::SetOp(_) => (0..plan.nodes[id].schema.fields().len()).collect(),
+        StreamOp::Recursive(_) if is_replicated(plan, &plan.nodes[id], side) => return None,
+        // The rounds of a recursive query are those of one worker.
+        StreamOp::Recursive(r) => r.key.clone(),
         StreamOp::ChangelogTrigger(_) => Vec::new(),
         StreamOp::TopN(t) => t.partition.clone(),
         StreamOp::Over(o) => o.partition.clone(),
@@ -208,6 +222,7 @@ fn partitioning(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
             partitioning(plan, plan.nodes[id].children[0])
         }
         StreamOp::SessionAssign(s) => Some(s.keys.clone()),
+        StreamOp::Recursive(r) if !r.key.is_empty() => Some(r.key.clone()),
         StreamOp::TopN(t) => Some(t.partition.clone()),
         StreamOp::Over(o) => Some(o.partition.clone()),
         StreamOp::Expire(e) => Some(e.partition.clone()),
@@ -224,7 +239,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
     let schema = Arc::clone(&node.schema);
     let child = |side: usize| &plan.nodes[node.children[side]];
     Ok(match &node.op {
-        StreamOp::Input { .. } => Box::new(PassOperator::new("read", None)),
+        StreamOp::Input { .. } | StreamOp::Working { .. } => Box::new(PassOperator::new("read", None)),
         StreamOp::Union => Box::new(PassOperator::new("union", Some(schema))),
         StreamOp::Map { filter, exprs } => {
             let errors = Arc::clone(&sides.errors);
@@ -248,6 +263,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             Box::new(AggregateOperator::new(aggregate_spec(a, node, child(0), sides, worker)?)?)
         }
+        StreamOp::Recursive(r) => recursion::recursive(r, schema, sides, worker)?,
         StreamOp::TopN(t) => top_n_operator(t, &child(0).schema, schema, sides)?,
         StreamOp::Over(o) => over_operator(o, &child(0).schema, schema, sides)?,
         StreamOp::Join(j) => join_operator(join_spec(plan, node, j, sides))?,

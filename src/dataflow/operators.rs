@@ -15,6 +15,7 @@ pub mod late;
 pub mod map;
 pub mod over;
 pub mod panes;
+pub mod recursion;
 pub mod retention;
 pub mod session;
 pub mod session_assign;

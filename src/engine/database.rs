@@ -25,7 +25,7 @@ use super::{Engine, EngineLimits, definitions, late};
 use crate::catalog::{Catalog, CatalogStore, Definition, Details, Kind, NewDefinition, SourceDetails};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dataflow::build::{Sides, build};
+use crate::dataflow::build::{RecursionLimits, Sides, build};
 use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
@@ -284,6 +284,10 @@ impl Database {
             relation: relation.as_ref().map(|r| (Arc::clone(&r.closed), Arc::clone(&r.unassigned))),
             errors: Arc::new(RowErrors::new(limit)),
             join_pairs_max: self.config.join_pairs_max,
+            recursion: RecursionLimits {
+                rows_max: self.config.recursion_rows_max,
+                rounds_max: self.config.recursion_rounds_max,
+            },
         };
         let dataflow = Arc::new(build(id, &definition.name, &plan, &sides));
         let facts = view_facts(&plan, edge)?;

@@ -28,6 +28,7 @@ use crate::sql::errors::to_hw_error;
 use crate::sql::inline::{Returns, SqlFunction, inline_functions};
 use crate::sql::pane_columns::{expand_wildcards, names_pane_column};
 use crate::sql::query_planner::AdHocPlanner;
+use crate::sql::recursion::RecursionPlanner;
 use crate::sql::relations::SetOpPlanner;
 use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::windows::{WindowInputs, WindowPlanner, is_window_function, window_input_names};
@@ -137,6 +138,7 @@ impl Scope {
             .with_relation_planners(vec![
                 Arc::new(WindowPlanner::new(inputs)),
                 Arc::new(SetOpPlanner),
+                Arc::new(RecursionPlanner::new(self.cx.options.clone())),
                 Arc::new(TableFunctions::new(Arc::clone(self))),
             ])
             .with_query_planner(Arc::new(AdHocPlanner));

@@ -27,9 +27,52 @@ fn node(plan: &StreamPlan, id: NodeId, depth: usize, printed: &mut [bool], lines
         plan.nodes.iter().map(|x| x.children.iter().filter(|c| **c == id).count()).sum::<usize>() > 1;
     let label = if shared { format!("node {id}: ") } else { String::new() };
     lines.push(format!("{indent}{label}{} [{}]", describe(plan, n), facts(n)));
+    if let StreamOp::Recursive(query) = &n.op {
+        node(plan, n.children[0], depth + 1, printed, lines);
+        step(plan, n, query, query.step.root, depth + 1, printed, lines);
+        return;
+    }
     for child in &n.children {
         node(plan, *child, depth + 1, printed, lines);
     }
+}
+
+/// The nodes of a recursive query's step, down to the nodes outside that it reads.
+fn step(
+    plan: &StreamPlan,
+    of: &StreamNode,
+    query: &RecursiveNode,
+    id: NodeId,
+    depth: usize,
+    printed: &mut [bool],
+    lines: &mut Vec<String>,
+) {
+    let n = &query.step.nodes[id];
+    let indent = format!("{}->  ", "  ".repeat(depth * 2 - 1));
+    match n.op {
+        StreamOp::Input { input } => return node(plan, of.children[input + 1], depth, printed, lines),
+        StreamOp::Working { .. } => {
+            return lines.push(format!("{indent}Rows of {} in the round before", query.name));
+        }
+        _ => lines.push(format!("{indent}{} [{}]", describe(&query.step, n), facts(n))),
+    }
+    for child in &n.children {
+        step(plan, of, query, *child, depth + 1, printed, lines);
+    }
+}
+
+fn recursive(n: &StreamNode, query: &RecursiveNode) -> String {
+    let how = match query.mode {
+        RecursionMode::Bag => "UNION ALL, changes go through the step until none is left",
+        RecursionMode::Growing => "UNION, rows not seen before go through the step",
+        RecursionMode::Rounds { .. } => "UNION, derivations of each row counted by round",
+    };
+    let key: Vec<String> = query.key.iter().map(|c| column_name(n, *c)).collect();
+    let place = match key.is_empty() {
+        true => "on one worker".to_string(),
+        false => format!("by ({}), which the step keeps", key.join(", ")),
+    };
+    format!("Recursive {}: {how}, {place}", query.name)
 }
 
 fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
@@ -61,6 +104,8 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             format!("Changes of the whole view, {}", super::explain_emit::emit(spec, false))
         }
         StreamOp::SetOp(kind) => format!("{kind} by counts of each row"),
+        StreamOp::Recursive(query) => recursive(n, query),
+        StreamOp::Working { .. } => "Rows of the round before".into(),
         StreamOp::Constant(rows) => format!("Constant rows: {}", rows.num_rows()),
         StreamOp::TemporalFilter(bounds) => format!("Keep rows while {}", temporal(bounds, &name)),
         StreamOp::Unnest(columns) => format!("Unnest {}", list(&unnested(columns))),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DFSchema;
+use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
@@ -46,7 +47,15 @@ impl LowerOptions {
 /// `EMIT ON WINDOW CLOSE` has no window to close.
 pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOptions) -> Result<StreamPlan> {
     let closes = options.emit.policy == EmitPolicy::Final;
-    let mut lowering = Lowering { nodes: Vec::new(), inputs: Vec::new(), compiler, options, late: None };
+    let mut lowering = Lowering {
+        nodes: Vec::new(),
+        inputs: Vec::new(),
+        compiler,
+        options,
+        late: None,
+        open: Vec::new(),
+        recursions: 0,
+    };
     let root = lowering.plan(plan)?;
     let root = lowering.restore_names(root, plan.schema());
     lowering.check_processing_time_marker(root)?;
@@ -74,6 +83,10 @@ pub(super) struct Lowering<'a> {
     pub options: LowerOptions,
     /// Found while the outermost aggregate is lowered.
     pub late: Option<LatePlan>,
+    /// The recursive queries whose steps are being lowered, innermost last.
+    pub open: Vec<super::recursion::Open>,
+    /// Recursive queries so far.
+    pub recursions: usize,
 }
 
 impl Lowering<'_> {
@@ -127,6 +140,7 @@ impl Lowering<'_> {
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => self.limit(plan),
             LogicalPlan::Window(w) => self.over(w),
+            LogicalPlan::RecursiveQuery(query) => self.recursive(query),
             other => Err(refuse_plan(other)),
         }
     }
@@ -150,16 +164,19 @@ impl Lowering<'_> {
     fn table_scan(&mut self, scan: &datafusion::logical_expr::TableScan) -> Result<NodeId> {
         let provider = source_as_provider(&scan.source).map_err(|e| HwError::internal(e.to_string()))?;
         let any: &dyn std::any::Any = provider.as_ref();
-        let Some(relation) = any.downcast_ref::<StreamRelation>() else {
+        let mut node = if let Some(relation) = any.downcast_ref::<StreamRelation>() {
+            self.input(relation)
+        } else if let Some(table) = any.downcast_ref::<CteWorkTable>() {
+            self.working_rows(table.name())?
+        } else {
             return Err(HwError::unsupported(
                 format!("reading {} in a materialized view", scan.table_name),
                 "Materialized views read sources, tables and other views.",
             ));
         };
-        let node = self.input(relation);
-        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &relation.schema())
+        let schema = provider.schema();
+        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &schema)
             .map_err(|e| HwError::internal(e.to_string()))?;
-        let mut node = node;
         for condition in &scan.filters {
             let condition = self.compile(condition, &full)?;
             node = self.filter(node, condition)?;
@@ -168,7 +185,7 @@ impl Lowering<'_> {
             None => Ok(node),
             Some(columns) => {
                 let exprs = columns.iter().map(|c| expr::column(*c)).collect();
-                let schema = Arc::new(relation.schema().project(columns)?);
+                let schema = Arc::new(schema.project(columns)?);
                 self.map(node, None, exprs, schema)
             }
         }
@@ -409,7 +426,7 @@ pub(super) fn union_fact<'a>(mut facts: impl Iterator<Item = &'a ColumnFact>) ->
 }
 
 /// Drops nodes that the root does not reach.
-fn prune(plan: &mut StreamPlan) {
+pub(super) fn prune(plan: &mut StreamPlan) {
     let mut live = vec![false; plan.nodes.len()];
     live[plan.root] = true;
     for id in (0..plan.nodes.len()).rev() {
@@ -464,9 +481,6 @@ pub(super) fn refuse(what: &str, hint: &str) -> HwError {
 fn refuse_plan(plan: &LogicalPlan) -> HwError {
     match plan {
         LogicalPlan::Subquery(_) => refuse("a sub-query in an expression", "Write it as a join."),
-        LogicalPlan::RecursiveQuery(_) => {
-            refuse("WITH RECURSIVE", "Materialize the base relation and run the recursion ad hoc.")
-        }
         other => refuse(&format!("{} in a materialized view", other.display()), ""),
     }
 }

@@ -28,6 +28,7 @@ mod narrow;
 mod over;
 pub mod panes;
 mod reach;
+pub mod recursion;
 pub mod relation;
 mod retention;
 mod rows;
@@ -57,6 +58,7 @@ pub use late::keep_window_columns;
 pub use lower::{ExprCompiler, LowerOptions, lower};
 pub use over::{OverCall, OverNode, RowTime};
 pub use reach::Reach;
+pub use recursion::{RECURSION_NAME_SEPARATOR, RecursionMode, RecursiveNode};
 pub use relation::StreamRelation;
 pub use set_op_node::{SetKind, SetOpNode};
 pub use temporal_node::{TemporalBound, TemporalNode, mark_temporal};
@@ -162,6 +164,12 @@ pub enum StreamOp {
     /// Rows while the clock is within bounds; columns of the bounds' times. The output has
     /// as many columns as the node's schema, the child's first ones.
     TemporalFilter(Vec<(usize, TemporalBound)>),
+    /// A recursive query.
+    Recursive(RecursiveNode),
+    /// The rows of the recursive query, only inside its step; no children.
+    Working {
+        query: usize,
+    },
 }
 
 /// Rows that leave when those with equal `keys` were not touched for `ttl_us` by the clock.

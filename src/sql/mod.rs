@@ -15,6 +15,7 @@ pub mod inline;
 pub mod pane_columns;
 pub mod parser;
 pub mod query_planner;
+pub mod recursion;
 pub mod relations;
 pub mod rules;
 pub mod send;

@@ -197,7 +197,7 @@ impl StatementReader<'_> {
                 too_complex().at(self.source.position(self.parser.get_current_token().span.start))
             }
             Failure::Parser(ParserError::ParserError(m) | ParserError::TokenizerError(m)) => {
-                self.source.syntax_error(&self.parser, &m)
+                self.recursion_clause().unwrap_or_else(|| self.source.syntax_error(&self.parser, &m))
             }
         }
     }

@@ -19,6 +19,8 @@ pub mod names;
 pub mod operators;
 pub mod orders;
 mod phrases;
+pub mod recursive;
+mod references;
 pub mod rows;
 mod same_names;
 pub mod set_types;

@@ -2,6 +2,7 @@
 //! window table functions.
 
 use sqlparser::ast as sql;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::{Parsed, StatementReader, windows};
 use crate::error::HwError;
@@ -42,6 +43,33 @@ impl StatementReader<'_> {
             sql::Statement::Delete(delete) => StatementKind::Delete(Box::new(delete)),
             other => StatementKind::Unsupported { name: first_words(&other.to_string()) },
         })
+    }
+
+    /// What to say if a query ends its recursive query with SEARCH or CYCLE, where parsing stopped.
+    pub(super) fn recursion_clause(&self) -> Option<HwError> {
+        let word = |token: &TokenWithSpan| match &token.token {
+            Token::Word(w) if w.quote_style.is_none() => w.value.to_ascii_uppercase(),
+            _ => String::new(),
+        };
+        let tokens = [
+            self.parser.get_current_token(),
+            self.parser.peek_token_ref(),
+            self.parser.peek_nth_token_ref(1),
+        ];
+        let (clause, hint, at) = tokens.windows(2).find_map(|pair| {
+            let at = pair[0].span.start;
+            match (word(pair[0]).as_str(), word(pair[1]).as_str()) {
+                ("SEARCH", "DEPTH" | "BREADTH") => {
+                    Some(("SEARCH", "Keep the way to a row in a column of it, and order by that.", at))
+                }
+                ("CYCLE", next) if !next.is_empty() => {
+                    Some(("CYCLE", "UNION ends at a cycle; or keep the way to a row in a column of it.", at))
+                }
+                _ => None,
+            }
+        })?;
+        let what = format!("the {clause} clause of a recursive query");
+        Some(HwError::unsupported(what, hint).at(self.source.position(at)))
     }
 
     /// The rest of COPY is not looked at.

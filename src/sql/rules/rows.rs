@@ -32,10 +32,7 @@ impl VisitorMut for Rows {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let Some(with) = query.with.as_mut().filter(|w| w.recursive) {
-            with.cte_tables.iter_mut().for_each(|cte| type_first_term(&mut cte.query.body));
-        }
-        match rewrite_body(&mut query.body) {
+        match super::recursive::rewrite(query).and_then(|()| rewrite_body(&mut query.body)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(e) => {
                 self.failed = Some(e);
@@ -99,48 +96,6 @@ fn rewrite_body(body: &mut SetExpr) -> Result<()> {
     Ok(())
 }
 
-/// The first term of a recursive query decides its types before literals are narrowed, so
-/// bare literals say theirs.
-fn type_first_term(body: &mut SetExpr) {
-    let select = match body {
-        SetExpr::SetOperation { op: SetOperator::Union, left, .. } => return type_first_term(left),
-        SetExpr::Query(query) => return type_first_term(&mut query.body),
-        SetExpr::Values(values) => {
-            let cells = values.rows.iter_mut().flat_map(|row| row.iter_mut());
-            return type_literals(cells);
-        }
-        SetExpr::Select(select) => select,
-        _ => return,
-    };
-    type_literals(select.projection.iter_mut().filter_map(|item| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-        _ => None,
-    }));
-}
-
-fn type_literals<'a>(exprs: impl Iterator<Item = &'a mut Expr>) {
-    for expr in exprs {
-        let literal = match &*expr {
-            Expr::UnaryOp { op: UnaryOperator::Minus, expr } => expr.as_ref(),
-            other => other,
-        };
-        let Expr::Value(value) = literal else { continue };
-        let data_type = match &value.value {
-            Value::Number(digits, _) if digits.parse::<i32>().is_ok() => DataType::Integer(None),
-            Value::Null => DataType::Text,
-            _ => continue,
-        };
-        let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
-        *expr = Expr::Cast {
-            kind: CastKind::DoubleColon,
-            expr: Box::new(Expr::Nested(Box::new(inner))),
-            data_type,
-            array: false,
-            format: None,
-        };
-    }
-}
-
 pub fn as_query(body: SetExpr) -> Query {
     match body {
         SetExpr::Query(query) => *query,
@@ -178,7 +133,7 @@ pub fn select_nothing() -> Result<Select> {
 }
 
 /// `SELECT * FROM factor`; an empty function leaves a table to be named.
-fn select_from(factor: TableFactor) -> Result<SetExpr> {
+pub fn select_from(factor: TableFactor) -> Result<SetExpr> {
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT * FROM x");
     let Ok([Statement::Query(query)]) = parsed.as_deref() else {
         return Err(HwError::internal("a template does not parse"));

@@ -99,7 +99,7 @@ fn unify(word: &str, inputs: Vec<LogicalPlan>) -> DfResult<Vec<LogicalPlan>> {
 }
 
 /// A bare quoted literal or NULL in the select list.
-fn is_unknown(plan: &LogicalPlan, column: usize) -> bool {
+pub fn is_unknown(plan: &LogicalPlan, column: usize) -> bool {
     if plan.schema().field(column).data_type() == &DataType::Null {
         return true;
     }
@@ -149,7 +149,7 @@ pub fn common(word: &str, a: &FieldRef, b: &FieldRef) -> DfResult<FieldRef> {
 }
 
 /// `plan` with columns of the target types, and its names.
-fn convert(plan: LogicalPlan, targets: &[FieldRef]) -> DfResult<LogicalPlan> {
+pub fn convert(plan: LogicalPlan, targets: &[FieldRef]) -> DfResult<LogicalPlan> {
     let fields: Vec<_> = plan.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();
     if fields.iter().zip(targets).all(|((_, f), t)| f.data_type() == t.data_type()) {
         return Ok(plan);
