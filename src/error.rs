@@ -51,6 +51,7 @@ pub mod sqlstate {
     pub const UNDEFINED_COLUMN: &str = "42703";
     pub const UNDEFINED_OBJECT: &str = "42704";
     pub const DUPLICATE_OBJECT: &str = "42710";
+    pub const DUPLICATE_ALIAS: &str = "42712";
     pub const DUPLICATE_FUNCTION: &str = "42723";
     pub const GROUPING_ERROR: &str = "42803";
     pub const DATATYPE_MISMATCH: &str = "42804";

@@ -256,9 +256,10 @@ fn allowed(name: &str, op: StreamOp, inside: &[bool], is_distinct: bool) -> Resu
             Err(refuse("a join over time in a recursive term", "Join the result of the recursive query."))
         }
         StreamOp::Join(join) => match (join.kind, inside) {
-            (_, [true, true]) => {
-                invalid(format!("recursive reference to query \"{name}\" must not appear more than once"))
-            }
+            (_, [true, true]) => Err(refuse(
+                "a LATERAL sub-query over the rows of a recursive query",
+                "Join with a relation that holds the answer for all rows; elements of arrays and series can stand in the SELECT list.",
+            )),
             (JoinKind::Inner, _) => Ok(op),
             (JoinKind::Left | JoinKind::Semi | JoinKind::Anti { .. } | JoinKind::Mark, [true, false]) => {
                 Ok(op)

@@ -240,6 +240,8 @@ fn clause_error(m: &str) -> Option<HwError> {
         HwError::new(sqlstate::GROUPING_ERROR, "aggregate function calls cannot be nested")
     } else if has("rder by column out of bounds") {
         HwError::new(sqlstate::INVALID_COLUMN_REFERENCE, "ORDER BY position is not in select list")
+    } else if has("WITH query name") && has("specified more than once") {
+        HwError::new(sqlstate::DUPLICATE_ALIAS, first_line(m))
     } else {
         return None;
     })

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, Result as DfResult, plan_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
@@ -23,6 +22,7 @@ use parking_lot::Mutex;
 use sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, Query, TableFactor, Value};
 
 use super::context::{SessionOptions, analyze, session_state};
+use super::functions::cast::PgCast;
 use super::functions::datum::with_type;
 use super::rules::recursive::{RECURSIVE_QUERY, WORKING_TABLE};
 use super::rules::set_types::{common, convert, is_unknown};
@@ -78,12 +78,12 @@ impl RecursionPlanner {
             self.working.lock().remove(&call.name);
             let step = step?;
             let types = unify(name, &base, &step)?;
-            let wider = retyped(convert(base.clone(), &types)?, &types)?;
+            let wider = typed(base.clone(), &types)?;
             if wider.schema() != base.schema() {
                 base = wider;
                 continue;
             }
-            let step = Arc::new(convert(step, &types)?);
+            let step = Arc::new(typed(step, &types)?);
             let query = RecursiveQuery::try_new(call.name.clone(), Arc::new(base), step, call.is_distinct)?;
             return Ok(LogicalPlan::RecursiveQuery(query));
         }
@@ -183,7 +183,7 @@ fn unify(name: &str, base: &LogicalPlan, step: &LogicalPlan) -> DfResult<Vec<Fie
             (PgType::Numeric(_), PgType::Numeric(_)) => digits(of_base, of_step),
             (a, b) if a == b => Arc::clone(of_base),
             (PgType::Varchar(_), PgType::Varchar(_)) => {
-                Arc::new(with_type(Field::new(of_base.name(), DataType::Utf8, true), "text"))
+                Arc::new(Field::new(of_base.name(), DataType::Utf8, true))
             }
             (a, b) => {
                 let message = format!(
@@ -201,19 +201,21 @@ fn unify(name: &str, base: &LogicalPlan, step: &LogicalPlan) -> DfResult<Vec<Fie
     Ok(types)
 }
 
-/// The base with SQL types that its carriers alone do not say.
-fn retyped(base: LogicalPlan, types: &[FieldRef]) -> DfResult<LogicalPlan> {
-    let fields: Vec<_> = base.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();
-    let same = |field: &FieldRef, target: &FieldRef| PgType::of(field) == PgType::of(target);
-    if fields.iter().zip(types).all(|((_, field), target)| same(field, target)) {
-        return Ok(base);
+/// A term with exactly the types, modifiers included: both terms must agree in them.
+fn typed(term: LogicalPlan, types: &[FieldRef]) -> DfResult<LogicalPlan> {
+    let term = convert(term, types)?;
+    let fields: Vec<_> = term.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();
+    if fields.iter().zip(types).all(|((_, field), target)| field.metadata() == target.metadata()) {
+        return Ok(term);
     }
     let exprs = fields.into_iter().zip(types).map(|((qualifier, field), target)| {
-        let metadata = (!same(&field, target)).then(|| FieldMetadata::new_from_field(target));
         let column = Expr::Column(Column::new(qualifier, field.name()));
-        column.alias_with_metadata(field.name(), metadata)
+        match field.metadata() == target.metadata() {
+            true => column,
+            false => PgCast::call(column, target).alias(field.name()),
+        }
     });
-    Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), Arc::new(base))?))
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), Arc::new(term))?))
 }
 
 /// PostgreSQL's type of both columns together.

@@ -169,7 +169,8 @@ impl CancelFlag {
             if self.is_cancelled() {
                 return;
             }
-            notified.await;
+            // Whatever the task's budget, which a query that never waits uses up.
+            tokio::task::unconstrained(notified).await;
         }
     }
 

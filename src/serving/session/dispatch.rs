@@ -155,10 +155,11 @@ impl Session {
     }
 }
 
-/// Waits for the deadline, or for ever.
+/// Waits for the deadline, or for ever. It needs no share of the task's budget, which a query
+/// that never waits uses up.
 pub(super) async fn until(deadline: Option<std::time::Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        Some(deadline) => tokio::task::unconstrained(tokio::time::sleep_until(deadline.into())).await,
         None => std::future::pending().await,
     }
 }

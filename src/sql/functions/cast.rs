@@ -85,6 +85,10 @@ impl ScalarUDFImpl for PgCast {
 
 /// A column cast to the type of `to`.
 pub fn cast_array(array: &ArrayRef, from: &Field, to: &Field, cx: &Cx) -> DfResult<ArrayRef> {
+    let unlimited = matches!(PgType::of(to), PgType::Text | PgType::Varchar(None) | PgType::Numeric(_));
+    if unlimited && array.data_type() == to.data_type() && to.data_type() != &DataType::Null {
+        return Ok(Arc::clone(array));
+    }
     let column = ColumnarValue::Array(Arc::clone(array));
     let value =
         evaluate_rows(&[column], array.len(), to.data_type(), |row| match (&row[0], to.data_type()) {

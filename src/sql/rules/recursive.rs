@@ -46,6 +46,10 @@ pub fn folded(name: &Ident) -> String {
 /// The queries, each after those that it names.
 fn in_order(ctes: Vec<Cte>) -> Result<Vec<Cte>> {
     let names: Vec<String> = ctes.iter().map(|cte| folded(&cte.alias.name)).collect();
+    if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        let message = format!("WITH query name \"{}\" specified more than once", twice.1);
+        return Err(HwError::new(sqlstate::DUPLICATE_ALIAS, message));
+    }
     let needs = |cte: &Cte, own: usize| -> Vec<usize> {
         (0..names.len()).filter(|i| *i != own && mentions(&names[*i], cte.query.as_ref())).collect()
     };

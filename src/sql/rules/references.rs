@@ -156,12 +156,7 @@ impl References<'_> {
         }
         let in_from = self.found - before;
         // Only a relation of this SELECT itself: as PostgreSQL, not one of a query in FROM.
-        let direct = select.from.iter().any(|from| {
-            let factors = std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation));
-            factors.into_iter().any(
-                |f| matches!(f, TableFactor::Table { name, args: None, .. } if is_named(self.name, name)),
-            )
-        });
+        let direct = select.from.iter().any(|from| self.is_direct(from));
         if direct && (has_aggregate(&select.projection) || select.having.as_ref().is_some_and(has_aggregate))
         {
             let message = "aggregate functions are not allowed in a recursive query's recursive term";
@@ -169,6 +164,14 @@ impl References<'_> {
                 .with_hint("Aggregate the result of the recursive query."));
         }
         self.inside(select, in_from, context)
+    }
+
+    fn is_direct(&self, from: &TableWithJoins) -> bool {
+        std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation)).any(|f| match f {
+            TableFactor::Table { name, args: None, .. } => is_named(self.name, name),
+            TableFactor::NestedJoin { table_with_joins, .. } => self.is_direct(table_with_joins),
+            _ => false,
+        })
     }
 
     /// What else is in `part` than the references in FROM stands in subqueries.
