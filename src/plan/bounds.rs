@@ -68,11 +68,15 @@ pub(super) fn settle(plan: &mut StreamPlan) {
             StreamOp::Join(j) if j.temporal.is_some() => &node.children[1..],
             _ => &node.children[..],
         };
-        match kept.iter().map(|c| extents[*c]).reduce(Extent::and) {
-            Some(Extent::Tables) => node.facts.state = StateBound::Tables,
-            Some(Extent::Ttl(ttl)) => node.facts.state = StateBound::Ttl(ttl),
-            _ => {}
+        let bound = match kept.iter().map(|c| extents[*c]).reduce(Extent::and) {
+            Some(Extent::Tables) => StateBound::Tables,
+            Some(Extent::Ttl(ttl)) => StateBound::Ttl(ttl),
+            _ => continue,
+        };
+        if let StreamOp::Recursive(query) = &mut node.op {
+            query.bound_step(&bound);
         }
+        node.facts.state = bound;
     }
 }
 
@@ -145,6 +149,8 @@ pub(super) fn operator_name(op: &StreamOp) -> &'static str {
         StreamOp::Constant(_) => "constant",
         StreamOp::Unnest(_) => "unnest",
         StreamOp::TemporalFilter(_) => "temporal filter",
+        StreamOp::Recursive(_) => "recursive query",
+        StreamOp::Working { .. } => "rows of a recursive query",
     }
 }
 
@@ -183,7 +189,8 @@ impl Lowering<'_> {
     /// the operator above is partitioned.
     pub(super) fn expiring(&mut self, child: NodeId, keys: &[usize], partition: &[usize]) -> NodeId {
         let Some(ttl_us) = self.options.state_ttl_us else { return child };
-        if self.is_bounded(child) {
+        // What a recursive query derives goes with what it is derived from.
+        if self.is_bounded(child) || self.reads_working(child) {
             return child;
         }
         let below = &self.nodes[child];

@@ -90,6 +90,7 @@ fn keys(plan: &StreamPlan, node: &StreamNode) -> String {
         StreamOp::SessionAssign(s) => list(0, &s.keys),
         StreamOp::Retain { end, .. } => list(0, &[*end]),
         StreamOp::SetOp(_) => list(0, &(0..node.schema.fields().len()).collect::<Vec<_>>()),
+        StreamOp::Recursive(query) => list(0, &query.key),
         StreamOp::TemporalFilter(bounds) => list(0, &bounds.iter().map(|b| b.0).collect::<Vec<_>>()),
         _ => String::new(),
     }
@@ -112,6 +113,12 @@ fn kept(plan: &StreamPlan, node: &StreamNode) -> String {
         },
         StreamOp::Over(o) => o.reach.to_string(),
         StreamOp::SetOp(_) => "counts of each row".into(),
+        StreamOp::Recursive(query) => match query.mode {
+            RecursionMode::Bag => "rows in the joins of its step",
+            RecursionMode::Growing => "fingerprints of rows, and rows in the joins of its step",
+            RecursionMode::Rounds { .. } => "derivations by round, and rows in the joins of its step",
+        }
+        .into(),
         StreamOp::SessionAssign(_) => "rows of open sessions".into(),
         StreamOp::ChangelogTrigger(_) => "changes not shown".into(),
         _ => "rows".into(),

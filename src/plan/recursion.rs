@@ -56,6 +56,14 @@ impl PartialEq for RecursiveNode {
     }
 }
 
+impl RecursiveNode {
+    /// The operators of the step hold no more than what it reads lets them.
+    pub(super) fn bound_step(&mut self, bound: &StateBound) {
+        let unbounded = |n: &&mut StreamNode| matches!(n.facts.state, StateBound::Unbounded(_));
+        self.step.nodes.iter_mut().filter(unbounded).for_each(|n| n.facts.state = bound.clone());
+    }
+}
+
 /// A recursive query whose step is being lowered.
 pub(super) struct Open {
     name: String,
@@ -68,6 +76,7 @@ impl Lowering<'_> {
         let schema: SchemaRef = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
         let base = self.plan(&query.static_term)?;
         let base = self.typed(base, &schema)?;
+        let base = self.expiring(base, &[], &[]);
         let width = schema.fields().len();
         self.recursions += 1;
         let facts = Facts {
@@ -120,6 +129,16 @@ impl Lowering<'_> {
             .ok_or_else(|| HwError::internal(format!("\"{name}\" is not recursive here")))
     }
 
+    /// Whether a node depends on the rows of a recursive query whose step is being lowered.
+    pub(super) fn reads_working(&self, node: NodeId) -> bool {
+        let mut reads = vec![false; node + 1];
+        for id in 0..=node {
+            let is_working = self.open.iter().any(|open| open.working == id);
+            reads[id] = is_working || self.nodes[id].children.iter().any(|c| reads[*c]);
+        }
+        reads[node]
+    }
+
     /// The node with exactly this schema, which differs in names and nullability only.
     fn typed(&mut self, node: NodeId, schema: &SchemaRef) -> Result<NodeId> {
         for (have, want) in self.nodes[node].schema.fields().iter().zip(schema.fields()) {
@@ -161,6 +180,7 @@ impl Lowering<'_> {
             name: String::new(),
             schema: Arc::clone(&self.nodes[*id].schema),
             used_columns: Vec::new(),
+            bounded: self.is_bounded(*id),
         });
         let inputs = inputs.collect();
         let children = cut.inputs;
