@@ -9,6 +9,11 @@ mod generator;
 mod harness;
 mod metamorphic;
 mod queries;
+mod schedules;
+/// Where the model of the schedules expects it.
+mod types {
+    pub use headwater::types::trigger;
+}
 
 use std::sync::Arc;
 
@@ -285,6 +290,9 @@ fn main() {
         report.add(&name, queries::run_queries(&runtime, seed, count, &postgres.address));
     }
     drop(postgres);
+    let count = number("HEADWATER_SCHEDULES").unwrap_or(schedules::SCHEDULES);
+    let name = format!("{count} random schedules of panes (seed {seed})");
+    report.add(&name, schedules::run_schedules(&runtime, seed, count));
     std::process::exit(report.finish());
 }
 

@@ -387,9 +387,13 @@ fn window_spec(window: Option<&AggregateWindow>) -> Result<Option<aggregate::Win
     Ok(match window {
         None => None,
         Some(AggregateWindow::Keyed { time: WindowTime::Unbounded, .. }) => None,
-        Some(AggregateWindow::Keyed { end, time: t, judged }) => Some(aggregate::WindowSpec {
+        Some(AggregateWindow::Keyed { end, start, time: t, judged }) => Some(aggregate::WindowSpec {
             time: window_time(t),
-            bounds: aggregate::WindowBounds::Grouped { end_group: *end, judged: *judged },
+            bounds: aggregate::WindowBounds::Grouped {
+                end_group: *end,
+                start_group: *start,
+                judged: *judged,
+            },
         }),
         Some(AggregateWindow::Fused(w)) => Some(aggregate::WindowSpec {
             time: window_time(&w.time),

@@ -24,6 +24,7 @@ pub fn reason_text(reason: LateReason) -> &'static str {
         LateReason::WindowClosed => "window closed",
         LateReason::BehindWatermark => "behind the watermark",
         LateReason::NullTime => "event time is null",
+        LateReason::InfiniteTime => "event time is infinite",
         LateReason::EmptyWindow => "the window is empty",
     }
 }

@@ -75,8 +75,9 @@ impl TableFunctions {
         let log = database.engine.shared.status.panes.read().get(&view.id).cloned();
         let log = log.ok_or_else(|| {
             let text = format!("materialized view \"{}\" keeps no panes", view.name);
+            let detail = "Only a view whose outermost step is an aggregation has a pane for each key and window, and with EMIT CHANGES alone each result is just corrected.";
             HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
-                .with_detail("With EMIT CHANGES each result is just corrected.")
+                .with_detail(detail)
                 .with_hint(
                     "Create it with EMIT EARLY, ON TIME, LATE, FINAL or WHEN, or name an accumulation mode.",
                 )

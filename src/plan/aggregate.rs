@@ -242,14 +242,16 @@ impl Lowering<'_> {
             let ColumnFact::WindowEnd { time } = facts[keys[end]].clone() else {
                 return Err(HwError::internal("window end lost its facts"));
             };
+            let is_start = |k: &usize| matches!(facts[*k], ColumnFact::WindowStart { .. });
+            let start = keys.iter().position(is_start);
             let judged = self.is_judged(map);
-            return Ok((map, keys, Some(AggregateWindow::Keyed { end, time, judged })));
+            return Ok((map, keys, Some(AggregateWindow::Keyed { end, start, time, judged })));
         }
-        let start = keys.iter().find_map(|k| match &facts[*k] {
-            ColumnFact::WindowStart { time, size_us: Some(size_us) } => Some((*k, time.clone(), *size_us)),
+        let start = keys.iter().enumerate().find_map(|(i, k)| match &facts[*k] {
+            ColumnFact::WindowStart { time, size_us: Some(size_us) } => Some((i, *k, time.clone(), *size_us)),
             _ => None,
         });
-        let Some((start, time, size_us)) = start else { return Ok((map, keys, None)) };
+        let Some((at, start, time, size_us)) = start else { return Ok((map, keys, None)) };
         let schema = Arc::clone(&self.nodes[map].schema);
         let width = schema.fields().len();
         let mut exprs: Vec<PExpr> = (0..width).map(expr::column).collect();
@@ -260,7 +262,8 @@ impl Lowering<'_> {
         self.nodes[map].facts.columns[width] = ColumnFact::WindowEnd { time: time.clone() };
         keys.push(width);
         let end = keys.len() - 1;
-        Ok((map, keys, Some(AggregateWindow::Keyed { end, time, judged: false })))
+        let window = AggregateWindow::Keyed { end, start: Some(at), time, judged: false };
+        Ok((map, keys, Some(window)))
     }
 
     /// Moves a window assignment directly below into the aggregate, if its columns are used

@@ -75,7 +75,8 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
             few_groups.then(|| ((0..aggregate.group.len()).collect(), aggregate.window.clone()))?
         }
         Some(AggregateWindow::Fused(w)) if aggregate.group.is_empty() && w.time != WindowTime::Unbounded => {
-            (vec![0, 1], Some(AggregateWindow::Keyed { end: 1, time: w.time.clone(), judged: false }))
+            let time = w.time.clone();
+            (vec![0, 1], Some(AggregateWindow::Keyed { end: 1, start: Some(0), time, judged: false }))
         }
         _ => return None,
     };

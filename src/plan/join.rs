@@ -161,7 +161,7 @@ impl Lowering<'_> {
         match &n.op {
             StreamOp::Map { exprs, .. } => self.final_at(n.children[0], expr::as_column(&exprs[column])?),
             StreamOp::Aggregate(a) => match a.window.as_ref()? {
-                AggregateWindow::Keyed { end, time, judged: false } if *end == column => {
+                AggregateWindow::Keyed { end, time, judged: false, .. } if *end == column => {
                     Some((time.clone(), a.emit.lateness_us))
                 }
                 AggregateWindow::Fused(assign) if column == a.group.len() + 1 => {

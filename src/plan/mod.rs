@@ -240,9 +240,10 @@ pub struct AggregateNode {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AggregateWindow {
-    /// The bounds are group columns already; `end` indexes `group`. Rows that were judged
-    /// against the watermark below, with their session, are never late here.
-    Keyed { end: usize, time: WindowTime, judged: bool },
+    /// The bounds are group columns already; `end` and `start`, if it is among them, index
+    /// `group`. Rows that were judged against the watermark below, with their session, are
+    /// never late here.
+    Keyed { end: usize, start: Option<usize>, time: WindowTime, judged: bool },
     /// The aggregate assigns rows to windows itself, sharing slices between overlapping
     /// windows; its output is group columns, `window_start`, `window_end`, calls.
     Fused(WindowAssign),

@@ -137,7 +137,7 @@ impl Lowering<'_> {
         match window {
             Some(AggregateWindow::Keyed { judged: true, .. }) if !simple => Err(refuse(
                 "a trigger on sessions that keep their rows",
-                "Group by exactly the PARTITION BY columns, window_start and window_end, without DISTINCT and over an input that only grows, or use EMIT CHANGES or EMIT FINAL.",
+                "Group by exactly the PARTITION BY columns, window_start and window_end, without sum(DISTINCT …) and its like, over an input that only grows, or use EMIT CHANGES or EMIT FINAL.",
             )),
             _ => Ok(()),
         }
@@ -171,5 +171,9 @@ pub(super) fn group_columns(
 /// Whether the states of two groups can be added up.
 fn is_mergeable(call: &AggregateCall) -> bool {
     use AggregateFunction as F;
-    !call.distinct || matches!(call.function, F::Min | F::Max | F::BoolAnd | F::BoolOr | F::Materialized(_))
+    let with_set = matches!(
+        call.function,
+        F::Count | F::CountStar | F::Min | F::Max | F::BoolAnd | F::BoolOr | F::Materialized(_)
+    );
+    !call.distinct || with_set
 }

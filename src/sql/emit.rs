@@ -87,6 +87,7 @@ fn bind(clause: &EmitClause) -> Result<BoundEmit> {
         Some(ast::EmitPolicy::When(trigger)) => {
             let trigger = trigger_spec(trigger)?;
             check_reachable(&trigger)?;
+            check_after_end(&trigger, spec.lateness_us)?;
             words.after_watermark = mentions_watermark(&trigger);
             EmitPolicy::When(trigger)
         }
@@ -194,13 +195,35 @@ fn check_reachable(trigger: &TriggerSpec) -> Result<()> {
     }
 }
 
-/// Whether the trigger ever finishes.
+/// Refuses what waits for the end of a window that is closed by then.
+fn check_after_end(trigger: &TriggerSpec, lateness_us: i64) -> Result<()> {
+    match trigger {
+        TriggerSpec::Then(first, next) => {
+            if lateness_us == 0 && needs_watermark(first) {
+                return Err(contradiction(
+                    "the trigger after THEN can never fire",
+                    "Without ALLOWED LATENESS a window is closed when the watermark reaches its end, for which the trigger before THEN waits.",
+                    "Add for example ALLOWED LATENESS INTERVAL '1 minute', or leave THEN out.",
+                ));
+            }
+            check_after_end(first, lateness_us)?;
+            check_after_end(next, lateness_us)
+        }
+        TriggerSpec::Or(a, b) | TriggerSpec::And(a, b) | TriggerSpec::Until(a, b) => {
+            check_after_end(a, lateness_us)?;
+            check_after_end(b, lateness_us)
+        }
+        TriggerSpec::Repeatedly(inner) => check_after_end(inner, lateness_us),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the trigger ever finishes. OR and AND do when they fire.
 fn finishes(trigger: &TriggerSpec) -> bool {
     match trigger {
         TriggerSpec::Repeatedly(_) => false,
-        TriggerSpec::And(a, b) | TriggerSpec::Then(a, b) => finishes(a) && finishes(b),
-        TriggerSpec::Or(a, b) => finishes(a) || finishes(b),
-        TriggerSpec::Until(_, until) => finishes(until),
+        TriggerSpec::Then(_, last) => finishes(last),
+        TriggerSpec::Until(a, b) => finishes(a) || finishes(b),
         _ => true,
     }
 }

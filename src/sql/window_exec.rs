@@ -88,7 +88,9 @@ impl WindowExec {
         let present = (0..times.len()).filter(|row| times.is_valid(*row));
         match (&self.windowing, self.keys.first()) {
             (Windowing::Fixed(windows), _) => {
-                present.for_each(|row| windows.windows(times.value(row)).for_each(|span| add(row, span)));
+                let finite = |row: &usize| !is_infinite(times.value(*row));
+                let timed = present.filter(finite);
+                timed.for_each(|row| windows.windows(times.value(row)).for_each(|span| add(row, span)));
             }
             (Windowing::Columns, Some(end)) => {
                 let ends = self.times(end, batch)?;
@@ -126,6 +128,11 @@ impl WindowExec {
         columns.extend([column(|s| s.0), column(|s| s.1), column(|s| window_time(s.1))]);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
+}
+
+/// Whether a time is one of PostgreSQL's infinities, which no window of a size holds.
+fn is_infinite(time: i64) -> bool {
+    time == i64::MAX || time == i64::MIN
 }
 
 impl DisplayAs for WindowExec {

@@ -13,6 +13,8 @@ use crate::types::text::Zone;
 
 /// `window_time` is this much before the end: the last millisecond of the window.
 pub const WINDOW_TIME_BEFORE_END_US: i64 = 1_000;
+/// Windows that one row may be in.
+const WINDOWS_PER_ROW_MAX: i64 = 100_000;
 /// The widest window that is aligned to a local clock.
 const ZONED_SIZE_US_MAX: i64 = 400 * 86_400_000_000;
 
@@ -60,6 +62,11 @@ impl Windows {
         if shape == Shape::Cumulate && size_us % slide_us != 0 {
             let hint = "CUMULATE(table, time, step, size): the step comes first and the size must be a multiple of it.";
             return wrong("the size of CUMULATE is not a multiple of its step", hint);
+        }
+        if size_us / slide_us > WINDOWS_PER_ROW_MAX {
+            let hint = "Use a longer slide or step, or a shorter size.";
+            let text = format!("a row would be in more than {WINDOWS_PER_ROW_MAX} windows");
+            return wrong(&text, hint);
         }
         if shape == Shape::Tumble && slide_us != size_us {
             return Err(HwError::internal("a tumbling window slides by its size"));

@@ -32,7 +32,7 @@ mod sum;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use self::groups::{Emission, Groups, Located, Panes};
@@ -74,8 +74,9 @@ pub struct HopSpec {
 /// Where the windows of rows come from.
 #[derive(Clone, Debug)]
 pub enum WindowBounds {
-    /// Position within `group_columns` of the window's end; `judged` rows are never late.
-    Grouped { end_group: usize, judged: bool },
+    /// Positions within `group_columns` of the window's end, and of its start if it is one;
+    /// `judged` rows are never late.
+    Grouped { end_group: usize, start_group: Option<usize>, judged: bool },
     /// Rows are sliced here; `group_columns` are the other keys.
     Sliced(HopSpec),
 }
@@ -221,9 +222,15 @@ impl AggregateOperator {
         self.groups.update(batch, &self.located.slots)
     }
 
-    fn push_grouped(&mut self, batch: ChangeBatch, end_column: usize, judged: bool) -> Result<()> {
+    fn push_grouped(
+        &mut self,
+        batch: ChangeBatch,
+        end_column: usize,
+        start_column: Option<usize>,
+        judged: bool,
+    ) -> Result<()> {
         let batch = drop_null_times(batch, end_column, &self.spec.late)?;
-        let batch = if judged { batch } else { self.drop_late(batch, end_column)? };
+        let batch = if judged { batch } else { self.drop_late(batch, end_column, start_column)? };
         let prints = self.prints(&batch);
         let ends = timestamp_values(&batch, end_column)?.values().clone();
         self.apply(&batch, &prints, Some(&ends))
@@ -235,16 +242,26 @@ impl AggregateOperator {
         fingerprints(&keys, batch.len())
     }
 
-    fn drop_late(&self, batch: ChangeBatch, end_column: usize) -> Result<ChangeBatch> {
+    fn drop_late(
+        &self,
+        batch: ChangeBatch,
+        end_column: usize,
+        start_column: Option<usize>,
+    ) -> Result<ChangeBatch> {
         let ends = timestamp_values(&batch, end_column)?.values();
         let limit = ends.iter().copied().min().unwrap_or(i64::MAX);
         if !self.is_closed(limit) {
             return Ok(batch);
         }
         let kept: arrow::array::BooleanArray = ends.iter().map(|end| Some(!self.is_closed(*end))).collect();
+        let starts = start_column.map(|c| timestamp_values(&batch, c)).transpose()?;
         let refusals: Vec<Refusal> = (0..batch.len())
             .filter(|row| !kept.value(*row))
-            .map(|row| Refusal { row: row as u32, window_start: None, window_end: Some(ends[row]) })
+            .map(|row| Refusal {
+                row: row as u32,
+                window_start: starts.filter(|s| s.is_valid(row)).map(|s| s.value(row)),
+                window_end: Some(ends[row]),
+            })
             .collect();
         self.refuse(&batch, &refusals)?;
         batch.filter(&kept)
@@ -342,9 +359,10 @@ impl Operator for AggregateOperator {
                 let prints = self.prints(&batch);
                 self.apply(&batch, &prints, None)
             }
-            Some(WindowSpec { bounds: WindowBounds::Grouped { end_group, judged }, .. }) => {
+            Some(WindowSpec { bounds: WindowBounds::Grouped { end_group, start_group, judged }, .. }) => {
                 let (end_column, judged) = (self.spec.group_columns[*end_group], *judged);
-                self.push_grouped(batch, end_column, judged)
+                let start_column = start_group.map(|s| self.spec.group_columns[s]);
+                self.push_grouped(batch, end_column, start_column, judged)
             }
             Some(WindowSpec { bounds: WindowBounds::Sliced(hop), .. }) => match hop.time_column {
                 Some(column) => self.push_sliced(batch, column),

@@ -25,6 +25,8 @@ pub enum LateReason {
     BehindWatermark,
     /// The event time is NULL, so the row belongs to no window.
     NullTime,
+    /// The event time is infinite, so no window of a size holds the row.
+    InfiniteTime,
     /// The window that the row's own columns give ends before it starts.
     EmptyWindow,
 }
@@ -105,7 +107,7 @@ impl LateRows {
     ) -> Result<()> {
         let counter = match reason {
             LateReason::WindowClosed | LateReason::BehindWatermark => &self.closed,
-            LateReason::NullTime | LateReason::EmptyWindow => &self.null_times,
+            LateReason::NullTime | LateReason::InfiniteTime | LateReason::EmptyWindow => &self.null_times,
         };
         counter.fetch_add(refusals.len() as u64, Ordering::Relaxed);
         let kept = &refusals[refusals.len().saturating_sub(self.capacity)..];

@@ -28,7 +28,7 @@ use self::panes::Panes;
 use super::aggregate::WindowTime;
 use super::errors::RowErrors;
 use super::late::{LateReason, LateRows, Refusal};
-use super::window_assign::{drop_null_times, timestamp_values};
+use super::window_assign::{drop_timeless, timestamp_values};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::triggers::{EpochTimes, Merged, NEVER, PaneState, Program};
 use crate::error::Result;
@@ -442,7 +442,7 @@ impl Operator for SessionAggregateOperator {
             self.waiting.push(batch);
             return Ok(());
         }
-        let batch = drop_null_times(batch, self.spec.time_column, &self.spec.late)?;
+        let batch = drop_timeless(batch, self.spec.time_column, &self.spec.late)?;
         if batch.is_empty() {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use hashbrown::HashMap;
 use super::aggregate::WindowTime;
 use super::expressions::batch_of;
 use super::late::{LateReason, LateRows, Refusal};
-use super::window_assign::{bound_type, drop_null_times, timestamp_values, window_columns};
+use super::window_assign::{bound_type, drop_timeless, timestamp_values, window_columns};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::state::{RowId, RowStore};
@@ -398,7 +398,7 @@ impl Operator for SessionAssignOperator {
     fn push(&mut self, _input: usize, batch: ChangeBatch, _out: &mut Vec<ChangeBatch>) -> Result<()> {
         let batch = match self.is_processing_time() {
             true => batch,
-            false => drop_null_times(batch, self.spec.time_column, &self.spec.late)?,
+            false => drop_timeless(batch, self.spec.time_column, &self.spec.late)?,
         };
         if !batch.is_empty() {
             self.waiting.push(batch);

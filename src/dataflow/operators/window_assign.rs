@@ -58,7 +58,7 @@ impl WindowAssignOperator {
     }
 
     fn assign(&self, batch: ChangeBatch, column: usize) -> Result<ChangeBatch> {
-        let batch = drop_null_times(batch, column, &self.spec.late)?;
+        let batch = drop_timeless(batch, column, &self.spec.late)?;
         let times = timestamp_values(&batch, column)?;
         let windows = &self.spec.windows;
         if windows.is_tumble() {
@@ -156,6 +156,24 @@ pub fn drop_null_times(batch: ChangeBatch, column: usize, late: &LateRows) -> Re
     let weight = |row: usize| batch.weights.get(row);
     late.record(&batch.rows, &refusals, weight, LateReason::NullTime, EventTime::MIN)?;
     batch.filter(&BooleanArray::new(nulls.into_inner(), None))
+}
+
+/// `batch` without the rows whose time is NULL or infinite: no window of a size holds them. They
+/// are recorded in `late`.
+pub fn drop_timeless(batch: ChangeBatch, column: usize, late: &LateRows) -> Result<ChangeBatch> {
+    let batch = drop_null_times(batch, column, late)?;
+    let times = timestamp_values(&batch, column)?.values();
+    let infinite = |t: &i64| *t == i64::MAX || *t == i64::MIN;
+    if !times.iter().any(infinite) {
+        return Ok(batch);
+    }
+    let kept: BooleanArray = times.iter().map(|t| Some(!infinite(t))).collect();
+    let refused = (0..batch.len()).filter(|row| !kept.value(*row));
+    let refusals: Vec<Refusal> =
+        refused.map(|row| Refusal { row: row as u32, window_start: None, window_end: None }).collect();
+    let weight = |row: usize| batch.weights.get(row);
+    late.record(&batch.rows, &refusals, weight, LateReason::InfiniteTime, EventTime::MIN)?;
+    batch.filter(&kept)
 }
 
 impl Operator for WindowAssignOperator {

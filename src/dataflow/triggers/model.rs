@@ -118,6 +118,48 @@ impl Live {
     }
 }
 
+/// What one of several merged sessions had of a trigger: its state if it ran that trigger, and
+/// the arrivals of the rows it has not fired.
+#[derive(Clone, Copy)]
+struct Past<'a> {
+    trigger: Option<&'a Live>,
+    unfired: &'a [i64],
+}
+
+impl Live {
+    /// 9: the trigger of a merged session. Arrivals add up; what all have finished stays so;
+    /// a session that has finished a part alone brings to it what it has not fired.
+    fn merged(spec: &TriggerSpec, pasts: &[Past<'_>]) -> Live {
+        let mut live = Live::new(spec);
+        live.finished = pasts.iter().all(|p| p.trigger.is_some_and(|t| t.finished));
+        if live.finished {
+            return live;
+        }
+        let mut pasts = pasts.to_vec();
+        pasts.iter_mut().for_each(|p| p.trigger = p.trigger.filter(|t| !t.finished));
+        for past in &pasts {
+            live.seen.extend(past.trigger.map_or(past.unfired, |t| t.seen.as_slice()));
+        }
+        let part = |i: usize| -> Live {
+            let mut pasts = pasts.clone();
+            pasts.iter_mut().for_each(|p| p.trigger = p.trigger.map(|t| &t.parts[i]));
+            Live::merged(&live.parts[i].spec, &pasts)
+        };
+        let sequence = matches!(spec, TriggerSpec::Then(..));
+        let mut parts: Vec<Live> = Vec::new();
+        for i in 0..live.parts.len() {
+            let waits = sequence && i == 1 && !parts[0].finished;
+            parts.push(if waits { live.parts[i].clone() } else { part(i) });
+        }
+        if let (TriggerSpec::Repeatedly(_), true) = (spec, parts.iter().all(|p| p.finished)) {
+            parts[0].reset();
+        }
+        live.finished = sequence && parts[1].finished;
+        live.parts = parts;
+        live
+    }
+}
+
 /// One key and window.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -146,6 +188,37 @@ impl Model {
         let had_ended = end != ENDLESS && before >= end;
         let spec = spec.clone();
         Model { spec, end, early, late, free, had_ended, unfired: vec![], fired: vec![], over: false }
+    }
+
+    /// 9: the window `end` that `parts` have become; one of them may have its very bounds.
+    pub fn merged(spec: &EmitSpec, end: i64, before: i64, parts: &[(&Model, bool)]) -> Model {
+        let mut merged = Model::new(spec, end, before);
+        for (part, same_bounds) in parts {
+            merged.unfired.extend(&part.unfired);
+            if *same_bounds {
+                merged.fired = part.fired.clone();
+            }
+        }
+        merged.over = parts.iter().all(|(part, _)| part.over);
+        let (is_free, ended) = (merged.free.is_some(), merged.had_ended);
+        let trigger_of = |m: &'_ Model| match (is_free, ended) {
+            (true, _) => m.free.clone(),
+            (false, false) => m.early.clone(),
+            (false, true) => m.late.clone(),
+        };
+        let ran_it = |m: &Model| is_free || m.had_ended == ended;
+        let triggers: Vec<Option<Live>> =
+            parts.iter().map(|(m, _)| trigger_of(m).filter(|_| ran_it(m))).collect();
+        let pasts: Vec<Past<'_>> = (parts.iter().zip(&triggers))
+            .map(|((m, _), trigger)| Past { trigger: trigger.as_ref(), unfired: &m.unfired })
+            .collect();
+        let trigger = trigger_of(&merged).map(|t| Live::merged(&t.spec, &pasts));
+        match (is_free, ended) {
+            (true, _) => merged.free = trigger,
+            (false, false) => merged.early = trigger,
+            (false, true) => merged.late = trigger,
+        }
+        merged
     }
 
     /// 1: too late iff W ≥ e + L; a free trigger that finished closes its window (7).

@@ -8,12 +8,12 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::Field;
 use datafusion::common::ScalarValue;
-use sqlparser::ast::{Expr, Value, VisitMut, VisitorMut};
+use sqlparser::ast::{Expr, TableFactor, Value, VisitMut, VisitorMut};
 
 use crate::catalog::quote_literal;
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::ast::{CursorBody, ExplainTarget, SubscribeTarget};
-use crate::sql::parser::parse_expression;
+use crate::sql::parser::{parse_expression, window_call};
 use crate::sql::types::pg_type;
 use crate::sql::{Statement, StatementKind};
 use crate::types::PgType;
@@ -37,7 +37,8 @@ pub(super) fn placeholder(expr: &Expr) -> Option<usize> {
 /// The parameters of a statement: their number, and types that casts give them.
 pub(super) fn parameters(statement: &Statement) -> Result<(usize, BTreeMap<usize, PgType>)> {
     let mut most = 0;
-    let mut types = BTreeMap::new();
+    let mut types: BTreeMap<usize, PgType> =
+        window_parameters(statement).into_iter().map(|(n, sample)| (n, sample.0)).collect();
     let mut statement = statement.clone();
     let _ = visit(&mut statement, |expr| {
         if let Some(n) = placeholder(expr) {
@@ -70,10 +71,46 @@ pub(super) fn substitute(
     replace(statement, &|n| literals.get(n - 1).cloned())
 }
 
-/// The statement with a typed NULL for each parameter whose type is known.
+/// The statement with a typed NULL for each parameter whose type is known, and a value for
+/// those that size a window, which NULL cannot.
 pub(super) fn typed_nulls(statement: &Statement, types: &[Option<PgType>]) -> Result<Statement> {
-    let nulls = types.iter().map(|t| t.as_ref().map(null_of).transpose()).collect::<Result<Vec<_>>>()?;
+    let mut nulls = types.iter().map(|t| t.as_ref().map(null_of).transpose()).collect::<Result<Vec<_>>>()?;
+    for (n, (_, sample)) in window_parameters(statement) {
+        if let Some(null) = nulls.get_mut(n - 1) {
+            *null = Some(parse_expression(sample)?);
+        }
+    }
     replace(statement, &|n| nulls.get(n - 1).cloned().flatten())
+}
+
+/// Parameters that are arguments of window functions: type, and a value to plan with.
+fn window_parameters(statement: &Statement) -> BTreeMap<usize, (PgType, &'static str)> {
+    struct Arguments(BTreeMap<usize, (PgType, &'static str)>);
+    impl VisitorMut for Arguments {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+            let Ok(Some(call)) = window_call(factor) else { return ControlFlow::Continue(()) };
+            let sizes = call.args.iter().map(|a| (a, false));
+            let named = call.named.iter().map(|(name, a)| (a, name == "time_zone"));
+            for (argument, is_zone) in sizes.chain(named) {
+                let inner = match argument {
+                    Expr::Cast { expr, .. } => expr,
+                    other => other,
+                };
+                if let Some(n) = placeholder(inner).filter(|n| *n > 0) {
+                    let sample = match is_zone {
+                        true => (PgType::Text, "'UTC'"),
+                        false => (PgType::Interval, "(INTERVAL '1 second')"),
+                    };
+                    self.0.insert(n, sample);
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut arguments = Arguments(BTreeMap::new());
+    let _ = visit_with(&mut statement.clone(), &mut arguments);
+    arguments.0
 }
 
 fn replace(statement: &Statement, with: &dyn Fn(usize) -> Option<Expr>) -> Result<Statement> {
@@ -141,26 +178,29 @@ fn visit<B>(statement: &mut Statement, f: impl FnMut(&mut Expr) -> ControlFlow<B
             (self.0)(expr)
         }
     }
-    let mut each = Each(f);
+    visit_with(statement, &mut Each(f))
+}
+
+fn visit_with<V: VisitorMut>(statement: &mut Statement, each: &mut V) -> ControlFlow<V::Break> {
     use StatementKind as K;
     match &mut statement.kind {
-        K::Query(query) => query.visit(&mut each),
-        K::Insert(insert) => insert.visit(&mut each),
-        K::Update(update) => update.visit(&mut each),
-        K::Delete(delete) => delete.visit(&mut each),
-        K::Execute { arguments, .. } => arguments.visit(&mut each),
+        K::Query(query) => query.visit(each),
+        K::Insert(insert) => insert.visit(each),
+        K::Update(update) => update.visit(each),
+        K::Delete(delete) => delete.visit(each),
+        K::Execute { arguments, .. } => arguments.visit(each),
         K::AdvanceClock(crate::sql::ast::AdvanceClock::To(e) | crate::sql::ast::AdvanceClock::By(e)) => {
-            e.visit(&mut each)
+            e.visit(each)
         }
-        K::AdvanceWatermark { to, .. } => to.visit(&mut each),
+        K::AdvanceWatermark { to, .. } => to.visit(each),
         K::Explain(explain) => match &mut explain.what {
-            ExplainTarget::Statement(inner) => visit(inner, each.0),
+            ExplainTarget::Statement(inner) => visit_with(inner, each),
             _ => ControlFlow::Continue(()),
         },
         K::DeclareCursor(declare) => match &mut declare.body {
-            CursorBody::Query(query) => query.query.visit(&mut each),
+            CursorBody::Query(query) => query.query.visit(each),
             CursorBody::Subscribe(subscribe) => match &mut subscribe.to {
-                SubscribeTarget::Query(query) => query.query.visit(&mut each),
+                SubscribeTarget::Query(query) => query.query.visit(each),
                 SubscribeTarget::Object(_) => ControlFlow::Continue(()),
             },
         },
@@ -180,6 +220,14 @@ mod tests {
     fn parameters_are_found_with_the_types_of_their_casts() {
         let (n, types) = parameters(&statement("SELECT $2::int, a FROM t WHERE b = $3")).unwrap();
         assert_eq!((n, types), (3, BTreeMap::from([(2, PgType::Int4)])));
+    }
+
+    #[test]
+    fn parameters_of_windows_are_intervals() {
+        let sql = "SELECT * FROM HOP(s, ts, $1, size => $2::interval, time_zone => $3)";
+        let (n, types) = parameters(&statement(sql)).unwrap();
+        let wanted = [(1, PgType::Interval), (2, PgType::Interval), (3, PgType::Text)];
+        assert_eq!((n, types), (3, BTreeMap::from(wanted)));
     }
 
     #[test]

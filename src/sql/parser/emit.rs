@@ -97,7 +97,7 @@ impl StatementReader<'_> {
 
     fn trigger(&mut self) -> Parsed<Trigger> {
         let mut left = self.trigger_sequence()?;
-        while self.word("UNTIL") {
+        while self.word("UNTIL") || self.words(&["OR", "FINALLY"]) {
             left = Trigger::Until(Box::new(left), Box::new(self.trigger_sequence()?));
         }
         Ok(left)
@@ -113,7 +113,7 @@ impl StatementReader<'_> {
 
     fn trigger_disjunction(&mut self) -> Parsed<Trigger> {
         let mut left = self.trigger_conjunction()?;
-        while self.word("OR") {
+        while !self.at_words(&["OR", "FINALLY"]) && self.word("OR") {
             left = Trigger::Or(Box::new(left), Box::new(self.trigger_conjunction()?));
         }
         Ok(left)

@@ -46,7 +46,8 @@ fn divide(exec: &WindowExec, all: &RecordBatch, gap_us: i64) -> Result<Vec<Recor
     let times = exec.times(&exec.time, all)?;
     let keys = exec.keys.iter().map(|key| key.evaluate(all)?.into_array(all.num_rows()));
     let prints = fingerprints(&keys.collect::<Result<Vec<ArrayRef>>>()?, all.num_rows());
-    let mut rows: Vec<u32> = (0..all.num_rows() as u32).filter(|row| times.is_valid(*row as usize)).collect();
+    let timed = |row: usize| times.is_valid(row) && !super::is_infinite(times.value(row));
+    let mut rows: Vec<u32> = (0..all.num_rows() as u32).filter(|row| timed(*row as usize)).collect();
     rows.sort_by_key(|row| (prints[*row as usize], times.value(*row as usize)));
     let mut spans: Vec<(i64, i64)> = Vec::with_capacity(rows.len());
     let (mut first, mut key, mut end) = (0, None, i64::MIN);

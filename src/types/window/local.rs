@@ -64,9 +64,12 @@ impl Windows {
     /// The boundaries of `width` around `time`: the last one not after it, the first after it.
     pub(super) fn local_span(&self, time: i64, width: i64) -> (i64, i64) {
         let (before, after) = self.offsets_around(time);
-        let local = time.saturating_add(self.offset_at(time));
+        let here = self.offset_at(time);
+        let local = time.saturating_add(here);
         let base = floor_to(local, width, self.offset_us);
-        if before == after && width <= CHANGE_US_MAX / 2 {
+        // A change by whole windows leaves the boundaries where they are.
+        let same_boundaries = (before - here) % width == 0 && (after - here) % width == 0;
+        if same_boundaries && width <= CHANGE_US_MAX / 2 {
             let start = time.saturating_sub(local.saturating_sub(base));
             return (start, start.saturating_add(width));
         }

@@ -133,8 +133,9 @@ pub fn accumulator(
         F::Materialized(evaluate) => return Ok(Some(Ordered::all(call, input, evaluate)?)),
     };
     let needs_set = call.distinct && !matches!(call.function, F::BoolAnd | F::BoolOr | F::CountStar);
+    let counts = call.function == F::Count;
     Ok(Some(match call.arguments.first() {
-        Some(column) if needs_set => distinct(plain, input.field(*column).data_type(), append_only),
+        Some(column) if needs_set => distinct(plain, counts, input.field(*column).data_type(), append_only),
         _ => plain,
     }))
 }

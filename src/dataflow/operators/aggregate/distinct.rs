@@ -3,7 +3,7 @@
 //! A value reaches the inner accumulator with +1 when its weight becomes positive and with
 //! −1 when it stops being so; all else only changes the weights. Values of up to 64 bits are
 //! kept as they are, others by fingerprint; over append-only input a value that is there stays,
-//! so no weights are kept.
+//! so no weights are kept. Groups can be added up where the inner accumulator just counts.
 
 use std::hash::Hash;
 
@@ -12,18 +12,24 @@ use arrow::datatypes::DataType;
 use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
-use super::accumulator::{Accumulator, Failures, Input};
+use super::accumulator::{Accumulator, Failures, Input, same};
 use crate::error::Result;
 use crate::types::hash::{PrintHasher, fingerprints, value_words};
 
-/// The accumulator that lets each value of a group through once.
-pub fn distinct(inner: Box<dyn Accumulator>, values: &DataType, append_only: bool) -> Box<dyn Accumulator> {
+/// The accumulator that lets each value of a group through once. `counts`: `inner` counts what it
+/// gets and reads no values.
+pub fn distinct(
+    inner: Box<dyn Accumulator>,
+    counts: bool,
+    values: &DataType,
+    append_only: bool,
+) -> Box<dyn Accumulator> {
     let is_word = value_words(&arrow::array::new_empty_array(values)).is_some();
     match (is_word, append_only) {
-        (true, true) => Box::new(Distinct::<Seen<u64>>::new(inner)),
-        (true, false) => Box::new(Distinct::<Weighed<u64>>::new(inner)),
-        (false, true) => Box::new(Distinct::<Seen<u128>>::new(inner)),
-        (false, false) => Box::new(Distinct::<Weighed<u128>>::new(inner)),
+        (true, true) => Box::new(Distinct::<Seen<u64>>::new(inner, counts)),
+        (true, false) => Box::new(Distinct::<Weighed<u64>>::new(inner, counts)),
+        (false, true) => Box::new(Distinct::<Seen<u128>>::new(inner, counts)),
+        (false, false) => Box::new(Distinct::<Weighed<u128>>::new(inner, counts)),
     }
 }
 
@@ -52,6 +58,8 @@ trait Values: Default + Send + 'static {
     /// +1 if the value is there now and was not, −1 if it was and is not.
     fn add(&mut self, print: Self::Print, weight: i64) -> i64;
     fn capacity(&self) -> usize;
+    /// Calls `f` with each value and its weight.
+    fn each(&self, f: impl FnMut(Self::Print, i64));
 }
 
 struct Seen<P>(HashSet<P, PrintHasher>);
@@ -74,6 +82,10 @@ impl<P: Print> Values for Seen<P> {
 
     fn capacity(&self) -> usize {
         self.0.capacity()
+    }
+
+    fn each(&self, mut f: impl FnMut(P, i64)) {
+        self.0.iter().for_each(|print| f(*print, 1));
     }
 }
 
@@ -115,11 +127,17 @@ impl<P: Print> Values for Weighed<P> {
     fn capacity(&self) -> usize {
         self.0.capacity()
     }
+
+    fn each(&self, mut f: impl FnMut(P, i64)) {
+        self.0.iter().for_each(|(print, weight)| f(*print, *weight));
+    }
 }
 
 /// Lets each value of a group through once.
 struct Distinct<V> {
     inner: Box<dyn Accumulator>,
+    /// The inner accumulator reads no values.
+    counts: bool,
     groups: Vec<V>,
     /// Entries that the tables of all groups have room for.
     capacity: usize,
@@ -128,8 +146,8 @@ struct Distinct<V> {
 }
 
 impl<V: Values> Distinct<V> {
-    fn new(inner: Box<dyn Accumulator>) -> Distinct<V> {
-        Distinct { inner, groups: Vec::new(), capacity: 0, effective: Vec::new() }
+    fn new(inner: Box<dyn Accumulator>, counts: bool) -> Distinct<V> {
+        Distinct { inner, counts, groups: Vec::new(), capacity: 0, effective: Vec::new() }
     }
 }
 
@@ -162,8 +180,25 @@ impl<V: Values> Accumulator for Distinct<V> {
         self.inner.update(&Input { weights: Some(&self.effective), ..*input })
     }
 
-    fn merge(&mut self, _other: &dyn Accumulator, _pairs: &[(u32, u32)]) {
-        debug_assert!(false, "distinct values are never pre-aggregated");
+    fn merge(&mut self, other: &dyn Accumulator, pairs: &[(u32, u32)]) {
+        let other: &Distinct<V> = same(other);
+        let (mut slots, mut effective) = (Vec::new(), Vec::new());
+        for (from, to) in pairs {
+            let group = &mut self.groups[*to as usize];
+            let before = group.capacity();
+            other.groups[*from as usize].each(|print, weight| {
+                let change = group.add(print, weight);
+                if change != 0 {
+                    slots.push(*to);
+                    effective.push(change);
+                }
+            });
+            self.capacity += group.capacity() - before.min(group.capacity());
+        }
+        let weights = Some(effective.as_slice());
+        let input = Input { slots: &slots, arguments: &[], order: &[], weights, selected: None };
+        let done = self.inner.update(&input);
+        debug_assert!(self.counts && done.is_ok(), "values are not kept");
     }
 
     fn values(&self, slots: &[u32], failures: &mut Failures) -> Result<ArrayRef> {
@@ -183,6 +218,6 @@ impl<V: Values> Accumulator for Distinct<V> {
     }
 
     fn mergeable(&self) -> bool {
-        false
+        self.counts
     }
 }

@@ -25,7 +25,7 @@ use hashbrown::{HashMap, HashTable};
 
 pub use self::columns::feed;
 pub use self::panes::Panes;
-use super::AggregateCall;
+use super::{AggregateCall, AggregateFunction};
 use super::accumulator::{Accumulator, Failures, accumulator};
 use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::panes::PaneRow;
@@ -159,9 +159,10 @@ impl Groups {
         self.store_keys(&located, key, None)
     }
 
-    /// True if the slots of all calls can be merged.
+    /// True if the slots of all calls are merged with little work, which sets of values are not.
     pub fn mergeable(&self) -> bool {
-        self.accumulators.iter().flatten().all(|a| a.mergeable())
+        let counts_values = |c: &AggregateCall| c.distinct && c.function == AggregateFunction::Count;
+        self.accumulators.iter().flatten().all(|a| a.mergeable()) && !self.calls.iter().any(counts_values)
     }
 
     pub fn group_count(&self) -> usize {

@@ -14,7 +14,7 @@ use super::groups::{Groups, Located};
 use super::{AggregateOperator, HopSpec, key_rows, window_columns};
 use crate::dataflow::operator::EpochContext;
 use crate::dataflow::operators::late::Refusal;
-use crate::dataflow::operators::window_assign::{LastSlice, drop_null_times, timestamp_values};
+use crate::dataflow::operators::window_assign::{LastSlice, drop_timeless, timestamp_values};
 use crate::error::Result;
 use crate::types::ChangeBatch;
 use crate::types::hash::extend_print;
@@ -91,7 +91,7 @@ impl AggregateOperator {
     pub(super) fn push_sliced(&mut self, batch: ChangeBatch, column: usize) -> Result<()> {
         let Some(slices) = &self.slices else { return Ok(()) };
         let windows = slices.hop.windows;
-        let batch = drop_null_times(batch, column, &self.spec.late)?;
+        let batch = drop_timeless(batch, column, &self.spec.late)?;
         let mut slice_of = LastSlice::new(&windows);
         let times = timestamp_values(&batch, column)?.values();
         let starts: Vec<i64> = times.iter().map(|t| slice_of.start_of(*t)).collect();

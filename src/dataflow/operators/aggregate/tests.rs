@@ -204,7 +204,7 @@ fn worker(shape: Shape, with_distinct: bool, append_only: bool, owner: bool) -> 
                 };
                 assign = Some(WindowAssignOperator::new(spec).unwrap());
                 group_columns = vec![0, 7, 8];
-                WindowBounds::Grouped { end_group: 2, judged: false }
+                WindowBounds::Grouped { end_group: 2, start_group: Some(1), judged: false }
             }
         };
         window = Some(WindowSpec { bounds, time: WindowTime::Event { inputs: vec![0] } });
@@ -503,7 +503,7 @@ fn an_aggregate_over_a_changing_aggregate_is_right_and_consolidated() {
         calls: most,
         output_schema: Arc::new(Schema::new(middle.fields()[1..].to_vec())),
         window: Some(WindowSpec {
-            bounds: WindowBounds::Grouped { end_group: 1, judged: false },
+            bounds: WindowBounds::Grouped { end_group: 1, start_group: Some(0), judged: false },
             time: WindowTime::Event { inputs: vec![0] },
         }),
         input_append_only: false,

@@ -80,6 +80,11 @@ fn triggers_bind_until_then_or_and() {
         "((1 then (2 or 3)) until wm)"
     );
     assert_eq!(trigger("REPEATEDLY (AFTER 2 ROWS) UNTIL AFTER WATERMARK"), "(rep(2) until wm)");
+    // Beam's name for it.
+    assert_eq!(
+        trigger("AFTER 1 ROW OR AFTER 2 ROWS OR FINALLY AFTER WATERMARK"),
+        trigger("AFTER 1 ROW OR AFTER 2 ROWS UNTIL AFTER WATERMARK"),
+    );
     assert_eq!(
         trigger("(AFTER 1 ROW OR AFTER 2 ROWS) AND AFTER DELAY INTERVAL '1' MINUTE"),
         "((1 or 2) and delay INTERVAL '1' MINUTE)"
