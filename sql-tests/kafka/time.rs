@@ -127,7 +127,7 @@ pub fn per_partition(scene: &mut Scene) -> Result<(), String> {
     scene.send("parts", 0, Some("{\"v\": 1, \"ts\": \"2150-01-01T00:00:00Z\"}"), None)?;
     scene.expect("SELECT n FROM parts_n", &["4"])?;
     scene.expect("SELECT skewed_rows FROM headwater.sources WHERE name = 'parts' AND split = 0", &["1"])?;
-    let named = "SELECT reason LIKE '%1 row was not counted%at offset 2 with event time 2150-01-01%' FROM headwater.watermarks WHERE object = 'parts' AND split = 0";
+    let named = "SELECT reason LIKE '%1 row did not move it%at offset 2 with event time 2150-01-01%' FROM headwater.watermarks WHERE object = 'parts' AND split = 0";
     scene.expect(named, &["t"])?;
     scene.wait_for_watermark("parts", "10:04:50")
 }

@@ -260,7 +260,9 @@ fn line(spec: &ViewSpec, window: &Window, rows: &[Row], firing: &Firing, times: 
     let truth = |b: bool| if b { "t" } else { "f" }.to_string();
     let mut row = vec![number(window.key)];
     if spec.windowed() {
-        row.extend([text(window.start), text(window.end)]);
+        // Those of the clock have a zone.
+        let zone = if spec.by_the_clock() { "+00" } else { "" };
+        row.extend([window.start, window.end].map(|bound| format!("{}{zone}", text(bound))));
     }
     let values: Vec<i64> = rows.iter().filter_map(|r| r.v).collect();
     let sum = (!values.is_empty()).then(|| values.iter().sum());

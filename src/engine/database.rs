@@ -278,7 +278,8 @@ impl Database {
         let PlannedView { plan, edge, .. } = planned;
         let id = definition.id;
         let limit = self.config.late_rows_max;
-        let relation = plan.late.as_ref().map(|late| Arc::new(LateRelation::new(late, limit)));
+        let relation_limit = self.config.late_relation_rows_max;
+        let relation = plan.late.as_ref().map(|late| Arc::new(LateRelation::new(late, relation_limit)));
         let sides = Sides {
             late: Arc::new(LateRows::new(limit)),
             relation: relation.as_ref().map(|r| (Arc::clone(&r.closed), Arc::clone(&r.unassigned))),

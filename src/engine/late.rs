@@ -2,8 +2,8 @@
 //!
 //! Its columns are those of the rows that the window function reads, then the window's
 //! bounds, the watermark that the row was judged against, and the reason, so that
-//! `INSERT INTO feed SELECT … FROM t` brings them in again. The newest `late_rows_max` rows
-//! are kept; a refused deletion is counted and listed in `headwater.late_rows` only.
+//! `INSERT INTO feed SELECT … FROM t` brings them in again. The newest
+//! `late_relation_rows_max` rows are kept; a refused deletion is counted and listed in `headwater.late_rows` only.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::table_functions::LATE_ROWS;
 use crate::catalog::{Catalog, Details, NewDefinition};
-use crate::dataflow::operators::{LateReason, LateRow, LateRows};
+use crate::dataflow::operators::late::{LateChunk, LateFacts};
+use crate::dataflow::operators::{LateReason, LateRows};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::LatePlan;
 use crate::types::PgType;
@@ -52,14 +53,14 @@ impl LateRelation {
 
     /// All rows that are kept.
     pub fn read(&self) -> Result<RecordBatch> {
-        let mut late: Vec<LateRow> = self.closed.rows();
+        let mut chunks = self.closed.chunks();
         let width = self.row.fields().len();
-        late.extend(self.unassigned.rows().into_iter().filter(|r| r.row.num_columns() == width));
-        late.retain(|r| r.weight > 0);
-        let named = |r: &LateRow| RecordBatch::try_new(Arc::clone(&self.row), r.row.columns().to_vec());
-        let rows = late.iter().map(named).collect::<std::result::Result<Vec<_>, _>>()?;
+        chunks.extend(self.unassigned.chunks().into_iter().filter(|c| c.rows.num_columns() == width));
+        let named = |c: &LateChunk| RecordBatch::try_new(Arc::clone(&self.row), c.rows.columns().to_vec());
+        let rows = chunks.iter().map(named).collect::<std::result::Result<Vec<_>, _>>()?;
         let rows = concat_batches(&self.row, &rows)?;
-        let times = |of: &dyn Fn(&LateRow) -> Option<i64>| -> ArrayRef {
+        let late: Vec<LateFacts> = chunks.into_iter().flat_map(|c| c.facts).collect();
+        let times = |of: &dyn Fn(&LateFacts) -> Option<i64>| -> ArrayRef {
             let times = TimestampMicrosecondArray::from_iter(late.iter().map(of));
             Arc::new(times.with_data_type(self.bound.clone()))
         };
@@ -72,6 +73,7 @@ impl LateRelation {
         if late.iter().all(|r| r.weight == 1) {
             return Ok(all);
         }
+        // A deletion, of negative weight, is not repeated at all.
         let repeated = late.iter().enumerate().flat_map(|(i, r)| (0..r.weight).map(move |_| i as u32));
         Ok(take_record_batch(&all, &UInt32Array::from_iter_values(repeated))?)
     }

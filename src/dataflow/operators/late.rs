@@ -3,18 +3,21 @@
 //! A row that comes after its window was closed is not applied; it is counted here and kept
 //! in a bounded ring together with the window that refused it and the watermark that closed
 //! it. A HOP row is recorded once per refusing window. Rows without event time are recorded
-//! with their own reason. The newest `capacity` rows are kept; the counters are exact.
+//! with their own reason. The newest `capacity` rows are kept, in chunks; the counters are exact.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{concat_batches, take_record_batch};
 use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::types::{Epoch, EventTime};
+
+/// Small chunks are put together up to this size.
+const CHUNK_ROWS_MAX: usize = 4_096;
 
 /// Why a row was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +34,9 @@ pub enum LateReason {
     EmptyWindow,
 }
 
-/// A refused row with what refused it.
-#[derive(Clone, Debug)]
-pub struct LateRow {
-    /// Exactly one row, as it entered the operator.
-    pub row: RecordBatch,
+/// What is known of a refused row beside its columns.
+#[derive(Clone, Copy, Debug)]
+pub struct LateFacts {
     pub weight: i64,
     pub reason: LateReason,
     /// Bounds of the refusing window in microseconds, where known.
@@ -45,6 +46,22 @@ pub struct LateRow {
     pub watermark: EventTime,
     /// The epoch that brought the row; 0 outside a running dataflow.
     pub epoch: Epoch,
+}
+
+/// A refused row with what refused it.
+#[derive(Clone, Debug)]
+pub struct LateRow {
+    /// Exactly one row, as it entered the operator.
+    pub row: RecordBatch,
+    pub facts: LateFacts,
+}
+
+/// Refused rows of one schema, as they entered the operator.
+#[derive(Clone, Debug)]
+pub struct LateChunk {
+    pub rows: RecordBatch,
+    /// Of each row.
+    pub facts: Vec<LateFacts>,
 }
 
 thread_local! {
@@ -73,9 +90,48 @@ pub struct LateRows {
     capacity: usize,
     /// What is kept of a row; all of it if `None`.
     columns: Option<Vec<usize>>,
-    ring: Mutex<VecDeque<LateRow>>,
+    ring: Mutex<Ring>,
     closed: AtomicU64,
     null_times: AtomicU64,
+}
+
+/// Chunks, oldest first; a small one at the end grows with what follows.
+#[derive(Debug, Default)]
+struct Ring {
+    chunks: VecDeque<LateChunk>,
+    rows: usize,
+}
+
+impl Ring {
+    fn push(&mut self, chunk: LateChunk, capacity: usize) -> Result<()> {
+        self.rows += chunk.facts.len();
+        self.chunks.push_back(chunk);
+        while let [.., before, last] = self.chunks.make_contiguous() {
+            let (small, same) =
+                (before.facts.len() <= last.facts.len(), last.rows.schema() == before.rows.schema());
+            if !small || !same || before.facts.len() + last.facts.len() > CHUNK_ROWS_MAX {
+                break;
+            }
+            before.rows = concat_batches(&last.rows.schema(), [&before.rows, &last.rows])?;
+            before.facts.append(&mut last.facts);
+            self.chunks.pop_back();
+        }
+        while let Some(oldest) = self.chunks.front_mut() {
+            let surplus = self.rows.saturating_sub(capacity);
+            let len = oldest.facts.len();
+            if surplus == 0 {
+                break;
+            }
+            self.rows -= surplus.min(len);
+            if surplus < len {
+                oldest.rows = oldest.rows.slice(surplus, len - surplus);
+                oldest.facts.drain(..surplus);
+                break;
+            }
+            self.chunks.pop_front();
+        }
+        Ok(())
+    }
 }
 
 impl LateRows {
@@ -84,7 +140,7 @@ impl LateRows {
         LateRows {
             capacity,
             columns: None,
-            ring: Mutex::new(VecDeque::new()),
+            ring: Mutex::default(),
             closed: AtomicU64::new(0),
             null_times: AtomicU64::new(0),
         }
@@ -111,28 +167,25 @@ impl LateRows {
         };
         counter.fetch_add(refusals.len() as u64, Ordering::Relaxed);
         let kept = &refusals[refusals.len().saturating_sub(self.capacity)..];
+        if kept.is_empty() {
+            return Ok(());
+        }
         let kept_columns = match &self.columns {
             Some(columns) => batch.project(columns)?,
             None => batch.clone(),
         };
         let rows =
             take_record_batch(&kept_columns, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
-        let mut ring = self.ring.lock();
-        for (i, refusal) in kept.iter().enumerate() {
-            if ring.len() >= self.capacity {
-                ring.pop_front();
-            }
-            ring.push_back(LateRow {
-                row: rows.slice(i, 1),
-                weight: weight_of(refusal.row as usize),
-                reason,
-                window_start: refusal.window_start,
-                window_end: refusal.window_end,
-                watermark,
-                epoch: EPOCH.get(),
-            });
-        }
-        Ok(())
+        let facts = kept.iter().map(|refusal| LateFacts {
+            weight: weight_of(refusal.row as usize),
+            reason,
+            window_start: refusal.window_start,
+            window_end: refusal.window_end,
+            watermark,
+            epoch: EPOCH.get(),
+        });
+        let chunk = LateChunk { rows, facts: facts.collect() };
+        self.ring.lock().push(chunk, self.capacity)
     }
 
     /// Refusals by closed windows since the start.
@@ -146,7 +199,18 @@ impl LateRows {
     }
 
     /// The kept refusals, oldest first.
-    pub fn rows(&self) -> Vec<LateRow> {
-        self.ring.lock().iter().cloned().collect()
+    pub fn chunks(&self) -> Vec<LateChunk> {
+        self.ring.lock().chunks.iter().cloned().collect()
+    }
+
+    /// The newest `rows_max` of the kept refusals, oldest first, each by itself.
+    pub fn newest(&self, rows_max: usize) -> Vec<LateRow> {
+        let ring = self.ring.lock();
+        let surplus = ring.rows.saturating_sub(rows_max);
+        let each = ring.chunks.iter().flat_map(|c| (0..c.facts.len()).map(move |i| (c, i)));
+        each.skip(surplus).map(|(c, i)| LateRow { row: c.rows.slice(i, 1), facts: c.facts[i] }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

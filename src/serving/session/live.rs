@@ -242,17 +242,19 @@ fn sinks(database: &Database) -> Result<Vec<Row>> {
 
 fn late_rows(database: &Database) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
+    let rows_max = database.config.late_rows_max;
     for (id, sides) in database.engine.shared.status.sides.read().iter() {
         let Some(name) = name_of(database, *id) else { continue };
-        for late in sides.late.iter().flat_map(|l| l.rows()) {
+        for late in sides.late.iter().flat_map(|l| l.newest(rows_max)) {
+            let facts = late.facts;
             rows.push(vec![
                 text(&name),
-                timestamptz(late.window_start),
-                timestamptz(late.window_end),
-                timestamptz(Some(late.watermark.0).filter(|w| *w != i64::MIN)),
-                text(crate::engine::late::reason_text(late.reason)),
+                timestamptz(facts.window_start),
+                timestamptz(facts.window_end),
+                timestamptz(Some(facts.watermark.0).filter(|w| *w != i64::MIN)),
+                text(crate::engine::late::reason_text(facts.reason)),
                 text(row_text(&late.row)?),
-                int8(late.epoch.0 as i64),
+                int8(facts.epoch.0 as i64),
             ]);
         }
     }

@@ -235,8 +235,8 @@ impl Times {
         if let Some((offset, time)) = p.last_skew.filter(|_| p.watermark != i64::MAX) {
             let guard = spec.future_skew_us.map(duration).unwrap_or_default();
             reason.push_str(&format!(
-                "; {} not counted because further in the future than watermark.max_future_skew ({guard}), the last at offset {offset} with event time {}",
-                rows(p.skewed_rows as i64, "row was", "rows were"),
+                "; {} did not move it, being further in the future than watermark.max_future_skew ({guard}), the last at offset {offset} with event time {}",
+                rows(p.skewed_rows as i64, "row", "rows"),
                 self.shown(time)
             ));
         }

@@ -95,7 +95,7 @@ fn a_merge_replaces_what_it_swallows() {
     // Two rows too late, alone and as a run; one that touches nothing but ends later.
     let out = run_epoch(&mut op, [(0, batch(&[(1, 25, 1), (1, 20, 1), (2, 26, 1)]))], &context(4, 0, 35));
     assert_eq!((changes(&out), late.count()), (vec![(1, 26, 36, 1, 1)], 2));
-    assert_eq!(late.rows()[0].window_end, Some(35));
+    assert_eq!(late.newest(9)[0].facts.window_end, Some(35));
 }
 
 #[test]

@@ -37,8 +37,8 @@ fn rows_are_repeated_and_null_times_recorded() {
             "1970-01-01T00:00:02Z|1970-01-01T00:00:00Z|1970-01-01T00:00:04Z|1970-01-01T00:00:03.999Z",
         ]
     );
-    assert_eq!((late.null_time_count(), late.count(), late.rows().len()), (1, 0, 1));
-    assert_eq!(late.rows()[0].reason, LateReason::NullTime);
+    assert_eq!((late.null_time_count(), late.count(), late.newest(9).len()), (1, 0, 1));
+    assert_eq!(late.newest(9)[0].facts.reason, LateReason::NullTime);
 }
 
 #[test]

@@ -99,10 +99,16 @@ impl Panes {
 
     /// A new group has got `slot`.
     pub fn open(&mut self, slot: u32, end: i64) {
-        let end = if self.windowed { end } else { ENDLESS };
+        let end = self.end_of(end);
         self.states[slot as usize] = self.program.state(end, self.before);
         self.rows[slot as usize] = 0;
         self.slots[slot as usize] = EMPTY;
+    }
+
+    /// The end of a group's window, for the triggers. A window up to infinity ends with the
+    /// input, an endless one never.
+    fn end_of(&self, bound: i64) -> i64 {
+        if self.windowed { bound.min(ENDLESS - 1) } else { ENDLESS }
     }
 
     pub fn bytes(&self) -> usize {
@@ -220,7 +226,7 @@ impl Groups {
         let mut fires = Fires::default();
         for slot in asked {
             let at = slot as usize;
-            let end = if panes.windowed { self.bounds[at] } else { ENDLESS };
+            let end = panes.end_of(self.bounds.get(at).copied().unwrap_or(ENDLESS));
             let rows = std::mem::take(&mut panes.rows[at]);
             let step = panes.program.advance(&mut panes.states[at], end, rows, times);
             if step.timer != NEVER {
