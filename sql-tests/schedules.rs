@@ -58,7 +58,8 @@ struct Epoch {
 #[derive(Clone, Debug)]
 struct History {
     workers: usize,
-    views: Vec<ViewSpec>,
+    /// Each with the epoch before which it is made.
+    views: Vec<(usize, ViewSpec)>,
     epochs: Vec<Epoch>,
 }
 
@@ -79,7 +80,8 @@ fn history() -> impl Strategy<Value = History> {
             fault,
         },
     );
-    (1usize..4, prop::collection::vec(view_spec(), 1..9), prop::collection::vec(epoch, 1..14))
+    let view = (prop_oneof![3 => Just(0usize), 1 => 1..9usize], view_spec());
+    (1usize..4, prop::collection::vec(view, 1..9), prop::collection::vec(epoch, 1..14))
         .prop_map(|(workers, views, epochs)| History { workers, views, epochs })
 }
 
@@ -116,31 +118,30 @@ pub fn run_schedules(runtime: &Arc<Runtime>, seed: u64, schedules: u64) -> Resul
 fn one_history(runtime: &Arc<Runtime>, history: &History) -> Result<u64, String> {
     let mut server = Instance::start(runtime, history.workers)?;
     say(&mut server, SOURCE)?;
+    say(&mut server, "SET TIME ZONE 'UTC'")?;
     let mut views: Vec<View> = Vec::new();
-    for (i, spec) in history.views.iter().enumerate() {
-        let name = format!("v{i}");
-        let sql = spec.create(&name);
-        match server.run(&sql) {
-            Ok(_) => views.push(View::new(name, spec.clone())),
-            Err(e) if e.code == "42P16" => {}
-            Err(e) => return Err(format!("{sql}\n  got: {e}")),
-        }
-    }
-    follow(&mut server, &views)?;
+    let mut past: Vec<Row> = Vec::new();
     let (mut watermark, mut now) = (None, 0);
     for (i, epoch) in history.epochs.iter().enumerate() {
         let of_epoch = |why: String| format!("epoch {i}: {why}");
+        for (n, (_, spec)) in history.views.iter().enumerate().filter(|(_, (at, _))| *at == i) {
+            let made =
+                create(&mut server, format!("v{n}"), spec, &past, (watermark, now)).map_err(of_epoch)?;
+            views.extend(made);
+        }
         if !epoch.rows.is_empty() {
             let rows: Vec<String> = epoch.rows.iter().map(Row::values).collect();
             say(&mut server, &format!("INSERT INTO e VALUES {}", rows.join(", "))).map_err(of_epoch)?;
         }
+        past.extend(&epoch.rows);
         server = match epoch.fault {
             Fault::None => server,
             Fault::Crash => server.crash()?,
             Fault::Restart(workers) => server.restart(Some(workers))?,
         };
         if !matches!(epoch.fault, Fault::None) {
-            follow(&mut server, &views).map_err(of_epoch)?;
+            say(&mut server, "SET TIME ZONE 'UTC'").map_err(of_epoch)?;
+            views.iter().try_for_each(|view| follow(&mut server, &view.name)).map_err(of_epoch)?;
         }
         now += epoch.clock_step_ms * MS;
         say(&mut server, &format!("ADVANCE CLOCK TO TIMESTAMPTZ '{}Z'", text(now))).map_err(of_epoch)?;
@@ -153,30 +154,48 @@ fn one_history(runtime: &Arc<Runtime>, history: &History) -> Result<u64, String>
         say(&mut server, "STEP").map_err(of_epoch)?;
         for view in &mut views {
             view.epoch(&epoch.rows, watermark, now);
-            check(&mut server, view)
+            check(&mut server, view, true)
                 .map_err(|e| format!("epoch {i}: {}\n{e}", view.spec.create(&view.name)))?;
         }
     }
     Ok(views.len() as u64)
 }
 
+/// Makes a view, to which the rows of the past are one epoch; `None` if it is refused.
+fn create(
+    server: &mut Instance,
+    name: String,
+    spec: &ViewSpec,
+    past: &[Row],
+    (watermark, now): (Option<i64>, i64),
+) -> Result<Option<View>, String> {
+    let sql = spec.create(&name);
+    match server.run(&sql) {
+        Ok(_) => {}
+        Err(e) if e.code == "42P16" => return Ok(None),
+        Err(e) => return Err(format!("{sql}\n  got: {e}")),
+    }
+    let mut view = View::new(name, spec.clone());
+    view.epoch(past, watermark, now);
+    check(server, &view, false).map_err(|e| format!("{sql}\n{e}"))?;
+    follow(server, &view.name)?;
+    Ok(Some(view))
+}
+
 fn say(server: &mut Instance, sql: &str) -> Result<(), String> {
     server.run(sql).map(drop).map_err(|e| format!("{sql}\n  got: {e}"))
 }
 
-/// Opens a cursor on the changes of every view, in a session of its own.
-fn follow(server: &mut Instance, views: &[View]) -> Result<(), String> {
-    say(server, "SET TIME ZONE 'UTC'")?;
-    for view in views {
-        let declare = format!("DECLARE c CURSOR FOR SUBSCRIBE TO {} WITH (SNAPSHOT = false)", view.name);
-        for sql in ["BEGIN", declare.as_str()] {
-            server.run_on(&view.name, sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-        }
+/// Opens a cursor on the changes of a view, in a session of its own.
+fn follow(server: &mut Instance, view: &str) -> Result<(), String> {
+    let declare = format!("DECLARE c CURSOR FOR SUBSCRIBE TO {view} WITH (SNAPSHOT = false)");
+    for sql in ["BEGIN", declare.as_str()] {
+        server.run_on(view, sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
     }
     Ok(())
 }
 
-fn check(server: &mut Instance, view: &View) -> Result<(), String> {
+fn check(server: &mut Instance, view: &View, with_changes: bool) -> Result<(), String> {
     let name = &view.name;
     let mut ask = |sql: String, expected: &[String]| {
         let answer = server.run(&sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
@@ -189,6 +208,9 @@ fn check(server: &mut Instance, view: &View) -> Result<(), String> {
     }
     let late = format!("SELECT count(*) FROM headwater.late_rows WHERE view = '{name}'");
     ask(late, &[view.late.to_string()])?;
+    if !with_changes {
+        return Ok(());
+    }
     let (wait, expected) = (if view.changes().is_empty() { "0s" } else { "5s" }, view.changes());
     let sql = format!("FETCH ALL c WITH (timeout = '{wait}')");
     let answer = server.run_on(name, &sql).map_err(|e| format!("{sql}\n  got: {e}"))?;

@@ -90,7 +90,7 @@ const fn setting(name: &'static str, meaning: &'static str) -> Setting {
 }
 
 /// All settings, in the order in which they are printed.
-pub const SETTINGS: [Setting; 22] = [
+pub const SETTINGS: [Setting; 23] = [
     setting("data_dir", "Folder of the catalog, the journal and the local logs; one server at a time."),
     setting("pg_listen", "Address and port of the PostgreSQL protocol."),
     setting("http_listen", "Address and port of /healthz and /metrics."),

@@ -24,6 +24,12 @@ impl EpochContext {
     pub fn watermark(&self, inputs: &[usize]) -> EventTime {
         self.watermarks.of(inputs)
     }
+
+    /// The view gets the rows of the past, in steps that mean nothing: what they brought is one
+    /// set, decided about in the first epoch that is no longer filling.
+    pub fn is_filling(&self) -> bool {
+        self.watermarks.is_held()
+    }
 }
 
 /// One incremental operator on one worker.

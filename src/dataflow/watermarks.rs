@@ -11,17 +11,22 @@ use crate::types::EventTime;
 pub struct Watermarks {
     inputs: Vec<EventTime>,
     sets: Vec<(Vec<usize>, EventTime)>,
+    is_held: bool,
 }
 
 impl Watermarks {
     /// `inputs` in the order of `DataflowSpec::inputs`; `sets` as the plan names them.
     pub fn new(inputs: Vec<EventTime>, sets: Vec<(Vec<usize>, EventTime)>) -> Watermarks {
-        Watermarks { inputs, sets }
+        Watermarks { inputs, sets, is_held: false }
     }
 
     /// Nothing is known yet, or all is held back while a view is filled.
     pub fn held(inputs: usize) -> Watermarks {
-        Watermarks { inputs: vec![EventTime::MIN; inputs], sets: Vec::new() }
+        Watermarks { inputs: vec![EventTime::MIN; inputs], sets: Vec::new(), is_held: true }
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// The watermark of an operator that follows these inputs; `MAX` if there are none.
@@ -35,6 +40,6 @@ impl Watermarks {
 
 impl From<Vec<EventTime>> for Watermarks {
     fn from(inputs: Vec<EventTime>) -> Watermarks {
-        Watermarks { inputs, sets: Vec::new() }
+        Watermarks { inputs, sets: Vec::new(), is_held: false }
     }
 }

@@ -376,6 +376,10 @@ impl Operator for AggregateOperator {
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         self.finish_slices(cx)?;
+        if self.strategy == Emitting::Panes && cx.is_filling() {
+            self.groups.fill_panes();
+            return self.groups.compact();
+        }
         if self.strategy == Emitting::Changes {
             let changes = self.groups.take_changes(&self.spec.errors)?;
             self.emit(changes, out)?;

@@ -100,6 +100,15 @@ impl Operator for ChangelogTriggerOperator {
     }
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        if cx.is_filling() {
+            // Of the past only the result counts.
+            if self.arrived.iter().map(ChangeBatch::len).sum::<usize>() >= self.consolidate_at {
+                let all = consolidate(&self.schema, &std::mem::take(&mut self.arrived))?;
+                self.consolidate_at = (all.len() * 2).max(CONSOLIDATE_ROWS);
+                self.arrived.push(all);
+            }
+            return Ok(());
+        }
         let mut rows = 0;
         if !self.arrived.is_empty() {
             let (batch, changed) = self.take_arrived()?;

@@ -81,6 +81,8 @@ pub struct SessionAggregateOperator {
     shown: Panes,
     /// Rows in processing time, until `now` is known.
     waiting: Vec<ChangeBatch>,
+    /// New rows of sessions that were touched while the view was filled.
+    filled: HashMap<u32, u64>,
     /// W(E−1), or the last `now`.
     watermark: i64,
 }
@@ -118,7 +120,8 @@ impl SessionAggregateOperator {
         };
         let shown = Panes::new(&spec);
         let watermark = EventTime::MIN.0;
-        Ok(SessionAggregateOperator { spec, program, delta, sessions, shown, waiting: Vec::new(), watermark })
+        let (waiting, filled) = Default::default();
+        Ok(SessionAggregateOperator { spec, program, delta, sessions, shown, waiting, filled, watermark })
     }
 
     fn is_processing_time(&self) -> bool {
@@ -139,10 +142,11 @@ impl SessionAggregateOperator {
 
     /// Joins the runs of the epoch with the sessions they touch.
     fn merge_runs(&mut self) -> Result<HashMap<u32, u64>> {
+        let touched = std::mem::take(&mut self.filled);
         if self.delta.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(touched);
         }
-        let mut changes = Changes::default();
+        let mut changes = Changes { touched, ..Changes::default() };
         for run in self.delta.runs() {
             self.merge_run(run, &mut changes);
         }
@@ -455,6 +459,10 @@ impl Operator for SessionAggregateOperator {
             self.add(&batch, &vec![cx.now.0; batch.len()])?;
         }
         let touched = self.merge_runs()?;
+        if cx.is_filling() && self.sessions.panes.is_some() {
+            self.filled = touched;
+            return Ok(());
+        }
         let times = EpochTimes { before: self.watermark, watermark: self.reached(cx), now: cx.now.0 };
         self.watermark = times.watermark;
         self.fire(&touched, &times, out)

@@ -49,6 +49,8 @@ pub struct Panes {
     held: RowStore,
     /// W(E−1).
     before: i64,
+    /// The groups touched are those of a past that is one set of rows.
+    filling: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -83,6 +85,7 @@ impl Panes {
             timers: BTreeMap::new(),
             held: RowStore::new(Arc::new(Schema::new(fields))),
             before: EventTime::MIN.0,
+            filling: false,
         })
     }
 
@@ -207,8 +210,30 @@ impl Groups {
         Ok(emission)
     }
 
+    /// Ends a step in which the view was filled: nothing is decided, the groups touched stay so.
+    pub fn fill_panes(&mut self) {
+        self.panes.iter_mut().for_each(|p| p.filling = true);
+    }
+
+    /// The rows of the past are what is left of them: a group of which nothing is left has
+    /// never been, of the others each row counts once.
+    fn end_filling(&mut self, panes: &mut Panes) {
+        let touched = std::mem::take(&mut self.touched.hidden);
+        let (gone, stays): (Vec<u32>, Vec<u32>) =
+            touched.into_iter().partition(|s| self.weight(*s) == 0 && !self.keep_empty);
+        for slot in &stays {
+            panes.rows[*slot as usize] = self.weight(*slot).unsigned_abs();
+        }
+        self.release(&gone);
+        self.touched.hidden = stays;
+        panes.filling = false;
+    }
+
     /// Asks every group to which something happened.
     fn decide(&mut self, panes: &mut Panes, times: &EpochTimes) -> Fires {
+        if panes.filling {
+            self.end_filling(panes);
+        }
         let mut asked: Vec<u32> = self.touched.shown.iter().chain(&self.touched.hidden).copied().collect();
         while let Some(entry) = panes.timers.first_entry().filter(|e| *e.key() <= times.now) {
             let mut due = entry.remove();
