@@ -2,8 +2,8 @@
 //!
 //! Sources are read from their start, the local log from its file; every cut takes exactly
 //! the rows it took before and has the watermark and time it had before. A view takes part
-//! from the first cut, its watermark held back, at the clock's time of its hydration, until the
-//! epoch at which it was attached. So the views are what they were, whatever the number of workers is now. Views that were not
+//! from the first cut, its watermark held back until the epoch at which it was attached. So
+//! the views are what they were, whatever the number of workers is now. Views that were not
 //! attached when the process ended are filled anew.
 
 use std::collections::BTreeMap;
@@ -24,15 +24,10 @@ impl Coordinator {
         let records = std::mem::take(&mut self.records);
         let mut activations: BTreeMap<u64, Vec<SourceCut>> = BTreeMap::new();
         let mut cuts: Vec<Cut> = vec![Cut::default()];
-        let mut last_now = 0;
         for record in records {
             match record {
-                JournalRecord::Cut(cut) => {
-                    last_now = last_now.max(cut.now);
-                    cuts.push(cut);
-                }
-                JournalRecord::Attach(Attach { epoch, activated, filled_at, .. }) => {
-                    last_now = last_now.max(filled_at);
+                JournalRecord::Cut(cut) => cuts.push(cut),
+                JournalRecord::Attach(Attach { epoch, activated, .. }) => {
                     activations.entry(epoch).or_default().extend(activated);
                 }
             }
@@ -44,6 +39,7 @@ impl Coordinator {
             }
         }
         let replayed = cuts.len() - 1;
+        let last_now = cuts.last().map_or(0, |c| c.now);
         for cut in cuts {
             let activated = activations.remove(&cut.epoch).unwrap_or_default();
             self.replay(cut, activated)?;
