@@ -248,7 +248,7 @@ fn over_members(value: Expr, query: Query, width: usize, condition: Option<Expr>
         && let Some(TableWithJoins { relation: TableFactor::Derived { subquery, .. }, .. }) =
             select.from.first_mut()
     {
-        *subquery = Box::new(query);
+        **subquery = query;
         select.projection = vec![SelectItem::UnnamedExpr(value)];
         select.selection = condition;
     }
