@@ -236,6 +236,8 @@ fn clause_error(m: &str) -> Option<HwError> {
     } else if has("not allowed in the WHERE clause") {
         HwError::new(sqlstate::GROUPING_ERROR, "aggregate functions are not allowed in WHERE")
             .with_hint("Use HAVING.")
+    } else if has("given as column alias") {
+        HwError::unsupported("an alias for some of the columns", "Name all columns or none.")
     } else if has("ggregate function calls cannot be nested") {
         HwError::new(sqlstate::GROUPING_ERROR, "aggregate function calls cannot be nested")
     } else if has("rder by column out of bounds") {
@@ -309,9 +311,6 @@ fn by_text(text: &str) -> HwError {
     }
     if has("Projections require unique expression names") {
         return HwError::new(sqlstate::DUPLICATE_COLUMN, "column name specified more than once");
-    }
-    if has("given as column alias") {
-        return HwError::unsupported("an alias for some of the columns", "Name all columns or none.");
     }
     if has("not supported") || has("Unsupported") || has("not implemented") || has("not yet") {
         return not_supported(&m);

@@ -128,15 +128,25 @@ fn render(number: Option<Numeric>, template: &str) -> Result<String> {
         None => None,
     };
     let digits = shifted.and_then(|n| Digits::of(n, places.fraction.len()).ok());
-    let fits = digits.as_ref().is_some_and(|d| d.whole.len() <= places.whole.len());
+    // Without a place before the point nothing fits.
+    let places_for = |d: &Digits| {
+        d.whole.len() <= places.whole.len() && (!places.whole.is_empty() || places.fraction.is_empty())
+    };
+    let fits = digits.as_ref().is_some_and(places_for);
     let mut digits = digits.unwrap_or(Digits { negative: false, whole: "#".into(), fraction: String::new() });
     if !fits {
         digits.whole = "#".repeat(places.whole.len());
         digits.fraction = "#".repeat(places.fraction.len());
-    } else if digits.whole.is_empty() && places.fraction.is_empty() {
+    } else if digits.whole.is_empty() && (places.fraction.is_empty() || bare(&template, &places, &digits)) {
         digits.whole = "0".into();
     }
     Ok(Writer::new(&template, &places, &digits).write())
+}
+
+/// Whether FM would leave no digit at all.
+fn bare(template: &Template, places: &Places, digits: &Digits) -> bool {
+    let forced = places.whole.iter().chain(&places.fraction).any(|p| *p == Item::Zero);
+    !template.fill && !forced && digits.fraction.bytes().all(|b| b == b'0')
 }
 
 struct Writer<'a> {
@@ -163,7 +173,7 @@ impl<'a> Writer<'a> {
             false => digits.fraction.trim_end_matches('0').len().max(forced),
         };
         let (first, width) = (padding.min(zero), places.whole.len());
-        let own_sign = template.items.iter().any(|i| matches!(i, Item::Sign(s) if *s != "S"));
+        let own_sign = template.items.iter().any(|i| matches!(i, Item::Sign("MI" | "SG")));
         let trailing = template
             .items
             .iter()
@@ -223,7 +233,10 @@ impl<'a> Writer<'a> {
                         self.sign();
                     }
                     after_point = true;
-                    self.out.push('.');
+                    let dropped = !self.template.fill && self.digits.fraction.is_empty();
+                    if !dropped || self.digits.whole.starts_with('#') {
+                        self.out.push('.');
+                    }
                 }
                 Item::Group if place > self.first => self.out.push(','),
                 Item::Group => self.blank(),
@@ -257,7 +270,8 @@ impl<'a> Writer<'a> {
     }
 
     fn ordinal(&mut self, upper: bool) {
-        if self.digits.negative || !self.digits.fraction.is_empty() {
+        let overflown = self.digits.whole.starts_with('#');
+        if self.digits.negative || overflown || !self.digits.fraction.is_empty() {
             return;
         }
         let whole = &self.digits.whole;

@@ -77,16 +77,7 @@ pub fn expression(expr: &Expr) -> Result<Option<Expr>> {
         },
         Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
             let (Some(l), Some(r)) = (row_of(left), row_of(right)) else { return Ok(None) };
-            same_width(l, r)?;
-            let pairs = l.iter().zip(r).map(|(a, b)| {
-                let (a, b) = (Box::new(a.clone()), Box::new(b.clone()));
-                match expr {
-                    Expr::IsDistinctFrom(..) => Expr::IsDistinctFrom(a, b),
-                    _ => Expr::IsNotDistinctFrom(a, b),
-                }
-            });
-            let word = if matches!(expr, Expr::IsDistinctFrom(..)) { "OR" } else { "AND" };
-            Some(joined(pairs, word))
+            Some(distinct(l, r, matches!(expr, Expr::IsDistinctFrom(..)))?)
         }
         Expr::IsNull(row) => {
             row_of(row).map(|row| joined(row.iter().map(|e| Expr::IsNull(Box::new(e.clone()))), "AND"))
@@ -105,14 +96,7 @@ pub fn expression(expr: &Expr) -> Result<Option<Expr>> {
         }
         Expr::InSubquery { expr, subquery, negated } => {
             let Some(row) = row_of(expr) else { return Ok(None) };
-            let equal = compare(row, &BinaryOperator::Eq, &member_columns(row.len()))?;
-            let maybe = Expr::IsNull(Box::new(equal.clone()));
-            let found = exists((**subquery).clone(), row.len(), equal, false)?;
-            let perhaps = exists((**subquery).clone(), row.len(), maybe, false)?;
-            let mut answer = parsed("CASE WHEN true THEN true WHEN false THEN NULL ELSE false END")?;
-            if let Expr::Case { conditions, .. } = &mut answer {
-                conditions.iter_mut().zip([found, perhaps]).for_each(|(when, test)| when.condition = test);
-            }
+            let answer = member(row, subquery)?;
             Some(if *negated { not(answer) } else { answer })
         }
         Expr::AnyOp { left, compare_op, right, .. } => quantified(left, compare_op, right, false)?,
@@ -142,6 +126,29 @@ pub fn expression(expr: &Expr) -> Result<Option<Expr>> {
         }
         _ => None,
     })
+}
+
+/// `IS [NOT] DISTINCT FROM` of rows.
+fn distinct(left: &[Expr], right: &[Expr], distinct: bool) -> Result<Expr> {
+    same_width(left, right)?;
+    let pairs = left.iter().zip(right).map(|(a, b)| {
+        let (a, b) = (Box::new(a.clone()), Box::new(b.clone()));
+        if distinct { Expr::IsDistinctFrom(a, b) } else { Expr::IsNotDistinctFrom(a, b) }
+    });
+    Ok(joined(pairs, if distinct { "OR" } else { "AND" }))
+}
+
+/// Whether a subquery has the row: NULL if it has none that is equal, but one that may be.
+fn member(row: &[Expr], subquery: &Query) -> Result<Expr> {
+    let equal = compare(row, &BinaryOperator::Eq, &member_columns(row.len()))?;
+    let maybe = Expr::IsNull(Box::new(equal.clone()));
+    let found = exists(subquery.clone(), row.len(), equal, false)?;
+    let perhaps = exists(subquery.clone(), row.len(), maybe, false)?;
+    let mut answer = parsed("CASE WHEN true THEN true WHEN false THEN NULL ELSE false END")?;
+    if let Expr::Case { conditions, .. } = &mut answer {
+        conditions.iter_mut().zip([found, perhaps]).for_each(|(when, test)| when.condition = test);
+    }
+    Ok(answer)
 }
 
 /// The columns of a row constructor.

@@ -102,6 +102,17 @@ fn unknown_star() -> HwError {
     )
 }
 
+fn unknown_relations() -> HwError {
+    HwError::unsupported(
+        "this right or full join USING",
+        "Name the relations that it joins, or write the condition with ON.",
+    )
+}
+
+fn operator(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
 /// Merges the columns of one FROM item; `None` if what `*` stands for cannot be told.
 fn merge_joins(
     from: &mut TableWithJoins,
@@ -150,18 +161,9 @@ fn merge_joins(
                     whole.known = false;
                     continue;
                 }
-                _ => {
-                    return Err(HwError::unsupported(
-                        "this right or full join USING",
-                        "Name the relations that it joins, or write the condition with ON.",
-                    ));
-                }
+                _ => return Err(unknown_relations()),
             };
-            conditions.push(Expr::BinaryOp {
-                left: Box::new(left.clone()),
-                op: BinaryOperator::Eq,
-                right: Box::new(right.clone()),
-            });
+            conditions.push(operator(left.clone(), BinaryOperator::Eq, right.clone()));
             whole.merge(name, known.is_some());
             let joins = known.as_ref().map_or(0, |k| k.joins) + 1;
             let moved = known.is_some_and(|k| k.moved) || side != Side::Left;
@@ -173,15 +175,11 @@ fn merge_joins(
             merged.insert(key, Merged { value, joins, moved });
         }
         // The columns of a later join are those merged before, which USING would not find.
-        if n > 0 && conditions.len() == columns.len() {
-            let both = |left, right| Expr::BinaryOp {
-                left: Box::new(left),
-                op: BinaryOperator::And,
-                right: Box::new(right),
-            };
-            if let Some(condition) = conditions.into_iter().reduce(both) {
-                *constraint = JoinConstraint::On(condition);
-            }
+        if n > 0
+            && conditions.len() == columns.len()
+            && let Some(condition) = conditions.into_iter().reduce(|l, r| operator(l, BinaryOperator::And, r))
+        {
+            *constraint = JoinConstraint::On(condition);
         }
     }
     Ok(whole.items(merged))
