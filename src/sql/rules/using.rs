@@ -113,6 +113,17 @@ fn operator(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
+/// Which side a merged column is taken from, and the condition.
+fn constraint_of(join: &mut JoinOperator) -> Option<(Side, &mut JoinConstraint)> {
+    Some(match join {
+        JoinOperator::Join(c) | JoinOperator::Inner(c) => (Side::Left, c),
+        JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (Side::Left, c),
+        JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (Side::Right, c),
+        JoinOperator::FullOuter(c) => (Side::Both, c),
+        _ => return None,
+    })
+}
+
 /// Merges the columns of one FROM item; `None` if what `*` stands for cannot be told.
 fn merge_joins(
     from: &mut TableWithJoins,
@@ -124,16 +135,8 @@ fn merge_joins(
     whole.relation(first.as_ref());
     for (n, join) in from.joins.iter_mut().enumerate() {
         let own = relation_name(&join.relation);
-        let (side, constraint) = match &mut join.join_operator {
-            JoinOperator::Join(c) | JoinOperator::Inner(c) => (Side::Left, c),
-            JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (Side::Left, c),
-            JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (Side::Right, c),
-            JoinOperator::FullOuter(c) => (Side::Both, c),
-            _ => {
-                whole.relation(own.as_ref());
-                continue;
-            }
-        };
+        whole.relation(own.as_ref());
+        let Some((side, constraint)) = constraint_of(&mut join.join_operator) else { continue };
         let columns = match constraint {
             JoinConstraint::Using(columns) => columns.clone(),
             // The columns that it merges are not known here, and `*` would show the wrong side's.
@@ -143,12 +146,8 @@ fn merge_joins(
                     "Write the condition out: ON a.k = b.k.",
                 ));
             }
-            _ => {
-                whole.relation(own.as_ref());
-                continue;
-            }
+            _ => continue,
         };
-        whole.relation(own.as_ref());
         let mut conditions = Vec::new();
         for column in &columns {
             let Some(name) = column.0.last().and_then(|part| part.as_ident()) else { continue };
