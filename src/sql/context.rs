@@ -209,9 +209,6 @@ pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<Lo
     let plan = subqueries::for_stream(plan)?;
     let wanted = [
         "replace_distinct_aggregate",
-        // A condition that is false must not be pushed below an aggregate that has a row of nothing.
-        "eliminate_join",
-        "propagate_empty_relation",
         "decorrelate_predicate_subquery",
         "scalar_subquery_to_join",
         "decorrelate_lateral_join",
