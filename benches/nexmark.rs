@@ -10,7 +10,7 @@
 //! and two workers; on a machine that has other work to do the speed-up of two workers is
 //! better told by the CPU time of the busier one, printed beside. q0 and q2 also run from JSON
 //! bytes. The emitted rows, net of retractions, must be as many as the baseline's. The best
-//! of the rounds counts.
+//! of the rounds counts. Last (or alone, as query `emit`) come the costs of emit clauses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -43,6 +43,9 @@ use nexmark_queries::{QUERIES, Query};
 /// The server's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[path = "support/emit.rs"]
+mod emit;
 
 type BoxError = Box<dyn std::error::Error>;
 
@@ -78,8 +81,8 @@ impl Settings {
         Ok(settings)
     }
 
-    fn wants(&self, query: &Query) -> bool {
-        self.queries.is_empty() || self.queries.iter().any(|q| q == query.name)
+    fn wants(&self, name: &str) -> bool {
+        self.queries.is_empty() || self.queries.iter().any(|q| q == name)
     }
 }
 
@@ -232,9 +235,17 @@ async fn database(dir: &std::path::Path) -> Result<Arc<Database>, BoxError> {
 }
 
 async fn plan(database: &Arc<Database>, sql: &str) -> Result<StreamPlan, BoxError> {
+    plan_emitting(database, sql, &BoundEmit::default()).await
+}
+
+async fn plan_emitting(
+    database: &Arc<Database>,
+    sql: &str,
+    emit: &BoundEmit,
+) -> Result<StreamPlan, BoxError> {
     let cx = database.system_context(&["public".to_string()]);
     let query = headwater::engine::definitions::parse_query(sql)?;
-    Ok(database.plan_view(&cx, &query, &BoundEmit::default(), None, Some(sql)).await?.plan)
+    Ok(database.plan_view(&cx, &query, emit, None, Some(sql)).await?.plan)
 }
 
 /// One view in a host of its own.
@@ -246,6 +257,7 @@ struct Run {
     epoch: u64,
     /// Reports still to come, one per worker and epoch.
     waiting: usize,
+    now: ProcTime,
 }
 
 impl Run {
@@ -264,7 +276,7 @@ impl Run {
         let relation = plan.inputs.first().ok_or("a plan without input")?.relation;
         let output: Arc<dyn ViewOutput> = Arc::<Counter>::clone(&counter);
         host.build(spec, output, BuildOptions { hydrating: false, queued_rows_max: 0 });
-        let mut run = Run { host, reports, relation, counter, epoch: 0, waiting: workers };
+        let mut run = Run { host, reports, relation, counter, epoch: 0, waiting: workers, now: ProcTime(0) };
         run.wait(0)?;
         Ok(run)
     }
@@ -283,13 +295,14 @@ impl Run {
         let workers = self.host.workers();
         self.wait((EPOCHS_IN_FLIGHT - 1) * workers)?;
         self.epoch += 1;
+        self.now = ProcTime(self.now.0 + 1_000);
         let mut per_worker = vec![Vec::new(); workers];
         for (i, batch) in batches.iter().enumerate() {
             per_worker[i % workers].push(ChangeBatch::inserts(batch.clone()));
         }
         self.host.feed(Arc::new(Feed {
             epoch: Epoch(self.epoch),
-            now: ProcTime(self.epoch as i64 * 1_000),
+            now: self.now,
             dataflows: vec![DataflowFeed { id: VIEW, watermarks: vec![watermark].into(), now: None }],
             rows: vec![RelationRows { relation: self.relation, per_worker }],
             private: None,
@@ -323,17 +336,26 @@ impl Measured {
     }
 }
 
+/// `live`: the clock goes as fast as event time, and the input ends.
 fn headwater(
     plan: &StreamPlan,
     events: &Events,
     workers: usize,
     epoch_batches: usize,
+    live: bool,
 ) -> Result<Measured, BoxError> {
     let mut run = Run::start(plan, workers)?;
     let (cpu, wall) = (cpu_seconds(), Instant::now());
     let watermarks = events.watermarks.chunks(epoch_batches);
     for (batches, watermarks) in events.batches.chunks(epoch_batches).zip(watermarks) {
-        run.feed(batches, *watermarks.last().ok_or("an empty epoch")?)?;
+        let watermark = *watermarks.last().ok_or("an empty epoch")?;
+        if live {
+            run.now = ProcTime(watermark.0 + WATERMARK_DELAY_US);
+        }
+        run.feed(batches, watermark)?;
+    }
+    if live {
+        run.feed(&[], EventTime(i64::MAX))?;
     }
     run.wait(0)?;
     let (cpu, wall) = (cpu_seconds() - cpu, wall.elapsed().as_secs_f64());
@@ -402,8 +424,8 @@ async fn measure(
     plan.explain().iter().for_each(|line| println!("    {line}"));
     let (mut one, mut two, mut base) = (Measured::NONE, Measured::NONE, Measured::NONE);
     for _ in 0..settings.rounds {
-        one = one.best(headwater(&plan, events, 1, settings.epoch_batches)?);
-        two = two.best(headwater(&plan, events, 2, settings.epoch_batches)?);
+        one = one.best(headwater(&plan, events, 1, settings.epoch_batches, false)?);
+        two = two.best(headwater(&plan, events, 2, settings.epoch_batches, false)?);
         base = base.best(baseline(query.baseline, events).await?);
     }
     for measured in [&one, &two] {
@@ -482,13 +504,16 @@ fn main() -> Result<(), BoxError> {
     );
     runtime.block_on(async {
         let database = database(dir.path()).await?;
-        for query in QUERIES.iter().filter(|q| settings.wants(q)) {
+        for query in QUERIES.iter().filter(|q| settings.wants(q.name)) {
             measure(&database, &events, query, &settings).await?;
         }
         for (query, goal) in [(&QUERIES[0], 0.8e6), (&QUERIES[2], 1.5e6)] {
-            if settings.wants(query) {
+            if settings.wants(query.name) {
                 measure_json(&database, query, goal, &settings).await?;
             }
+        }
+        if settings.wants("emit") {
+            emit::measure(&database, &events, &settings).await?;
         }
         Ok(())
     })

@@ -5,10 +5,13 @@
 //! Printed: events per CPU-second of each and the ratio of times (below 1: faster than the
 //! batch query). Bids follow Nexmark's proportions: half of them on a hot auction, three
 //! quarters by a hot bidder, the rest spread over recent ids. Last come the costs of one change
-//! in ordered state of growing size. Run: `cargo bench --bench operators`.
+//! in ordered state of growing size, and those of a million open sessions (alone with `--
+//! sessions`). Run: `cargo bench --bench operators`.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -23,6 +26,8 @@ use headwater::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 mod curves;
 #[path = "support/ordered.rs"]
 mod ordered;
+#[path = "support/sessions.rs"]
+mod sessions;
 
 const BATCH_ROWS: usize = 8192;
 const BATCHES: usize = 512;
@@ -31,6 +36,37 @@ const EPOCH_BATCHES: usize = 8;
 const STEP_US: i64 = 10;
 
 type BoxError = Box<dyn Error>;
+
+/// The server's allocator, counting what it gives out.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the server's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { mimalloc::MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { mimalloc::MiMalloc.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATED.fetch_add(size, Ordering::Relaxed);
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { mimalloc::MiMalloc.realloc(pointer, layout, size) }
+    }
+}
+
+/// Bytes that are in use.
+fn allocated_bytes() -> usize {
+    ALLOCATED.load(Ordering::Relaxed)
+}
 
 fn bid_schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -407,6 +443,9 @@ fn main() -> Result<(), BoxError> {
         ordered::run()?;
         return print_updates();
     }
+    if std::env::args().any(|a| a == "sessions") {
+        return sessions::run();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let batches = bids()?;
     let rows = (BATCHES * BATCH_ROWS) as f64;
@@ -429,7 +468,8 @@ fn main() -> Result<(), BoxError> {
     print_line("join bid with auction", rows, 3e6, seconds, base, emitted);
     print_updates()?;
     curves::run()?;
-    ordered::run()
+    ordered::run()?;
+    sessions::run()
 }
 
 fn print_line(name: &str, rows: f64, goal: f64, seconds: f64, base: f64, emitted: usize) {

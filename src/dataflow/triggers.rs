@@ -10,8 +10,10 @@
 //! knows rows, keys or Arrow. Invariants: timings of a window come in the order EARLY*
 //! ON_TIME? LATE*; indexes have no gaps; after `is_last` nothing fires.
 
+mod brief;
 mod tree;
 
+pub use self::brief::{BriefProgram, BriefState, ROWS_MAX};
 use self::tree::{Marks, Moment, Part, Tree};
 pub use self::tree::{NEVER, TRIGGER_NODES_MAX};
 use crate::error::Result;
@@ -140,6 +142,12 @@ impl PaneState {
         i64::from(self.panes)
     }
 
+    /// Whether the window may fire at its horizon: not when it has had its on-time pane and
+    /// nothing is new, unless the clause fires then always.
+    pub fn awaits_horizon(&self) -> bool {
+        !self.past_end || self.unfired > 0
+    }
+
     /// Bytes outside the struct itself.
     pub fn heap_bytes(&self) -> usize {
         if let Words::Heap(words) = &self.words { size_of_val(words.as_ref()) } else { 0 }
@@ -192,6 +200,11 @@ impl Program {
     /// Whether a window with this end is too late for rows, judged against W(E−1).
     pub fn refuses(&self, end: i64, watermark: i64) -> bool {
         end != ENDLESS && watermark >= self.horizon(end)
+    }
+
+    /// Whether windows fire at their horizon even if nothing is new.
+    pub fn closes_always(&self) -> bool {
+        self.closing == Closing::Always
     }
 
     /// State of a window whose first row has come in an epoch with W(E−1) = `before`.

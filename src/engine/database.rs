@@ -327,6 +327,7 @@ impl Database {
         let facts = &plan.root_node().facts;
         let key = facts.unique_key.clone().filter(|k| !k.is_empty());
         ViewStore::new(name, plan.schema(), key, facts.append_only, self.config.workers)
+            .with_net_changes(plan.has_net_changes())
             .with_hidden(plan.hidden)
     }
 

@@ -67,6 +67,9 @@ impl Edge {
 }
 
 fn positive(changes: &ChangeBatch) -> Result<ChangeBatch> {
+    if matches!(changes.weights, Weights::One) {
+        return Ok(changes.clone());
+    }
     let mask: BooleanArray = changes.weights_vec().iter().map(|w| Some(*w > 0)).collect();
     changes.filter(&mask)
 }

@@ -96,6 +96,14 @@ pub(super) fn carry(nodes: &mut [StreamNode], root: NodeId) -> Result<usize> {
     Ok(count)
 }
 
+impl StreamPlan {
+    /// Whether an epoch takes back at most one row of a key of the view and gives at most one,
+    /// and these differ: panes do, by their own columns, when nothing above them adds changes.
+    pub fn has_net_changes(&self) -> bool {
+        self.hidden > 0 && matches!(self.root_node().op, StreamOp::Map { .. } | StreamOp::Aggregate(_))
+    }
+}
+
 /// The name of a hidden column; one that the view shows itself keeps its name.
 fn hidden_name(field: &FieldRef, visible: &Schema) -> FieldRef {
     match visible.column_with_name(field.name()) {

@@ -7,8 +7,8 @@
 //! reports the ids that moved. Invariants: an id is valid from `append` until `release` (or
 //! until `compact` reports it as moved); each id is released at most once.
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat_batches, interleave, take};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat, concat_batches, interleave, take};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 
@@ -23,6 +23,9 @@ const OPEN_CHUNK_ROWS: usize = 4096;
 const MAX_CHUNK_ROWS: usize = 8192;
 /// Fewer dead rows than this are never worth a compaction.
 const MIN_DEAD_ROWS: usize = 65_536;
+
+/// Runs of fewer rows on average are gathered row by row.
+const MIN_RUN_ROWS: usize = 32;
 
 struct Chunk {
     rows: RecordBatch,
@@ -237,6 +240,9 @@ impl RowStore {
             }
             indices.push((position, row_of(*id) as usize));
         }
+        if let Some(pieces) = runs(&indices) {
+            return projection.iter().map(|c| self.concatenated(&used, &pieces, *c)).collect();
+        }
         let chunks: Vec<&RecordBatch> = used.iter().map(|c| &self.chunk(*c).rows).collect();
         let gather = |column: &usize| {
             let arrays: Vec<&dyn arrow::array::Array> =
@@ -244,6 +250,20 @@ impl RowStore {
             Ok(interleave(&arrays, &indices)?)
         };
         projection.iter().map(gather).collect()
+    }
+
+    /// One column of runs of rows: chunk by its place in `used`, first row, length.
+    fn concatenated(
+        &self,
+        used: &[u32],
+        pieces: &[(usize, usize, usize)],
+        column: usize,
+    ) -> Result<ArrayRef> {
+        let slices: Vec<ArrayRef> = pieces
+            .iter()
+            .map(|(chunk, row, length)| self.chunk(used[*chunk]).rows.column(column).slice(*row, *length))
+            .collect();
+        Ok(concat(&slices.iter().map(|s| s.as_ref()).collect::<Vec<&dyn Array>>())?)
     }
 
     fn chunk(&self, index: u32) -> &Chunk {
@@ -275,6 +295,22 @@ impl RowStore {
         }
         Ok(moved)
     }
+}
+
+/// Rows as runs of neighbours, if these are long.
+fn runs(indices: &[(usize, usize)]) -> Option<Vec<(usize, usize, usize)>> {
+    let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+    let runs_max = indices.len() / MIN_RUN_ROWS;
+    for (chunk, row) in indices {
+        match runs.last_mut() {
+            Some((last, first, length)) if last == chunk && *first + *length == *row => *length += 1,
+            _ => runs.push((*chunk, *row, 1)),
+        }
+        if runs.len() > runs_max {
+            return None;
+        }
+    }
+    Some(runs)
 }
 
 #[cfg(test)]

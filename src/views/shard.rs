@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::chunk::{Chunk, Selection};
 use crate::error::{HwError, Result};
@@ -133,19 +134,21 @@ impl Shard {
     /// Appends live versions with their fingerprints; false if a key would have two.
     pub fn insert(&mut self, rows: &RecordBatch, prints: &[u128]) -> Result<bool> {
         let unique = matches!(self.index_by, IndexBy::Key(_));
-        for (row, print) in prints.iter().enumerate() {
-            let ordinal = self.next_ordinal + row as u64;
-            let last = self.index.get(print).and_then(|entry| entry.as_slice().last().copied());
-            // Rows of this call are not in a chunk yet; they are live.
-            if let Some(last) = last.filter(|_| unique)
-                && (last >= self.next_ordinal || self.is_live(last))
-            {
-                return Ok(false);
+        let (first, chunks) = (self.next_ordinal, &self.chunks);
+        self.index.reserve(prints.len());
+        for (print, ordinal) in prints.iter().zip(first..) {
+            match self.index.entry(*print) {
+                Entry::Vacant(entry) => drop(entry.insert(Ordinals::One(ordinal))),
+                Entry::Occupied(mut entry) => {
+                    let last = entry.get().as_slice().last().copied();
+                    // Rows of this call are not in a chunk yet; they are live.
+                    let live = |last: u64| last >= first || is_live(chunks, last);
+                    if unique && last.is_some_and(live) {
+                        return Ok(false);
+                    }
+                    entry.get_mut().push(ordinal);
+                }
             }
-            self.index
-                .entry(*print)
-                .and_modify(|entry| entry.push(ordinal))
-                .or_insert(Ordinals::One(ordinal));
         }
         for offset in (0..rows.num_rows()).step_by(CHUNK_ROWS) {
             let piece = rows.slice(offset, CHUNK_ROWS.min(rows.num_rows() - offset));
@@ -170,12 +173,7 @@ impl Shard {
     }
 
     fn locate(&self, ordinal: u64) -> Option<(&Chunk, usize)> {
-        let (_, chunk) = self.chunks.range(..=ordinal).next_back()?;
-        Some((chunk, chunk.position(ordinal)?))
-    }
-
-    fn is_live(&self, ordinal: u64) -> bool {
-        self.locate(ordinal).is_some_and(|(chunk, row)| chunk.is_live(row))
+        locate(&self.chunks, ordinal)
     }
 
     /// The version of a key that is visible at `epoch`.
@@ -260,4 +258,13 @@ impl Shard {
     pub fn versions(&self) -> usize {
         self.chunks.values().map(Chunk::len).sum()
     }
+}
+
+fn locate(chunks: &BTreeMap<u64, Chunk>, ordinal: u64) -> Option<(&Chunk, usize)> {
+    let (_, chunk) = chunks.range(..=ordinal).next_back()?;
+    Some((chunk, chunk.position(ordinal)?))
+}
+
+fn is_live(chunks: &BTreeMap<u64, Chunk>, ordinal: u64) -> bool {
+    locate(chunks, ordinal).is_some_and(|(chunk, row)| chunk.is_live(row))
 }

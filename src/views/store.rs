@@ -30,6 +30,9 @@ pub struct ViewStore {
     schema: SchemaRef,
     index_by: IndexBy,
     append_only: bool,
+    /// The changes of an epoch take back at most one row of a key and give at most one, and
+    /// these differ.
+    net: bool,
     shards: Vec<RwLock<Shard>>,
     /// The oldest epoch that may be read.
     horizon: AtomicU64,
@@ -53,7 +56,7 @@ impl ViewStore {
         let shards = (0..shards).map(|_| RwLock::new(Shard::new(index_by.clone()))).collect();
         let stored = Arc::clone(&schema);
         let horizon = AtomicU64::new(0);
-        ViewStore { name: name.into(), stored, schema, index_by, append_only, shards, horizon }
+        ViewStore { name: name.into(), stored, schema, index_by, append_only, net: false, shards, horizon }
     }
 
     /// The last `hidden` columns are stored, and read only by those who name them.
@@ -61,6 +64,13 @@ impl ViewStore {
         let visible = self.stored.fields().len().saturating_sub(hidden);
         self.schema = Arc::new(self.stored.project(&(0..visible).collect::<Vec<_>>())?);
         Ok(self)
+    }
+
+    /// Changes come with at most one old and one new row of a key in an epoch, never equal
+    /// ones: nothing needs to be added up.
+    pub fn with_net_changes(mut self, net: bool) -> ViewStore {
+        self.net = net && matches!(self.index_by, IndexBy::Key(_));
+        self
     }
 
     pub fn name(&self) -> &str {
@@ -101,6 +111,9 @@ impl ViewStore {
         if changes.iter().all(ChangeBatch::is_empty) {
             return self.shards[shard].write().begin(epoch.0);
         }
+        if self.net {
+            return self.apply_net(shard, epoch, changes);
+        }
         let changes = match self.append_only {
             true => concat(&self.stored, changes)?,
             false => consolidate(&self.stored, changes)?,
@@ -127,6 +140,35 @@ impl ViewStore {
         }
         let rows = take_record_batch(&changes.rows, &UInt32Array::from(inserted))?;
         self.write(shard, epoch, &rows, &insert_prints, &deleted)
+    }
+
+    /// As `apply`, for changes that need no adding up.
+    fn apply_net(&self, shard: usize, epoch: Epoch, changes: &[ChangeBatch]) -> Result<()> {
+        let prints: Vec<Vec<u128>> = changes.iter().map(|c| self.index_by.prints(&c.rows)).collect();
+        let mut shard = self.shards[shard].write();
+        shard.begin(epoch.0)?;
+        for (batch, prints) in changes.iter().zip(&prints) {
+            let weights = batch.weights.as_slice().unwrap_or_default();
+            let mut deleted = weights.iter().zip(prints).filter(|(weight, _)| **weight < 0);
+            if !deleted.all(|(_, print)| shard.delete(*print)) {
+                return Err(self.broken("a row is deleted that is not there"));
+            }
+        }
+        for (batch, mut prints) in changes.iter().zip(prints) {
+            let mut rows = batch.rows.clone();
+            if let Some(weights) = batch.weights.as_slice() {
+                let inserted: Vec<u32> =
+                    (0..weights.len() as u32).filter(|row| weights[*row as usize] > 0).collect();
+                if inserted.len() < prints.len() {
+                    prints = inserted.iter().map(|row| prints[*row as usize]).collect();
+                    rows = take_record_batch(&rows, &UInt32Array::from(inserted))?;
+                }
+            }
+            if !shard.insert(&rows, &prints)? {
+                return Err(self.broken("a key has two rows"));
+            }
+        }
+        Ok(())
     }
 
     fn write(

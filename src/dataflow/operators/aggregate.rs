@@ -33,15 +33,15 @@ mod sum;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use self::groups::{Emission, Groups, Located, Panes};
+use self::groups::{Emission, Groups, Located, PaneChange, Panes};
 use self::idle::IdleGroups;
 use self::sliced::Slices;
 use super::errors::RowErrors;
 use super::expressions::batch_of;
 use super::late::{LateReason, LateRows, Refusal};
-use super::panes::push_pane_columns;
 use super::window_assign::{Windows, drop_null_times, starts_of, timestamp_values, timestamps, window_time};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::triggers::EpochTimes;
@@ -273,25 +273,53 @@ impl AggregateOperator {
         self.spec.late.record(&batch.rows, refusals, weight, LateReason::WindowClosed, watermark)
     }
 
+    /// Keys and, where sliced, window bounds of groups.
+    fn group_columns(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.groups.keys_of(slots)?.columns().to_vec();
+        if let Some(slices) = &self.slices {
+            let ends: Vec<i64> = slots.iter().map(|s| self.groups.bound(*s)).collect();
+            let field = self.spec.output_schema.field(columns.len());
+            slices.push_bounds(ends, field.data_type(), &mut columns);
+        }
+        Ok(columns)
+    }
+
     /// Emits rows of groups: keys, window bounds where sliced, calls.
     fn emit(&self, emission: Emission, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let rows = emission.slots.len();
         if rows == 0 {
             return Ok(());
         }
-        let mut columns = self.groups.keys_of(&emission.slots)?.columns().to_vec();
-        if let Some(slices) = &self.slices {
-            let ends: Vec<i64> = emission.slots.iter().map(|s| self.groups.bound(*s)).collect();
-            let field = self.spec.output_schema.field(columns.len());
-            slices.push_bounds(ends, field.data_type(), &mut columns);
-        }
+        let mut columns = self.group_columns(&emission.slots)?;
         columns.extend(emission.values);
-        if self.spec.emit.with_pane_columns {
-            push_pane_columns(&emission.panes, &self.spec.output_schema, &mut columns)?;
-        }
         let rows = batch_of(&self.spec.output_schema, columns, rows)?;
         let weights = emission.weights.map_or(Weights::One, |w| Weights::Each(Int64Array::from(w)));
         out.push(ChangeBatch { rows, weights });
+        Ok(())
+    }
+
+    /// Emits the rows that panes replace with −1, and the new ones. Both share the columns of
+    /// their groups.
+    fn emit_panes(&self, change: PaneChange, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        if change.slots.is_empty() {
+            return Ok(());
+        }
+        let groups = self.group_columns(&change.slots)?;
+        let sides = [(change.old, false), (change.new, true)].into_iter();
+        for (side, is_new) in sides.filter(|(side, _)| side.groups > 0) {
+            let mut columns: Vec<ArrayRef> = groups.iter().map(|g| g.slice(0, side.groups)).collect();
+            columns.extend(side.values);
+            if let Some(panes) = side.panes {
+                panes.append_to(&self.spec.output_schema, &mut columns)?;
+            }
+            let mut rows = batch_of(&self.spec.output_schema, columns, side.groups)?;
+            if let Some(mask) = side.mask {
+                rows = filter_record_batch(&rows, &mask)?;
+            }
+            if rows.num_rows() > 0 {
+                out.push(if is_new { ChangeBatch::inserts(rows) } else { ChangeBatch::deletes(rows) });
+            }
+        }
         Ok(())
     }
 
@@ -387,7 +415,7 @@ impl Operator for AggregateOperator {
         let times = self.take_watermark(cx);
         if self.strategy == Emitting::Panes {
             let panes = self.groups.take_panes(&times, &self.spec.errors)?;
-            self.emit(panes, out)?;
+            self.emit_panes(panes, out)?;
             self.groups.end_pane_epoch();
         } else {
             if let Some(idle) = &mut self.idle {

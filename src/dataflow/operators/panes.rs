@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
@@ -54,23 +55,100 @@ pub fn pane_fields() -> Vec<Field> {
     PANE_COLUMNS.iter().zip(types).map(|(name, t)| Field::new(*name, t, true)).collect()
 }
 
-/// Appends the pane columns of `rows`, in the types that the last fields of `output` have.
-pub fn push_pane_columns(rows: &[PaneRow], output: &Schema, columns: &mut Vec<ArrayRef>) -> Result<()> {
-    let time =
-        |values: Vec<Option<i64>>| Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"));
-    let known = |w: i64| (w != EventTime::MIN.0).then_some(w);
-    let made: [ArrayRef; 7] = [
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.timing.as_str()))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.index))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.nonspeculative_index))),
-        Arc::new(rows.iter().map(|r| Some(r.is_first)).collect::<BooleanArray>()),
-        Arc::new(rows.iter().map(|r| Some(r.is_last)).collect::<BooleanArray>()),
-        time(rows.iter().map(|r| Some(r.fired_at)).collect()),
-        time(rows.iter().map(|r| known(r.watermark)).collect()),
-    ];
-    for array in made {
-        let wanted = output.field(columns.len()).data_type();
-        columns.push(if array.data_type() == wanted { array } else { cast(&array, wanted)? });
+/// The pane columns of many rows, column by column.
+#[derive(Default)]
+pub struct PaneColumns {
+    timings: Vec<PaneTiming>,
+    indexes: Vec<i64>,
+    nonspeculative_indexes: Vec<i64>,
+    firsts: Vec<bool>,
+    lasts: Vec<bool>,
+    fired_at: Vec<i64>,
+    watermarks: Vec<i64>,
+}
+
+impl PaneColumns {
+    pub fn with_capacity(rows: usize) -> PaneColumns {
+        PaneColumns {
+            timings: Vec::with_capacity(rows),
+            indexes: Vec::with_capacity(rows),
+            nonspeculative_indexes: Vec::with_capacity(rows),
+            firsts: Vec::with_capacity(rows),
+            lasts: Vec::with_capacity(rows),
+            fired_at: Vec::with_capacity(rows),
+            watermarks: Vec::with_capacity(rows),
+        }
     }
-    Ok(())
+
+    /// Those of panes that fire now.
+    pub fn of(firings: &[Firing], times: &EpochTimes) -> PaneColumns {
+        PaneColumns {
+            timings: firings.iter().map(|f| f.timing).collect(),
+            indexes: firings.iter().map(|f| f.index).collect(),
+            nonspeculative_indexes: firings.iter().map(|f| f.nonspeculative_index).collect(),
+            firsts: firings.iter().map(|f| f.is_first).collect(),
+            lasts: firings.iter().map(|f| f.is_last).collect(),
+            fired_at: vec![times.now; firings.len()],
+            watermarks: vec![times.watermark; firings.len()],
+        }
+    }
+
+    #[inline]
+    pub fn push(&mut self, row: &PaneRow) {
+        self.timings.push(row.timing);
+        self.indexes.push(row.index);
+        self.nonspeculative_indexes.push(row.nonspeculative_index);
+        self.firsts.push(row.is_first);
+        self.lasts.push(row.is_last);
+        self.fired_at.push(row.fired_at);
+        self.watermarks.push(row.watermark);
+    }
+
+    /// Appends them to `columns`, in the types that the last fields of `output` have.
+    pub fn append_to(self, output: &Schema, columns: &mut Vec<ArrayRef>) -> Result<()> {
+        let bits = |values: Vec<bool>| Arc::new(BooleanArray::from(values)) as ArrayRef;
+        let made: [ArrayRef; 7] = [
+            timing_names(&self.timings),
+            Arc::new(Int64Array::from(self.indexes)),
+            Arc::new(Int64Array::from(self.nonspeculative_indexes)),
+            bits(self.firsts),
+            bits(self.lasts),
+            Arc::new(TimestampMicrosecondArray::from(self.fired_at).with_timezone("UTC")),
+            watermarks(self.watermarks),
+        ];
+        for array in made {
+            let wanted = output.field(columns.len()).data_type();
+            columns.push(if array.data_type() == wanted { array } else { cast(&array, wanted)? });
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<PaneRow> for PaneColumns {
+    fn from_iter<I: IntoIterator<Item = PaneRow>>(rows: I) -> PaneColumns {
+        let rows = rows.into_iter();
+        let mut columns = PaneColumns::with_capacity(rows.size_hint().0);
+        rows.for_each(|row| columns.push(&row));
+        columns
+    }
+}
+
+/// Names of timings; mostly those of an epoch are all the same.
+fn timing_names(timings: &[PaneTiming]) -> ArrayRef {
+    match timings.first() {
+        Some(first) if timings.iter().all(|t| t == first) => {
+            let name = first.as_str();
+            let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(name.len(), timings.len()));
+            let bytes = Buffer::from(name.as_bytes().repeat(timings.len()));
+            Arc::new(StringArray::new(offsets, bytes, None))
+        }
+        _ => Arc::new(StringArray::from_iter_values(timings.iter().map(|t| t.as_str()))),
+    }
+}
+
+/// NULL while unknown.
+fn watermarks(values: Vec<i64>) -> ArrayRef {
+    let known = |w: &i64| *w != EventTime::MIN.0;
+    let nulls = (!values.iter().all(known)).then(|| values.iter().map(known).collect::<NullBuffer>());
+    Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC"))
 }

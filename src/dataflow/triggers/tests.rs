@@ -41,6 +41,8 @@ struct Window {
     program: Program,
     end: i64,
     state: Option<PaneState>,
+    /// The brief machine beside it, for clauses that have one.
+    brief: Option<(BriefProgram, Option<BriefState>)>,
     timers: std::collections::BTreeSet<i64>,
     before: i64,
     gone: bool,
@@ -49,7 +51,8 @@ struct Window {
 impl Window {
     fn new(spec: &EmitSpec, end: i64) -> Window {
         let program = Program::new(spec).unwrap();
-        Window { program, end, state: None, timers: Default::default(), before: i64::MIN, gone: false }
+        let brief = BriefProgram::of(&program).map(|program| (program, None));
+        Window { program, end, state: None, brief, timers: Default::default(), before: i64::MIN, gone: false }
     }
 
     fn epoch(&mut self, (now, rows, watermark): Epoch) -> Option<Firing> {
@@ -70,6 +73,11 @@ impl Window {
         }
         let state = self.state.as_mut().filter(|_| !self.gone)?;
         let step = self.program.advance(state, self.end, rows, &times);
+        if let Some((program, state)) = &mut self.brief {
+            let state = state.get_or_insert_with(|| program.state(self.end, times.before));
+            assert_eq!(program.advance(state, self.end, rows as u32, &times), step);
+            assert_eq!(self.state.as_ref().map(|s| s.awaits_horizon()), Some(state.awaits_horizon()));
+        }
         if step.timer != NEVER {
             assert!(step.timer > now);
             self.timers.insert(step.timer);

@@ -16,8 +16,9 @@ pub const TRIGGER_NODES_MAX: usize = 32;
 /// No processing time: the leaf waits for a row.
 pub const NEVER: i64 = i64::MAX;
 
+/// What a node does.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Rows(i64),
     Every { interval_us: i64, offset_us: i64 },
     Delay(i64),
@@ -43,6 +44,9 @@ struct Node {
 pub struct Tree {
     nodes: Vec<Node>,
     words: usize,
+    /// The leaf of `REPEATEDLY (leaf)`, which most triggers are: it never finishes, and its
+    /// state is word 0.
+    repeated: Option<Kind>,
 }
 
 /// What a trigger may look at when it is asked whether it fires.
@@ -73,8 +77,11 @@ pub struct Part<'a> {
 impl Tree {
     /// 54001 if the expression is too large.
     pub fn new(spec: &TriggerSpec) -> Result<Tree> {
-        let mut tree = Tree { nodes: Vec::new(), words: 0 };
+        let mut tree = Tree { nodes: Vec::new(), words: 0, repeated: None };
         tree.add(spec)?;
+        if let [Node { kind: Kind::Repeatedly, .. }, leaf] = tree.nodes.as_slice() {
+            tree.repeated = Some(leaf.kind);
+        }
         Ok(tree)
     }
 
@@ -114,30 +121,59 @@ impl Tree {
         self.words
     }
 
+    /// The leaf of `REPEATEDLY (leaf)`.
+    pub(super) fn repeated_leaf(&self) -> Option<Kind> {
+        self.repeated
+    }
+
     /// Forgets everything.
+    #[inline]
     pub fn reset(&self, marks: &mut Marks<'_>) {
-        self.clear(0, marks);
+        match self.repeated {
+            Some(leaf) => {
+                *marks.finished = 0;
+                marks.words[0] = empty(leaf);
+            }
+            None => self.clear(0, marks),
+        }
     }
 
     /// Counts `rows` rows that arrived at `arrived`.
+    #[inline]
     pub fn add_rows(&self, marks: &mut Marks<'_>, rows: u64, arrived: i64) {
-        self.rows(0, marks, rows, arrived);
+        match self.repeated {
+            Some(leaf) => marks.words[0] = grown(leaf, marks.words[0], rows, arrived),
+            None => self.rows(0, marks, rows, arrived),
+        }
     }
 
+    #[inline]
     pub fn ready(&self, marks: &Marks<'_>, at: &Moment) -> bool {
-        self.fires(0, marks, at)
+        match self.repeated {
+            Some(leaf) => leaf_fires(leaf, marks.words[0], at),
+            None => self.fires(0, marks, at),
+        }
     }
 
     /// Fires the root, which must be ready. True if it has finished.
+    #[inline]
     pub fn fire(&self, marks: &mut Marks<'_>, at: &Moment) -> bool {
+        if let Some(leaf) = self.repeated {
+            marks.words[0] = empty(leaf);
+            return false;
+        }
         self.on_fire(0, marks, at);
         done(marks, 0)
     }
 
     /// The first processing time after `now` at which the root may become ready; [`NEVER`]
     /// if only a row or the watermark can make it so.
+    #[inline]
     pub fn timer(&self, marks: &Marks<'_>, now: i64) -> i64 {
-        self.due(0, marks, now)
+        match self.repeated {
+            Some(leaf) => leaf_due(leaf, marks.words[0], now),
+            None => self.due(0, marks, now),
+        }
     }
 
     /// The state of a window into which others were merged: counts add up, the earliest due
@@ -195,13 +231,9 @@ impl Tree {
         }
         let Node { kind, right, word } = self.nodes[node];
         match kind {
-            Kind::Rows(n) => marks.words[word] >= n,
-            Kind::Every { .. } | Kind::Delay(_) => {
-                let due = marks.words[word];
-                due != NEVER && due <= at.now
+            Kind::Rows(_) | Kind::Every { .. } | Kind::Delay(_) | Kind::Watermark => {
+                leaf_fires(kind, marks.words[word], at)
             }
-            // Only a row can make it ready later: it is not asked without a reason.
-            Kind::Watermark => at.reaches_end || (at.end_reached && marks.words[word] > 0),
             Kind::Repeatedly => self.fires(self.left(node), marks, at),
             Kind::Then => self.fires(self.turn(node, marks), marks, at),
             Kind::And => self.fires(self.left(node), marks, at) && self.fires(right, marks, at),
@@ -249,9 +281,9 @@ impl Tree {
         }
         let Node { kind, right, word } = self.nodes[node];
         match kind {
-            Kind::Rows(_) | Kind::Watermark => NEVER,
-            Kind::Every { .. } | Kind::Delay(_) if marks.words[word] <= now => NEVER,
-            Kind::Every { .. } | Kind::Delay(_) => marks.words[word],
+            Kind::Rows(_) | Kind::Every { .. } | Kind::Delay(_) | Kind::Watermark => {
+                leaf_due(kind, marks.words[word], now)
+            }
             Kind::Repeatedly => self.due(self.left(node), marks, now),
             Kind::Then => self.due(self.turn(node, marks), marks, now),
             Kind::Or | Kind::And | Kind::Until => {
@@ -314,16 +346,36 @@ fn counts(kind: Kind) -> bool {
     matches!(kind, Kind::Rows(_) | Kind::Watermark)
 }
 
-fn empty(kind: Kind) -> i64 {
+pub(super) fn empty(kind: Kind) -> i64 {
     if counts(kind) { 0 } else { NEVER }
 }
 
+/// Whether a leaf with this word fires.
+pub(super) fn leaf_fires(kind: Kind, word: i64, at: &Moment) -> bool {
+    match kind {
+        Kind::Rows(n) => word >= n,
+        Kind::Every { .. } | Kind::Delay(_) => word != NEVER && word <= at.now,
+        // Only a row can make it ready later: it is not asked without a reason.
+        Kind::Watermark => at.reaches_end || (at.end_reached && word > 0),
+        _ => false,
+    }
+}
+
+/// The processing time after `now` at which a leaf with this word fires.
+pub(super) fn leaf_due(kind: Kind, word: i64, now: i64) -> i64 {
+    match kind {
+        Kind::Every { .. } | Kind::Delay(_) if word > now => word,
+        _ => NEVER,
+    }
+}
+
 /// A leaf's word after `rows` rows that arrived at `arrived`.
-fn grown(kind: Kind, word: i64, rows: u64, arrived: i64) -> i64 {
+pub(super) fn grown(kind: Kind, word: i64, rows: u64, arrived: i64) -> i64 {
     match kind {
         _ if rows == 0 => word,
         Kind::Rows(_) | Kind::Watermark => word.saturating_add_unsigned(rows),
         // The first row decides.
+        Kind::Every { .. } if word <= arrived => word,
         Kind::Every { interval_us, offset_us } => word.min(boundary(arrived, interval_us, offset_us)),
         Kind::Delay(delay_us) => word.min(arrived.saturating_add(delay_us)),
         _ => word,
@@ -336,6 +388,9 @@ fn joined(kind: Kind, a: i64, b: i64) -> i64 {
 
 /// The first multiple of `interval_us` plus `offset_us` that is not before `time`.
 fn boundary(time: i64, interval_us: i64, offset_us: i64) -> i64 {
-    let past = (time as i128 - offset_us as i128).rem_euclid(interval_us as i128) as i64;
+    let past = match time.checked_sub(offset_us) {
+        Some(since) => since.rem_euclid(interval_us),
+        None => (time as i128 - offset_us as i128).rem_euclid(interval_us as i128) as i64,
+    };
     if past == 0 { time } else { time.saturating_add(interval_us - past) }
 }

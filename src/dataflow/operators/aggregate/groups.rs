@@ -9,6 +9,8 @@
 //! in the table iff it is live; a freed slot's accumulators are empty.
 
 mod columns;
+mod fired;
+mod fires;
 mod panes;
 
 use std::collections::BTreeMap;
@@ -21,14 +23,13 @@ use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 
 pub use self::columns::feed;
-pub use self::panes::Panes;
+pub use self::panes::{PaneChange, Panes};
 use super::{AggregateCall, AggregateFunction};
 use super::accumulator::{Accumulator, Failures, accumulator};
 use crate::dataflow::operators::errors::RowErrors;
-use crate::dataflow::operators::panes::PaneRow;
 use crate::error::{HwError, Result};
 use crate::state::{RowId, RowStore};
 use crate::types::ChangeBatch;
@@ -86,8 +87,6 @@ pub struct Emission {
     pub weights: Option<Vec<i64>>,
     /// One column a call.
     pub values: Vec<ArrayRef>,
-    /// The pane of each row, if there are pane columns.
-    pub panes: Vec<PaneRow>,
 }
 
 /// Groups touched in this epoch.
@@ -384,7 +383,9 @@ impl Groups {
             weights
         });
         let emitted = picks.iter().map(|(_, i)| slots[*i]).collect();
-        self.report_failures(&slots, &touched.hidden, failures, errors)?;
+        let had_failed = |slot: &u32| self.heads[*slot as usize].shown == Shown::Failed;
+        let before: Vec<u32> = touched.hidden.iter().copied().filter(had_failed).collect();
+        self.report_failures(&slots, &before, failures, errors)?;
         for (slot, failed) in slots.iter().zip(failed) {
             let lives = self.lives(*slot);
             self.heads[*slot as usize].shown = match (failed, lives) {
@@ -396,7 +397,7 @@ impl Groups {
         // Groups that were hidden and hold nothing need no row, only to be freed.
         slots.extend(touched.hidden);
         self.stash_touched(slots);
-        Ok(Emission { slots: emitted, weights, values, panes: Vec::new() })
+        Ok(Emission { slots: emitted, weights, values })
     }
 
     /// Keeps the slots of the epoch until `end_epoch` frees the empty ones.
@@ -424,23 +425,26 @@ impl Groups {
     }
 
     /// Moves groups into and out of the error relation: `failures` are positions in `slots`,
-    /// `hidden` the slots that may have failed before.
+    /// `before` the slots that had failed before.
     fn report_failures(
         &self,
         slots: &[u32],
-        hidden: &[u32],
+        before: &[u32],
         failures: Failures,
         errors: &RowErrors,
     ) -> Result<()> {
+        if failures.is_empty() && before.is_empty() {
+            return Ok(());
+        }
         let now: HashMap<u32, HwError> = failures.into_iter().map(|(i, e)| (slots[i], e)).collect();
-        let failed_before = |slot: &u32| self.heads[*slot as usize].shown == Shown::Failed;
-        for slot in hidden.iter().filter(|s| failed_before(s)) {
+        let failed_before: HashSet<u32> = before.iter().copied().collect();
+        for slot in before {
             if !now.contains_key(slot) || !self.lives(*slot) {
                 errors.add(&self.keys_of(&[*slot])?, 0, -1, HwError::internal("the group has recovered"))?;
             }
         }
         for (slot, report) in now {
-            if !failed_before(&slot) && self.lives(slot) {
+            if !failed_before.contains(&slot) && self.lives(slot) {
                 errors.add(&self.keys_of(&[slot])?, 0, 1, report)?;
             }
         }
@@ -472,9 +476,14 @@ impl Groups {
                 break;
             }
             let mut slots = window.remove();
-            slots.retain(|s| self.heads[*s as usize].shown != Shown::Free && self.bounds[*s as usize] == end);
-            slots.sort_unstable();
-            slots.dedup();
+            // Groups with panes stay until their window goes.
+            if self.panes.is_none() {
+                slots.retain(|s| {
+                    self.heads[*s as usize].shown != Shown::Free && self.bounds[*s as usize] == end
+                });
+                slots.sort_unstable();
+                slots.dedup();
+            }
             closed.append(&mut slots);
         }
         closed
@@ -501,7 +510,7 @@ impl Groups {
             live = live.into_iter().zip(failed).filter(|(_, failed)| !failed).map(|(s, _)| s).collect();
             values = self.values(&live, &mut Failures::new())?;
         }
-        Ok(Emission { slots: live, weights: None, values, panes: Vec::new() })
+        Ok(Emission { slots: live, weights: None, values })
     }
 
     /// The slots touched in this epoch, after `take_changes`; some may be named twice.

@@ -7,6 +7,8 @@
 //! (DISTINCT) get their rows once per window instead. Groups of windows are keyed by the
 //! fingerprint of the keys extended by the window's end.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::DataType;
 
@@ -84,6 +86,17 @@ struct Pairs {
     /// Rows by absolute weight.
     rows: Vec<i64>,
     ends: Vec<i64>,
+}
+
+impl Pairs {
+    fn with(mut self, mut other: Pairs) -> Pairs {
+        self.slots.append(&mut other.slots);
+        self.prints.append(&mut other.prints);
+        self.weights.append(&mut other.weights);
+        self.rows.append(&mut other.rows);
+        self.ends.append(&mut other.ends);
+        self
+    }
 }
 
 impl AggregateOperator {
@@ -187,24 +200,29 @@ impl AggregateOperator {
         Ok(())
     }
 
+    /// Window by window: the groups of a window lie together in memory, where the watermark
+    /// and the close of the window look at them.
     fn pair_slices(&self) -> Pairs {
-        let mut pairs = Pairs::default();
-        let Some(slices) = &self.slices else { return pairs };
-        for (slot, key_print) in slices.key_prints.iter().enumerate() {
-            let slot = slot as u32;
-            let weight = slices.delta.weight(slot);
-            let rows = slices.rows.as_ref().map_or(weight, |rows| rows[slot as usize]);
-            for end in slices.hop.windows.ends(slices.delta.bound(slot)) {
-                if self.is_closed(end) {
-                    continue;
+        let Some(slices) = &self.slices else { return Pairs::default() };
+        let mut windows: BTreeMap<i64, Pairs> = BTreeMap::new();
+        let mut of_slice: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for slot in 0..slices.key_prints.len() as u32 {
+            of_slice.entry(slices.delta.bound(slot)).or_default().push(slot);
+        }
+        for (start, slots) in of_slice {
+            for end in slices.hop.windows.ends(start).filter(|end| !self.is_closed(*end)) {
+                let pairs = windows.entry(end).or_default();
+                for slot in &slots {
+                    let weight = slices.delta.weight(*slot);
+                    let rows = slices.rows.as_ref().map_or(weight, |rows| rows[*slot as usize]);
+                    pairs.slots.push(*slot);
+                    pairs.prints.push(extend_print(slices.key_prints[*slot as usize], end as u64));
+                    pairs.weights.push(weight);
+                    pairs.rows.push(rows);
+                    pairs.ends.push(end);
                 }
-                pairs.slots.push(slot);
-                pairs.prints.push(extend_print(*key_print, end as u64));
-                pairs.weights.push(weight);
-                pairs.rows.push(rows);
-                pairs.ends.push(end);
             }
         }
-        pairs
+        windows.into_values().reduce(Pairs::with).unwrap_or_default()
     }
 }

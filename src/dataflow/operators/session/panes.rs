@@ -14,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use super::super::aggregate::accumulator::Failures;
 use super::super::errors::RowErrors;
 use super::super::expressions::batch_of;
-use super::super::panes::{PaneRow, push_pane_columns};
+use super::super::panes::{PaneColumns, PaneRow};
 use super::super::window_assign::timestamps;
 use super::index::SessionIndex;
 use super::{SessionAggregateSpec, Sessions};
@@ -120,10 +120,10 @@ impl Panes {
         columns.push(timestamps(bounds.iter().map(|b| b.1).collect(), bound_type));
         columns.extend(values);
         if spec.emit.with_pane_columns {
-            let panes: Option<Vec<PaneRow>> =
+            let panes: Option<PaneColumns> =
                 fired.iter().map(|f| Some(PaneRow::new(f.1.as_ref()?, times))).collect();
             let missing = || HwError::internal("a firing without trigger state has no pane columns");
-            push_pane_columns(&panes.ok_or_else(missing)?, &spec.output_schema, &mut columns)?;
+            panes.ok_or_else(missing)?.append_to(&spec.output_schema, &mut columns)?;
         }
         let new = batch_of(&spec.output_schema, columns, slots.len())?;
         let mut change = Replacement { slots: Vec::new(), new, old_ids: Vec::new(), old_of: Vec::new() };

@@ -12,38 +12,36 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, UInt32Array};
-use arrow::compute::{interleave, take};
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{concat, take};
 use arrow::datatypes::{Field, Schema};
 use hashbrown::HashMap;
 
-use super::{Emission, Failures, Groups, Shown, unchanged};
+use super::fired::{FiredTimes, NOT_FIRED};
+use super::fires::{Asking, Due, Fires};
+use super::{Failures, Groups, Shown, unchanged};
 use crate::dataflow::operators::aggregate::AggregateCall;
 use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::expressions::batch_of;
-use crate::dataflow::operators::panes::PaneRow;
-use crate::dataflow::triggers::{ENDLESS, EpochTimes, Firing, NEVER, PaneState, Program};
+use crate::dataflow::operators::panes::PaneColumns;
+use crate::dataflow::triggers::{
+    BriefProgram, BriefState, ENDLESS, EpochTimes, PaneState, Program, ROWS_MAX,
+};
 use crate::error::Result;
 use crate::state::{RowId, RowStore};
 use crate::types::EventTime;
-use crate::types::trigger::{Accumulation, EmitSpec, PaneTiming};
-
-/// Not among the groups captured in this epoch.
-const NOT_CAPTURED: u32 = u32::MAX;
+use crate::types::trigger::{Accumulation, EmitSpec};
 
 /// The panes of all groups of an operator.
 pub struct Panes {
-    program: Program,
+    machine: Machine,
     discarding: bool,
     /// Groups belong to windows; otherwise each lives in one endless window.
     windowed: bool,
-    /// Trigger states, one cache line each, by slot.
-    states: Vec<PaneState>,
-    /// New rows of this epoch, by absolute weight.
-    rows: Vec<u64>,
     slots: Vec<Slot>,
-    /// With pane columns: when the row that is shown was fired, by slot.
-    shown: Option<Vec<Fired>>,
+    /// With pane columns: when the rows that are shown were fired.
+    fired: Option<FiredTimes>,
     /// Slots by due time; may name slots that have fired or were freed since.
     timers: BTreeMap<i64, Vec<u32>>,
     held: RowStore,
@@ -53,35 +51,60 @@ pub struct Panes {
     filling: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Slot {
-    held: RowId,
-    /// Position among the captured groups of this epoch.
-    captured: u32,
+/// What decides; `Slot::state` is used by the brief one only.
+enum Machine {
+    Brief(BriefProgram),
+    General(Program, Vec<General>),
 }
 
+/// Trigger state, and new rows of this epoch by absolute weight.
+type General = (PaneState, u64);
+
+/// What a group keeps of its panes.
 #[derive(Clone, Copy)]
-struct Fired {
-    timing: PaneTiming,
-    at: i64,
-    watermark: i64,
+pub(super) struct Slot {
+    pub state: BriefState,
+    /// The row that is shown, if it is set aside.
+    pub held: RowId,
+    /// New rows of this epoch, by absolute weight.
+    pub rows: u32,
+    /// When the row that is shown was fired, in `Panes::fired`.
+    pub fired: u32,
 }
 
-const EMPTY: Slot = Slot { held: 0, captured: NOT_CAPTURED };
-const NOT_FIRED: Fired = Fired { timing: PaneTiming::Early, at: 0, watermark: 0 };
+/// Rows of groups to take back and to give. The old rows are those of the first groups.
+#[derive(Default)]
+pub struct PaneChange {
+    pub slots: Vec<u32>,
+    pub old: PaneRows,
+    pub new: PaneRows,
+}
+
+/// One row a group.
+#[derive(Default)]
+pub struct PaneRows {
+    pub groups: usize,
+    /// One column a call.
+    pub values: Vec<ArrayRef>,
+    pub panes: Option<PaneColumns>,
+    /// The groups that have a row; all if `None`.
+    pub mask: Option<BooleanArray>,
+}
 
 impl Panes {
     pub fn new(spec: &EmitSpec, calls: &[AggregateCall], windowed: bool) -> Result<Panes> {
         let fields: Vec<Field> =
             calls.iter().map(|c| Field::new("c", c.output.data_type().clone(), true)).collect();
+        let program = Program::new(spec)?;
         Ok(Panes {
-            program: Program::new(spec)?,
+            machine: match BriefProgram::of(&program) {
+                Some(brief) => Machine::Brief(brief),
+                None => Machine::General(program, Vec::new()),
+            },
             discarding: spec.accumulation == Accumulation::Discarding,
             windowed,
-            states: Vec::new(),
-            rows: Vec::new(),
             slots: Vec::new(),
-            shown: spec.with_pane_columns.then(Vec::new),
+            fired: spec.with_pane_columns.then(FiredTimes::default),
             timers: BTreeMap::new(),
             held: RowStore::new(Arc::new(Schema::new(fields))),
             before: EventTime::MIN.0,
@@ -91,21 +114,79 @@ impl Panes {
 
     /// Makes slots `0..slots` exist.
     pub fn resize(&mut self, slots: usize) {
-        let state = self.program.state(ENDLESS, self.before);
-        self.states.resize(slots, state);
-        self.rows.resize(slots, 0);
-        self.slots.resize(slots, EMPTY);
-        if let Some(shown) = &mut self.shown {
-            shown.resize(slots, NOT_FIRED);
-        }
+        let state = match &mut self.machine {
+            Machine::Brief(program) => program.state(ENDLESS, self.before),
+            Machine::General(program, states) => {
+                states.resize(slots, (program.state(ENDLESS, self.before), 0));
+                BriefState::default()
+            }
+        };
+        self.slots.resize(slots, Slot { state, held: 0, rows: 0, fired: NOT_FIRED });
     }
 
     /// A new group has got `slot`.
     pub fn open(&mut self, slot: u32, end: i64) {
         let end = self.end_of(end);
-        self.states[slot as usize] = self.program.state(end, self.before);
-        self.rows[slot as usize] = 0;
-        self.slots[slot as usize] = EMPTY;
+        let state = match &mut self.machine {
+            Machine::Brief(program) => program.state(end, self.before),
+            Machine::General(program, states) => {
+                states[slot as usize] = (program.state(end, self.before), 0);
+                BriefState::default()
+            }
+        };
+        self.slots[slot as usize] = Slot { state, held: 0, rows: 0, fired: NOT_FIRED };
+    }
+
+    fn count_rows(&mut self, slots: &[u32], weights: Option<&[i64]>) {
+        match &mut self.machine {
+            Machine::Brief(_) => each(slots, weights, |slot, rows| {
+                let counted = &mut self.slots[slot].rows;
+                *counted = counted.saturating_add(u32::try_from(rows).unwrap_or(ROWS_MAX));
+            }),
+            Machine::General(_, states) => each(slots, weights, |slot, rows| states[slot].1 += rows),
+        }
+    }
+
+    fn set_rows(&mut self, slot: u32, rows: u64) {
+        match &mut self.machine {
+            Machine::Brief(_) => self.slots[slot as usize].rows = u32::try_from(rows).unwrap_or(ROWS_MAX),
+            Machine::General(_, states) => states[slot as usize].1 = rows,
+        }
+    }
+
+    fn is_closed(&self, slot: u32) -> bool {
+        match &self.machine {
+            Machine::Brief(_) => self.slots[slot as usize].state.is_closed(),
+            Machine::General(_, states) => states[slot as usize].0.is_closed(),
+        }
+    }
+
+    fn has_unfired(&self, slot: u32) -> bool {
+        match &self.machine {
+            Machine::Brief(_) => self.slots[slot as usize].state.has_unfired(),
+            Machine::General(_, states) => states[slot as usize].0.has_unfired(),
+        }
+    }
+
+    /// Whether the horizon of the group's window may bring a pane.
+    fn awaits_horizon(&self, slot: u32) -> bool {
+        match &self.machine {
+            Machine::Brief(program) => {
+                program.closes_always() || self.slots[slot as usize].state.awaits_horizon()
+            }
+            Machine::General(program, states) => {
+                program.closes_always() || states[slot as usize].0.awaits_horizon()
+            }
+        }
+    }
+
+    /// The greatest window end whose horizon the watermark has reached.
+    fn closed_end(&self, watermark: i64) -> Option<i64> {
+        let lateness = match &self.machine {
+            Machine::Brief(program) => program.lateness_us(),
+            Machine::General(program, _) => program.horizon(0),
+        };
+        if watermark == i64::MAX { Some(watermark) } else { watermark.checked_sub(lateness) }
     }
 
     /// The end of a group's window, for the triggers. A window up to infinity ends with the
@@ -115,10 +196,16 @@ impl Panes {
     }
 
     pub fn bytes(&self) -> usize {
-        let heap = self.states.first().map_or(0, |s| s.heap_bytes()) * self.states.len();
-        self.states.capacity() * (size_of::<PaneState>() + size_of::<u64>() + size_of::<Slot>())
-            + heap
-            + self.shown.as_ref().map_or(0, |s| s.capacity() * size_of::<Fired>())
+        let states = match &self.machine {
+            Machine::Brief(_) => 0,
+            Machine::General(_, states) => {
+                let heap = states.first().map_or(0, |s| s.0.heap_bytes()) * states.len();
+                states.capacity() * size_of::<General>() + heap
+            }
+        };
+        self.slots.capacity() * size_of::<Slot>()
+            + states
+            + self.fired.as_ref().map_or(0, FiredTimes::bytes)
             + self.timers.values().map(|t| t.capacity() * 4 + 64).sum::<usize>()
             + self.held.bytes()
     }
@@ -141,27 +228,24 @@ impl Panes {
         Ok(())
     }
 
-    /// What is known of the pane of `slot` that `firing` replaces.
-    fn replaced(&self, slot: u32, firing: &Firing) -> PaneRow {
-        let last = self.shown.as_ref().map_or(NOT_FIRED, |s| s[slot as usize]);
-        let early = last.timing == PaneTiming::Early;
-        PaneRow {
-            timing: last.timing,
-            index: firing.index - 1,
-            nonspeculative_index: if early { -1 } else { firing.nonspeculative_index - 1 },
-            is_first: firing.index == 1,
-            is_last: false,
-            fired_at: last.at,
-            watermark: last.watermark,
-        }
+    fn columns_of_new(&self, fires: &Fires, times: &EpochTimes) -> Option<PaneColumns> {
+        self.fired.as_ref().map(|_| PaneColumns::of(&fires.firings, times))
+    }
+
+    /// What is known of the panes that those of this epoch replace.
+    fn columns_of_old(&self, fires: &Fires) -> Option<PaneColumns> {
+        let fired = self.fired.as_ref()?;
+        let replaced = fires.firings.iter().zip(&fires.fired).take(fires.replaced());
+        Some(replaced.map(|(firing, before)| fired.replaced(*before, firing)).collect())
     }
 }
 
-/// The panes of an epoch, by position in `slots`.
-#[derive(Default)]
-struct Fires {
-    slots: Vec<u32>,
-    firings: Vec<Firing>,
+/// Calls `f(slot, absolute weight)` for each row.
+fn each(slots: &[u32], weights: Option<&[i64]>, mut f: impl FnMut(usize, u64)) {
+    match weights {
+        None => slots.iter().for_each(|s| f(*s as usize, 1)),
+        Some(weights) => slots.iter().zip(weights).for_each(|(s, w)| f(*s as usize, w.unsigned_abs())),
+    }
 }
 
 impl Groups {
@@ -173,41 +257,32 @@ impl Groups {
 
     /// Counts new rows of located groups for their triggers.
     pub fn count_rows(&mut self, slots: &[u32], weights: Option<&[i64]>) {
-        let Some(panes) = &mut self.panes else { return };
-        match weights {
-            None => slots.iter().for_each(|s| panes.rows[*s as usize] += 1),
-            Some(weights) => {
-                let rows = slots.iter().zip(weights);
-                rows.for_each(|(s, w)| panes.rows[*s as usize] += w.unsigned_abs());
-            }
+        if let Some(panes) = &mut self.panes {
+            panes.count_rows(slots, weights);
         }
     }
 
     /// Whether the group with this fingerprint has been closed by its trigger.
     pub fn is_finished(&self, print: u128) -> bool {
         let Some(panes) = &self.panes else { return false };
-        self.slot_of(print).is_some_and(|slot| panes.states[slot as usize].is_closed())
+        self.slot_of(print).is_some_and(|slot| panes.is_closed(slot))
     }
 
-    /// Decides the panes of the epoch and gives their rows: −1 for a row that a pane
-    /// replaces, +1 for the new one. Afterwards the panes are what is shown.
-    pub fn take_panes(&mut self, times: &EpochTimes, errors: &RowErrors) -> Result<Emission> {
-        let Some(mut panes) = self.panes.take() else { return Ok(Emission::default()) };
-        let fires = self.decide(&mut panes, times);
-        let emission = match panes.discarding {
-            true => self.fire_discarding(&panes, &fires, times, errors)?,
-            false => self.fire_accumulating(&mut panes, &fires, times, errors)?,
+    /// Decides the panes of the epoch and gives their rows. Afterwards the panes are what is
+    /// shown.
+    pub fn take_panes(&mut self, times: &EpochTimes, errors: &RowErrors) -> Result<PaneChange> {
+        let Some(mut panes) = self.panes.take() else { return Ok(PaneChange::default()) };
+        let asked = self.asked(&mut panes, times);
+        let fires = self.decide(&mut panes, &asked, times);
+        let change = match panes.discarding {
+            true => self.fire_discarding(&panes, fires, times, errors)?,
+            false => self.fire_accumulating(&mut panes, fires, times, errors)?,
         };
-        if let Some(shown) = &mut panes.shown {
-            for (slot, firing) in fires.slots.iter().zip(&fires.firings) {
-                let watermark = times.watermark;
-                shown[*slot as usize] = Fired { timing: firing.timing, at: times.now, watermark };
-            }
-        }
+        panes.fired.iter_mut().for_each(FiredTimes::end_epoch);
         panes.before = times.watermark;
         panes.compact()?;
         self.panes = Some(panes);
-        Ok(emission)
+        Ok(change)
     }
 
     /// Ends a step in which the view was filled: nothing is decided, the groups touched stay so.
@@ -222,248 +297,206 @@ impl Groups {
         let (gone, stays): (Vec<u32>, Vec<u32>) =
             touched.into_iter().partition(|s| self.weight(*s) == 0 && !self.keep_empty);
         for slot in &stays {
-            panes.rows[*slot as usize] = self.weight(*slot).unsigned_abs();
+            panes.set_rows(*slot, self.weight(*slot).unsigned_abs());
         }
         self.release(&gone);
+        if !gone.is_empty() {
+            let heads = &self.heads;
+            let held = |slots: &mut Vec<u32>| slots.retain(|s| heads[*s as usize].shown != Shown::Free);
+            self.by_end.values_mut().for_each(held);
+            self.by_end.retain(|_, slots| !slots.is_empty());
+        }
         self.touched.hidden = stays;
         panes.filling = false;
     }
 
     /// Asks every group to which something happened.
-    fn decide(&mut self, panes: &mut Panes, times: &EpochTimes) -> Fires {
+    fn decide(&mut self, panes: &mut Panes, asked: &[u32], times: &EpochTimes) -> Fires {
+        let Panes { machine, discarding, windowed, slots, fired, timers, .. } = panes;
+        let mut asking = Asking {
+            groups: self,
+            slots,
+            fired: fired.as_mut(),
+            due: Due::new(timers),
+            discarding: *discarding,
+            windowed: *windowed,
+            times,
+        };
+        match machine {
+            Machine::Brief(program) => asking.ask_all(asked, |slot, _, end| {
+                let rows = std::mem::take(&mut slot.rows);
+                program.advance(&mut slot.state, end, rows, times)
+            }),
+            Machine::General(program, states) => asking.ask_all(asked, |_, at, end| {
+                let (state, rows) = &mut states[at];
+                program.advance(state, end, std::mem::take(rows), times)
+            }),
+        }
+    }
+
+    /// The groups to ask: the captured ones first.
+    fn asked(&mut self, panes: &mut Panes, times: &EpochTimes) -> Vec<u32> {
         if panes.filling {
             self.end_filling(panes);
         }
         let mut asked: Vec<u32> = self.touched.shown.iter().chain(&self.touched.hidden).copied().collect();
         while let Some(entry) = panes.timers.first_entry().filter(|e| *e.key() <= times.now) {
-            let mut due = entry.remove();
-            // In the order of memory.
-            due.sort_unstable();
-            for slot in due {
-                self.ask(slot, None, &mut asked);
-            }
+            let due = entry.remove();
+            self.ask(due, &mut asked);
         }
         if panes.windowed {
-            for (end, slot) in self.passed(panes, times) {
-                self.ask(slot, Some(end), &mut asked);
-            }
+            let passed = self.passed(panes, times);
+            self.ask(passed, &mut asked);
         }
-        let mut fires = Fires::default();
-        for slot in asked {
-            let at = slot as usize;
-            let end = panes.end_of(self.bounds.get(at).copied().unwrap_or(ENDLESS));
-            let rows = std::mem::take(&mut panes.rows[at]);
-            let step = panes.program.advance(&mut panes.states[at], end, rows, times);
-            if step.timer != NEVER {
-                panes.timers.entry(step.timer).or_default().push(slot);
-            }
-            if let Some(firing) = step.firing {
-                fires.slots.push(slot);
-                fires.firings.push(firing);
-            }
-        }
-        fires
+        asked
     }
 
-    /// Notes a group as looked at in this epoch, once.
-    fn ask(&mut self, slot: u32, end: Option<i64>, asked: &mut Vec<u32>) {
-        let head = &mut self.heads[slot as usize];
-        let stale = head.shown == Shown::Free || end.is_some_and(|end| self.bounds[slot as usize] != end);
-        if !stale && head.touched != self.stamp {
-            head.touched = self.stamp;
-            self.touched.hidden.push(slot);
-            asked.push(slot);
+    /// Notes groups as looked at in this epoch, each once.
+    fn ask(&mut self, slots: Vec<u32>, asked: &mut Vec<u32>) {
+        for slot in slots {
+            let head = &mut self.heads[slot as usize];
+            if head.shown != Shown::Free && head.touched != self.stamp {
+                head.touched = self.stamp;
+                self.touched.hidden.push(slot);
+                asked.push(slot);
+            }
         }
     }
 
-    /// Slots of windows whose end or horizon the watermark passes in this epoch.
-    fn passed(&self, panes: &Panes, times: &EpochTimes) -> Vec<(i64, u32)> {
-        // Windows whose horizon had passed before are gone, so the first part is short.
-        let lateness = panes.program.horizon(0);
-        let horizon = match times.watermark {
-            i64::MAX => Some(i64::MAX),
-            watermark => watermark.checked_sub(lateness),
-        };
-        let of = |(end, slots): (&i64, &Vec<u32>)| slots.iter().map(|s| (*end, *s)).collect::<Vec<_>>();
-        let mut passed: Vec<(i64, u32)> = Vec::new();
-        if let Some(horizon) = horizon {
-            passed.extend(self.by_end.range(..=horizon).flat_map(of));
+    /// Slots of windows whose end the watermark passes in this epoch, and of those whose
+    /// horizon it passes if that may show something. Groups with panes stay until their
+    /// window goes, so that the slots of a window are all its own.
+    fn passed(&self, panes: &Panes, times: &EpochTimes) -> Vec<u32> {
+        let mut passed: Vec<u32> = Vec::new();
+        if times.before < times.watermark {
+            let ends = (Bound::Excluded(times.before), Bound::Included(times.watermark));
+            passed.extend(self.by_end.range(ends).flat_map(|(_, slots)| slots));
         }
-        let from = times.before.max(horizon.unwrap_or(i64::MIN));
-        if from < times.watermark {
-            let ends = (Bound::Excluded(from), Bound::Included(times.watermark));
-            passed.extend(self.by_end.range(ends).flat_map(of));
+        // Windows whose horizon had passed before are gone.
+        if let Some(closed) = panes.closed_end(times.watermark) {
+            let closing = self.by_end.range(..=closed.min(times.before));
+            let pending = |slot: &&u32| panes.awaits_horizon(**slot);
+            passed.extend(closing.flat_map(|(_, slots)| slots).filter(pending));
         }
-        passed.sort_unstable_by_key(|(_, slot)| *slot);
         passed
     }
 
     fn fire_discarding(
         &mut self,
         panes: &Panes,
-        fires: &Fires,
+        fires: Fires,
         times: &EpochTimes,
         errors: &RowErrors,
-    ) -> Result<Emission> {
+    ) -> Result<PaneChange> {
         let mut failures = Failures::new();
-        let mut values = self.values(&fires.slots, &mut failures)?;
-        let mut shown: Vec<usize> = (0..fires.slots.len()).collect();
-        if !failures.is_empty() {
-            for (position, report) in failures {
-                errors.add(&self.keys_of(&[fires.slots[position]])?, 0, 1, report)?;
-                shown.retain(|i| *i != position);
-            }
-            let rows = UInt32Array::from_iter_values(shown.iter().map(|i| *i as u32));
-            values = values.iter().map(|v| Ok(take(v, &rows, None)?)).collect::<Result<_>>()?;
+        let values = self.values(&fires.slots, &mut failures)?;
+        let groups = fires.slots.len();
+        let mask = (!failures.is_empty()).then(|| {
+            let mut shows = vec![true; groups];
+            failures.iter().for_each(|(position, _)| shows[*position] = false);
+            BooleanArray::from(shows)
+        });
+        for (position, report) in failures {
+            errors.add(&self.keys_of(&[fires.slots[position]])?, 0, 1, report)?;
         }
-        let rows = |i: &usize| PaneRow::new(&fires.firings[*i], times);
-        let emission = Emission {
-            slots: shown.iter().map(|i| fires.slots[*i]).collect(),
-            weights: None,
-            values,
-            panes: if panes.shown.is_some() { shown.iter().map(rows).collect() } else { Vec::new() },
-        };
         self.accumulators.iter_mut().flatten().for_each(|a| a.clear(&fires.slots));
         fires.slots.iter().for_each(|s| self.heads[*s as usize].weight = 0);
-        Ok(emission)
+        let new = PaneRows { groups, values, panes: panes.columns_of_new(&fires, times), mask };
+        Ok(PaneChange { slots: fires.slots, old: PaneRows::default(), new })
     }
 
     fn fire_accumulating(
         &mut self,
         panes: &mut Panes,
-        fires: &Fires,
+        fires: Fires,
         times: &EpochTimes,
         errors: &RowErrors,
-    ) -> Result<Emission> {
-        let slots = &fires.slots;
+    ) -> Result<PaneChange> {
         let weights = std::mem::take(&mut self.touched.old_weights);
         let no_values = vec![Vec::new(); self.calls.len()];
         let captured = std::mem::replace(&mut self.touched.old_values, no_values);
         let captured = self.old_values(weights, captured)?;
-        for (position, slot) in self.touched.shown.iter().enumerate() {
-            panes.slots[*slot as usize].captured = position as u32;
-        }
         let mut failures = Failures::new();
-        let new = self.values(slots, &mut failures)?;
-        let mut failed = vec![false; slots.len()];
-        failures.iter().for_each(|(position, _)| failed[*position] = true);
-        let (replaced, old) = self.replaced_rows(panes, slots, &captured, &new)?;
-        let same = match panes.shown {
-            Some(_) => None,
-            None => Some(self.same_rows(&replaced, &old, &new)?),
-        };
-        let keeps = |k: usize| {
-            let i = replaced[k];
-            same.as_ref().is_some_and(|s| s[k]) && !failed[i] && self.lives(slots[i])
-        };
-        let mut appears: Vec<bool> = (0..slots.len()).map(|i| !failed[i] && self.lives(slots[i])).collect();
-        let mut picks: Vec<(usize, usize)> = Vec::with_capacity(slots.len() * 2);
-        for (k, i) in replaced.iter().enumerate() {
-            match keeps(k) {
-                true => appears[*i] = false,
-                false => picks.push((0, k)),
-            }
+        let values = self.values(&fires.slots, &mut failures)?;
+        let old_values = self.replaced_rows(panes, &fires, &captured, &values)?;
+        let (replaced, groups) = (fires.replaced(), fires.slots.len());
+        let (mut leaves, mut appears) = (None, fires.shows(&failures));
+        if panes.fired.is_none() && replaced > 0 {
+            // A row that stays as it is neither leaves nor appears.
+            let same = unchanged(&old_values, &values, replaced)?;
+            let shown = |i: usize| appears.as_ref().is_none_or(|a| a.value(i));
+            let stays = |i: usize| i < replaced && shown(i) && same.as_ref().is_none_or(|s| s.value(i));
+            leaves = Some(BooleanBuffer::collect_bool(replaced, |i| !stays(i)));
+            appears = Some(BooleanBuffer::collect_bool(groups, |i| shown(i) && !stays(i)));
         }
-        let removed = picks.len();
-        picks.extend((0..slots.len()).filter(|i| appears[*i]).map(|i| (1, i)));
-        let fire_of = |(from, k): &(usize, usize)| if *from == 0 { replaced[*k] } else { *k };
-        let row = |pick: &(usize, usize)| {
-            let i = fire_of(pick);
-            let firing = &fires.firings[i];
-            if pick.0 == 0 { panes.replaced(slots[i], firing) } else { PaneRow::new(firing, times) }
-        };
-        let values = (old.iter().zip(&new))
-            .map(|(old, new)| Ok(interleave(&[old.as_ref(), new.as_ref()], &picks)?))
-            .collect::<Result<_>>()?;
-        let emission = Emission {
-            slots: picks.iter().map(|p| slots[fire_of(p)]).collect(),
-            weights: (removed > 0)
-                .then(|| (0..picks.len()).map(|k| if k < removed { -1 } else { 1 }).collect()),
-            values,
-            panes: if panes.shown.is_some() { picks.iter().map(row).collect() } else { Vec::new() },
-        };
-        self.report_failures(slots, slots, failures, errors)?;
-        self.set_shown(panes, slots, &failed);
-        self.hold_unfired(panes, &captured)?;
-        Ok(emission)
+        let mask = |bits: Option<BooleanBuffer>| bits.map(|bits| BooleanArray::new(bits, None));
+        let panes_of_old = panes.columns_of_old(&fires);
+        let old = PaneRows { groups: replaced, values: old_values, panes: panes_of_old, mask: mask(leaves) };
+        let new =
+            PaneRows { groups, values, panes: panes.columns_of_new(&fires, times), mask: mask(appears) };
+        fires.held.iter().for_each(|id| panes.held.release(*id));
+        self.note_failures(&fires, failures, errors)?;
+        self.hold_unfired(panes, &fires.unfired, &captured)?;
+        Ok(PaneChange { slots: fires.slots, old, new })
     }
 
-    /// The rows shown of groups that fire: positions in `slots`, and their columns.
+    /// Groups whose value has no representation are in the error relation instead.
+    fn note_failures(&mut self, fires: &Fires, failures: Failures, errors: &RowErrors) -> Result<()> {
+        let failing: Vec<u32> = failures.iter().map(|(i, _)| fires.slots[*i]).collect();
+        self.report_failures(&fires.slots, &fires.failed, failures, errors)?;
+        for slot in failing {
+            if self.lives(slot) {
+                self.heads[slot as usize].shown = Shown::Failed;
+            }
+        }
+        Ok(())
+    }
+
+    /// The values shown of the groups that fire and have a row, in their order.
     fn replaced_rows(
         &self,
         panes: &Panes,
-        slots: &[u32],
+        fires: &Fires,
         captured: &[ArrayRef],
         new: &[ArrayRef],
-    ) -> Result<(Vec<usize>, Vec<ArrayRef>)> {
-        let (mut replaced, mut picks, mut held) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, slot) in slots.iter().enumerate() {
-            let state = &panes.slots[*slot as usize];
-            match self.heads[*slot as usize].shown {
-                Shown::Yes if state.captured != NOT_CAPTURED => picks.push((0, state.captured as usize)),
-                Shown::Yes => picks.push((1, i)),
-                Shown::Held => {
-                    picks.push((2, held.len()));
-                    held.push(state.held);
-                }
-                Shown::Free | Shown::No | Shown::Failed => continue,
+    ) -> Result<Vec<ArrayRef>> {
+        let from = fires.captured.len();
+        let still = from + fires.held.len();
+        let held = panes.held.gather(&fires.held, None)?;
+        let rows = UInt32Array::from_iter_values(fires.captured.iter().copied());
+        let column = |call: usize| {
+            let mut parts: Vec<ArrayRef> = Vec::with_capacity(3);
+            match captured.get(call) {
+                Some(column) if column.len() == from => parts.push(Arc::clone(column)),
+                Some(column) => parts.push(take(column, &rows, None)?),
+                None => {}
             }
-            replaced.push(i);
-        }
-        let held = panes.held.gather(&held, None)?;
-        let columns = (0..self.calls.len()).map(|call| {
-            let empty = new[call].slice(0, 0);
-            let captured = captured.get(call).unwrap_or(&empty);
-            let sources: [&dyn Array; 3] =
-                [captured.as_ref(), new[call].as_ref(), held.column(call).as_ref()];
-            Ok(interleave(&sources, &picks)?)
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        Ok((replaced, columns))
-    }
-
-    /// For each replaced row, whether the new one is equal.
-    fn same_rows(&self, replaced: &[usize], old: &[ArrayRef], new: &[ArrayRef]) -> Result<Vec<bool>> {
-        let rows = UInt32Array::from_iter_values(replaced.iter().map(|i| *i as u32));
-        let new = new.iter().map(|v| Ok(take(v, &rows, None)?)).collect::<Result<Vec<_>>>()?;
-        let same = unchanged(old, &new, replaced.len())?;
-        Ok((0..replaced.len()).map(|k| same.as_ref().is_none_or(|s| s.value(k))).collect())
-    }
-
-    fn set_shown(&mut self, panes: &mut Panes, slots: &[u32], failed: &[bool]) {
-        for (slot, failed) in slots.iter().zip(failed) {
-            let lives = self.lives(*slot);
-            let head = &mut self.heads[*slot as usize];
-            let state = &mut panes.slots[*slot as usize];
-            if head.shown == Shown::Held {
-                panes.held.release(state.held);
+            if !fires.held.is_empty() {
+                parts.push(Arc::clone(held.column(call)));
             }
-            state.captured = NOT_CAPTURED;
-            head.shown = match (failed, lives) {
-                (true, true) => Shown::Failed,
-                (false, true) => Shown::Yes,
-                (_, false) => Shown::No,
-            };
-        }
+            if fires.still > 0 || parts.is_empty() {
+                parts.push(new[call].slice(still, fires.still));
+            }
+            match parts.as_slice() {
+                [only] => Ok(Arc::clone(only)),
+                many => Ok(concat(&many.iter().map(|a| a.as_ref()).collect::<Vec<&dyn Array>>())?),
+            }
+        };
+        (0..self.calls.len()).map(column).collect()
     }
 
-    /// Sets aside what is shown of the groups that got rows and did not fire.
-    fn hold_unfired(&mut self, panes: &mut Panes, captured: &[ArrayRef]) -> Result<()> {
-        let unfired: Vec<(u32, u32)> = (self.touched.shown.iter())
-            .map(|slot| (*slot, panes.slots[*slot as usize].captured))
-            .filter(|(_, captured)| *captured != NOT_CAPTURED)
-            .collect();
+    /// Sets aside what is shown of the captured groups that did not fire.
+    fn hold_unfired(&mut self, panes: &mut Panes, unfired: &[u32], captured: &[ArrayRef]) -> Result<()> {
         if unfired.is_empty() {
             return Ok(());
         }
-        let rows = UInt32Array::from_iter_values(unfired.iter().map(|(_, captured)| *captured));
+        let rows = UInt32Array::from(unfired.to_vec());
         let columns = captured.iter().map(|c| Ok(take(c, &rows, None)?)).collect::<Result<Vec<_>>>()?;
         let first = panes.held.append(batch_of(panes.held.schema(), columns, unfired.len())?)?;
-        for (id, (slot, _)) in (first..).zip(unfired) {
-            let state = &mut panes.slots[slot as usize];
-            state.captured = NOT_CAPTURED;
-            state.held = id;
-            self.heads[slot as usize].shown = Shown::Held;
+        for (id, position) in (first..).zip(unfired) {
+            let slot = self.touched.shown[*position as usize] as usize;
+            panes.slots[slot].held = id;
+            self.heads[slot].shown = Shown::Held;
         }
         Ok(())
     }
@@ -474,15 +507,15 @@ impl Groups {
         let mut empty = std::mem::take(&mut self.touched.hidden);
         empty.append(&mut self.touched.shown);
         let Some(panes) = self.panes.as_ref() else { return };
-        let keeps = panes.windowed || panes.discarding || self.keep_empty;
+        if panes.windowed || panes.discarding || self.keep_empty {
+            empty.clear();
+        }
         empty.retain(|s| {
             let head = &self.heads[*s as usize];
-            let state = &panes.states[*s as usize];
-            !keeps
-                && head.weight == 0
+            head.weight == 0
                 && matches!(head.shown, Shown::No)
-                && !state.has_unfired()
-                && !state.is_closed()
+                && !panes.has_unfired(*s)
+                && !panes.is_closed(*s)
         });
         self.release(&empty);
         self.touched.old_weights.clear();
@@ -494,10 +527,19 @@ impl Groups {
     pub(super) fn release_panes(&mut self, slots: &[u32]) {
         let Some(panes) = &mut self.panes else { return };
         for slot in slots {
+            let state = &panes.slots[*slot as usize];
             if self.heads[*slot as usize].shown == Shown::Held {
-                panes.held.release(panes.slots[*slot as usize].held);
+                panes.held.release(state.held);
             }
+            panes.fired.iter_mut().for_each(|f| f.release(state.fired));
         }
+        panes.fired.iter_mut().for_each(FiredTimes::end_epoch);
+    }
+
+    /// Times of panes that are shown.
+    #[cfg(test)]
+    pub fn fired_times(&self) -> usize {
+        self.panes.as_ref().and_then(|p| p.fired.as_ref()).map_or(0, |f| f.used())
     }
 
     #[cfg(test)]

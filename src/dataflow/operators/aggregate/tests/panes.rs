@@ -4,7 +4,7 @@
 //! steps of the watermark and of the clock. `HEADWATER_SCHEDULES=100000` is the long mode.
 
 use super::*;
-use crate::dataflow::operators::panes::{PaneRow, pane_fields, push_pane_columns};
+use crate::dataflow::operators::panes::{PaneColumns, PaneRow, pane_fields};
 use crate::dataflow::triggers::model::Model as PaneModel;
 use crate::dataflow::triggers::tests::emit_spec;
 use crate::dataflow::triggers::{ENDLESS, NEVER};
@@ -94,7 +94,7 @@ impl Views {
         if self.emit.with_pane_columns {
             let schema = Arc::new(Schema::new(pane_fields()));
             let mut columns = Vec::new();
-            push_pane_columns(&[pane], &schema, &mut columns).unwrap();
+            [pane].into_iter().collect::<PaneColumns>().append_to(&schema, &mut columns).unwrap();
             let batch = ChangeBatch::inserts(RecordBatch::try_new(schema, columns).unwrap());
             line += &format!("|{}", crate::dataflow::operators::tests::lines(&batch)[0].0);
         }
@@ -221,6 +221,7 @@ fn check_panes(case: &Case, steps: &[PaneStep]) {
             apply(&mut contents, &worker.epoch(Vec::new(), &end));
             assert_eq!(worker.aggregate.state_size().entries, 0);
             assert_eq!(worker.aggregate.groups.held_rows(), 0);
+            assert_eq!(worker.aggregate.groups.fired_times(), 0);
         }
         assert_eq!(contents, views.contents, "at the end");
     }

@@ -7,7 +7,7 @@
 use arrow::array::BooleanArray;
 
 use super::*;
-use crate::dataflow::operators::panes::{PaneRow, pane_fields, push_pane_columns};
+use crate::dataflow::operators::panes::{PaneColumns, PaneRow, pane_fields};
 use crate::dataflow::triggers::Firing;
 use crate::dataflow::triggers::model::Model;
 use crate::dataflow::triggers::tests::emit_spec;
@@ -135,7 +135,8 @@ fn line(emit: &EmitSpec, key: i64, s: &Session, rows: &[Row], firing: &Firing, t
     if emit.with_pane_columns {
         let schema = Arc::new(Schema::new(pane_fields()));
         let mut columns = Vec::new();
-        push_pane_columns(&[PaneRow::new(firing, times)], &schema, &mut columns).unwrap();
+        let row = PaneRow::new(firing, times);
+        [row].into_iter().collect::<PaneColumns>().append_to(&schema, &mut columns).unwrap();
         text += &format!("|{}", of(schema, columns));
     }
     text
