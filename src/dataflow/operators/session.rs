@@ -63,6 +63,8 @@ struct Sessions {
     cells: Cells,
     keys: RowStore,
     key_ids: Vec<RowId>,
+    /// Rows of this epoch.
+    new_rows: Vec<u64>,
     /// Trigger state; not kept for clauses that need none.
     panes: Option<Vec<Option<PaneState>>>,
     /// Slots by the watermark at which they are due, and when each is queued.
@@ -81,8 +83,8 @@ pub struct SessionAggregateOperator {
     shown: Panes,
     /// Rows in processing time, until `now` is known.
     waiting: Vec<ChangeBatch>,
-    /// New rows of sessions that were touched while the view was filled.
-    filled: HashMap<u32, u64>,
+    /// Sessions that were touched while the view was filled.
+    filled: Vec<u32>,
     /// W(E−1), or the last `now`.
     watermark: i64,
 }
@@ -90,8 +92,8 @@ pub struct SessionAggregateOperator {
 /// What the runs of an epoch do to the sessions.
 #[derive(Default)]
 struct Changes {
-    /// New rows of the touched sessions.
-    touched: HashMap<u32, u64>,
+    /// Sessions that got rows; some may be part of others since.
+    touched: Vec<u32>,
     refused: HashSet<u32>,
     /// Swallowed sessions and the runs they go to.
     moves: Vec<(u32, u32)>,
@@ -100,6 +102,10 @@ struct Changes {
     created: Vec<(u32, u32)>,
     /// Where swallowed sessions have gone.
     redirect: HashMap<u32, u32>,
+    /// Scratch space for one run.
+    parts: Vec<u32>,
+    bounds: Vec<(i64, i64)>,
+    swallowed: Vec<u32>,
 }
 
 impl SessionAggregateOperator {
@@ -113,6 +119,7 @@ impl SessionAggregateOperator {
             cells: cells()?,
             keys: RowStore::new(key_schema),
             key_ids: Vec::new(),
+            new_rows: Vec::new(),
             panes: spec.emit.needs_panes().then(Vec::new),
             queue: BinaryHeap::new(),
             queued: Vec::new(),
@@ -141,7 +148,7 @@ impl SessionAggregateOperator {
     }
 
     /// Joins the runs of the epoch with the sessions they touch.
-    fn merge_runs(&mut self) -> Result<HashMap<u32, u64>> {
+    fn merge_runs(&mut self) -> Result<Vec<u32>> {
         let touched = std::mem::take(&mut self.filled);
         if self.delta.is_empty() {
             return Ok(touched);
@@ -150,7 +157,7 @@ impl SessionAggregateOperator {
         for run in self.delta.runs() {
             self.merge_run(run, &mut changes);
         }
-        let Changes { touched, refused, moves, mut pairs, created, redirect } = changes;
+        let Changes { touched, refused, moves, mut pairs, created, redirect, .. } = changes;
         let sessions = &mut self.sessions;
         self.delta.take_in(&sessions.cells, &moves);
         let gone: Vec<u32> = moves.iter().map(|m| m.0).collect();
@@ -179,15 +186,15 @@ impl SessionAggregateOperator {
     fn merge_run(&mut self, run: u32, changes: &mut Changes) {
         let (print, start, end) = self.delta.run(run);
         let sessions = &mut self.sessions;
-        let mut parts = Vec::new();
-        sessions.index.touching(print, start, end, &mut parts);
-        if sessions.refuses(&parts, end, &self.program, self.watermark) {
+        let Changes { parts, bounds, swallowed, .. } = changes;
+        sessions.index.touching(print, start, end, parts);
+        if sessions.refuses(parts, end, &self.program, self.watermark) {
             changes.refused.insert(run);
             return;
         }
-        let bounds: Vec<(i64, i64)> = parts.iter().map(|p| sessions.index.bounds(*p)).collect();
-        let mut swallowed = Vec::new();
-        let slot = match sessions.index.propose(print, start, end, &mut swallowed) {
+        bounds.clear();
+        bounds.extend(parts.iter().map(|p| sessions.index.bounds(*p)));
+        let slot = match sessions.index.propose(print, start, end, swallowed) {
             Proposed::Into(slot) => slot,
             Proposed::New(slot) => {
                 sessions.grow();
@@ -197,15 +204,15 @@ impl SessionAggregateOperator {
             }
         };
         let merged = sessions.index.bounds(slot);
-        sessions.merge_panes(slot, &parts, &bounds, merged, &self.program, self.watermark);
+        sessions.merge_panes(slot, parts, bounds, merged, &self.program, self.watermark);
         sessions.queue_end(slot, merged.1, parts.is_empty());
-        *changes.touched.entry(slot).or_insert(0) += self.delta.cells().weight(run).unsigned_abs();
-        for part in swallowed {
+        changes.touched.push(slot);
+        sessions.new_rows[slot as usize] += self.delta.cells().weight(run).unsigned_abs();
+        for part in swallowed.drain(..) {
             sessions.index.retire(part);
             self.shown.take_over(part, slot);
-            if let Some(rows) = changes.touched.remove(&part) {
-                *changes.touched.entry(slot).or_insert(0) += rows;
-            }
+            let rows = std::mem::take(&mut sessions.new_rows[part as usize]);
+            sessions.new_rows[slot as usize] += rows;
             changes.moves.push((part, run));
             changes.redirect.insert(part, slot);
         }
@@ -244,19 +251,15 @@ impl SessionAggregateOperator {
 
     /// Decides about the sessions that changed or are due, emits their panes and forgets those
     /// that are over.
-    fn fire(
-        &mut self,
-        touched: &HashMap<u32, u64>,
-        times: &EpochTimes,
-        out: &mut Vec<ChangeBatch>,
-    ) -> Result<()> {
+    fn fire(&mut self, touched: &[u32], times: &EpochTimes, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let mut due = self.sessions.take_due(&self.program, times);
-        due.extend(touched.keys().copied());
+        let swallowed = |slot: &&u32| self.sessions.new_rows[**slot as usize] == 0;
+        due.extend(touched.iter().filter(|slot| !swallowed(slot)));
         due.sort_unstable();
         due.dedup();
         let (mut fired, mut gone) = (Vec::new(), Vec::new());
         for slot in due {
-            let rows = touched.get(&slot).copied().unwrap_or(0);
+            let rows = std::mem::take(&mut self.sessions.new_rows[slot as usize]);
             let (firing, over) = self.sessions.advance(slot, rows, &self.program, &self.spec.emit, times);
             fired.extend(firing.map(|f| (slot, f, over)));
             if over {
@@ -284,6 +287,7 @@ impl Sessions {
         let slots = self.index.slots();
         if slots > self.key_ids.len() {
             self.key_ids.resize(slots, 0);
+            self.new_rows.resize(slots, 0);
             self.queued.resize(slots, NEVER);
             if let Some(panes) = &mut self.panes {
                 panes.resize(slots, None);
@@ -430,7 +434,7 @@ impl Sessions {
             + self.keys.bytes()
             + self.key_ids.capacity() * size_of::<RowId>()
             + self.queue.capacity() * size_of::<Reverse<(i64, u32)>>()
-            + self.queued.capacity() * size_of::<i64>()
+            + (self.queued.capacity() + self.new_rows.capacity()) * size_of::<i64>()
             + panes
             + timers
     }

@@ -89,13 +89,20 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn with(mut self, mut other: Pairs) -> Pairs {
+    fn reserve(&mut self, more: usize) {
+        self.slots.reserve(more);
+        self.prints.reserve(more);
+        self.weights.reserve(more);
+        self.rows.reserve(more);
+        self.ends.reserve(more);
+    }
+
+    fn append(&mut self, mut other: Pairs) {
         self.slots.append(&mut other.slots);
         self.prints.append(&mut other.prints);
         self.weights.append(&mut other.weights);
         self.rows.append(&mut other.rows);
         self.ends.append(&mut other.ends);
-        self
     }
 }
 
@@ -212,6 +219,7 @@ impl AggregateOperator {
         for (start, slots) in of_slice {
             for end in slices.hop.windows.ends(start).filter(|end| !self.is_closed(*end)) {
                 let pairs = windows.entry(end).or_default();
+                pairs.reserve(slots.len());
                 for slot in &slots {
                     let weight = slices.delta.weight(*slot);
                     let rows = slices.rows.as_ref().map_or(weight, |rows| rows[*slot as usize]);
@@ -223,6 +231,9 @@ impl AggregateOperator {
                 }
             }
         }
-        windows.into_values().reduce(Pairs::with).unwrap_or_default()
+        let mut all = Pairs::default();
+        all.reserve(windows.values().map(|pairs| pairs.slots.len()).sum());
+        windows.into_values().for_each(|pairs| all.append(pairs));
+        all
     }
 }

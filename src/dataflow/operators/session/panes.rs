@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, take};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use hashbrown::{HashMap, HashSet};
 
 use super::super::aggregate::accumulator::Failures;
@@ -35,6 +35,7 @@ pub struct Panes {
     /// Whether panes are replaced, and therefore kept.
     replaces: bool,
     discards: bool,
+    with_columns: bool,
     pub(super) rows: RowStore,
     /// The live pane of each slot.
     ids: Vec<RowId>,
@@ -60,6 +61,7 @@ impl Panes {
         Panes {
             replaces: !discards && spec.emit.policy != EmitPolicy::Final,
             discards,
+            with_columns: spec.emit.with_pane_columns,
             rows: RowStore::new(Arc::clone(&spec.output_schema)),
             ids: Vec::new(),
             others: HashMap::new(),
@@ -155,9 +157,38 @@ impl Panes {
         mut shows: Vec<bool>,
         out: &mut Vec<ChangeBatch>,
     ) -> Result<()> {
+        let old = self.rows.gather(&change.old_ids, None)?;
+        let mut leaves = vec![true; change.old_ids.len()];
+        // Every pane has its own pane columns: no row is the one that was shown.
+        if !self.with_columns {
+            self.keep_equal(&change, &old, &mut shows, &mut leaves);
+        }
+        let gone = picked(&old, &leaves)?;
+        if gone.num_rows() > 0 {
+            out.push(ChangeBatch::deletes(gone));
+        }
+        let old_ids = change.old_ids.iter().zip(&leaves);
+        old_ids.filter(|(_, leaves)| **leaves).for_each(|(id, _)| self.rows.release(*id));
+        let shown = picked(&change.new, &shows)?;
+        if shown.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.replaces {
+            self.keep(&change, &shows)?;
+        }
+        out.push(ChangeBatch::inserts(shown));
+        Ok(())
+    }
+
+    /// A session whose new row is one that is shown keeps that one.
+    fn keep_equal(
+        &mut self,
+        change: &Replacement,
+        old: &RecordBatch,
+        shows: &mut [bool],
+        leaves: &mut [bool],
+    ) {
         let Replacement { slots, new, old_ids, old_of } = change;
-        let old = self.rows.gather(&old_ids, None)?;
-        let mut leaves = vec![true; old_ids.len()];
         let (new_prints, old_prints) =
             (fingerprints(new.columns(), new.num_rows()), fingerprints(old.columns(), old.num_rows()));
         for (i, of) in old_of.iter().enumerate() {
@@ -166,27 +197,18 @@ impl Panes {
                 self.ids[slots[*of].0 as usize] = old_ids[i];
             }
         }
-        let gone = filter_record_batch(&old, &BooleanArray::from(leaves.clone()))?;
-        if gone.num_rows() > 0 {
-            out.push(ChangeBatch::deletes(gone));
+    }
+
+    /// Keeps the rows that are shown of sessions that are not over.
+    fn keep(&mut self, change: &Replacement, shows: &[bool]) -> Result<()> {
+        let Replacement { slots, new, .. } = change;
+        let stays: Vec<bool> = shows.iter().zip(slots).map(|(shows, (_, over))| *shows && !over).collect();
+        let kept = picked(new, &stays)?;
+        if kept.num_rows() > 0 {
+            let ids = self.rows.append(kept)?..;
+            let kept = slots.iter().zip(&stays).filter(|(_, stays)| **stays);
+            kept.zip(ids).for_each(|(((slot, _), _), id)| self.ids[*slot as usize] = id);
         }
-        old_ids.iter().zip(&leaves).filter(|(_, leaves)| **leaves).for_each(|(id, _)| self.rows.release(*id));
-        let shown = filter_record_batch(&new, &BooleanArray::from(shows.clone()))?;
-        if shown.num_rows() == 0 {
-            return Ok(());
-        }
-        if self.replaces {
-            let stays: Vec<u32> =
-                (0..slots.len()).filter(|i| shows[*i] && !slots[*i].1).map(|i| i as u32).collect();
-            if !stays.is_empty() {
-                let kept = UInt32Array::from(stays.clone());
-                let columns = new.columns().iter().map(|c| Ok(take(c, &kept, None)?));
-                let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
-                let first = self.rows.append(batch_of(&new.schema(), columns, stays.len())?)?;
-                stays.iter().zip(first..).for_each(|(i, id)| self.ids[slots[*i as usize].0 as usize] = id);
-            }
-        }
-        out.push(ChangeBatch::inserts(shown));
         Ok(())
     }
 
@@ -239,4 +261,12 @@ impl Panes {
     pub fn bytes(&self) -> usize {
         self.rows.bytes() + self.ids.capacity() * size_of::<RowId>() + self.others.len() * 64
     }
+}
+
+/// The rows that `mask` names, without a copy when it is all of them.
+fn picked(rows: &RecordBatch, mask: &[bool]) -> Result<RecordBatch> {
+    if mask.iter().all(|picked| *picked) {
+        return Ok(rows.clone());
+    }
+    Ok(filter_record_batch(rows, &BooleanArray::from(mask.to_vec()))?)
 }

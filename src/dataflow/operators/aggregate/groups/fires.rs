@@ -41,6 +41,12 @@ impl Fires {
         self.captured.len() + self.held.len() + self.still
     }
 
+    fn reserve(&mut self, more: usize) {
+        self.slots.reserve(more);
+        self.firings.reserve(more);
+        self.fired.reserve(more);
+    }
+
     fn push(&mut self, slot: u32, firing: Firing, fired: Option<u32>, lives: bool) {
         self.dead.extend((!lives).then_some(self.slots.len()));
         self.slots.push(slot);
@@ -117,6 +123,7 @@ impl Asking<'_> {
     ) -> Fires {
         let captured = self.groups.touched.shown.len();
         let [mut fires, mut held, mut still, mut others]: [Fires; 4] = Default::default();
+        others.reserve(self.groups.touched.hidden.len());
         for (position, slot) in asked.iter().enumerate() {
             let at = *slot as usize;
             // A window up to infinity ends with the input, an endless one never.
@@ -157,6 +164,7 @@ impl Asking<'_> {
         fires.still = still.slots.len();
         std::mem::swap(&mut fires.held, &mut held.held);
         std::mem::swap(&mut fires.failed, &mut others.failed);
+        fires.reserve(held.slots.len() + still.slots.len() + others.slots.len());
         [held, still, others].into_iter().for_each(|class| fires.append(class));
         fires
     }
