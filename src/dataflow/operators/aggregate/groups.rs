@@ -526,7 +526,7 @@ impl Groups {
         }
         let shown: Vec<u32> = slots.iter().filter(|s| is(s, Shown::Yes)).copied().collect();
         let values = self.values(&shown, &mut Failures::new())?;
-        Ok(Emission { weights: Some(vec![-1; shown.len()]), slots: shown, values, panes: Vec::new() })
+        Ok(Emission { weights: Some(vec![-1; shown.len()]), slots: shown, values })
     }
 
     /// Frees groups and their state.
