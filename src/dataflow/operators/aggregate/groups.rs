@@ -4,9 +4,9 @@
 //! to its slot; a slot's head (32 bytes, half a cache line) holds the fingerprint that
 //! confirms the match together with the weight and the epoch stamp that the same row needs
 //! next, so locating a row touches the table and one head. Keys are stored once, as Arrow
-//! rows. At the first touch of a shown group in an epoch its old values are captured in
-//! columns; `take_changes` compares them with the new ones in bulk. Invariants: a slot is
-//! in the table iff it is live; a freed slot's accumulators are empty.
+//! rows. At the first touch of a shown group in an epoch its old values are captured in columns;
+//! `take_changes` compares them in bulk. Invariants: a slot is in the table iff it is live; a
+//! freed slot's accumulators are empty.
 
 mod columns;
 mod fired;
@@ -27,8 +27,8 @@ use hashbrown::{HashMap, HashSet, HashTable};
 
 pub use self::columns::feed;
 pub use self::panes::{PaneChange, Panes};
-use super::{AggregateCall, AggregateFunction};
 use super::accumulator::{Accumulator, Failures, accumulator};
+use super::{AggregateCall, AggregateFunction};
 use crate::dataflow::operators::errors::RowErrors;
 use crate::error::{HwError, Result};
 use crate::state::{RowId, RowStore};
@@ -593,7 +593,6 @@ fn unchanged(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> Result<Option<B
     Ok(same)
 }
 
-/// For each row, whether two columns of arrays hold the same.
 fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
     let converter = RowConverter::new(vec![SortField::new(old.data_type().clone())])?;
     let (old, new) = (converter.convert_columns(from_ref(old))?, converter.convert_columns(from_ref(new))?);
