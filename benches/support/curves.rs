@@ -121,7 +121,7 @@ fn keyed(hot: bool) -> Result<f64, BoxError> {
     let mut seed = 3;
     let mut key = || {
         let draw = random(&mut seed);
-        if hot && draw % 10 != 0 { 0 } else { (draw >> 16) as i64 % 100_000 }
+        if hot && !draw.is_multiple_of(10) { 0 } else { (draw >> 16) as i64 % 100_000 }
     };
     let batch = |key: &mut dyn FnMut() -> i64| -> Result<RecordBatch, BoxError> {
         let pairs: Vec<(i64, i64)> = (0..BATCH_ROWS as i64).map(|i| (key(), i)).collect();
