@@ -46,11 +46,13 @@ const TABLES: [(&str, &[(&str, Ty)]); 3] = [
 pub struct Generator<'a> {
     random: &'a mut Random,
     aliases: usize,
+    /// A window function has numbered rows of one order; another might break ties otherwise.
+    ordered_window: bool,
 }
 
 /// One query with columns `c0`, `c1`, … and their types.
 pub fn query(random: &mut Random) -> (String, Vec<Ty>) {
-    let mut generator = Generator { random, aliases: 0 };
+    let mut generator = Generator { random, aliases: 0, ordered_window: false };
     let types = generator.types();
     let text = match generator.below(100) {
         0..=14 => generator.with(&types),
@@ -62,7 +64,7 @@ pub fn query(random: &mut Random) -> (String, Vec<Ty>) {
 
 /// A query over a relation that is written `@@` in it, with columns `c0`, … of these types.
 pub fn over(random: &mut Random, types: &[Ty]) -> String {
-    let mut generator = Generator { random, aliases: 1000 };
+    let mut generator = Generator { random, aliases: 1000, ordered_window: false };
     let columns: Vec<Column> = (types.iter().enumerate()).map(|(i, t)| (format!("s.c{i}"), *t)).collect();
     let wanted = generator.types();
     let from = generator.sources_of("@@ s".to_string(), columns, 0);
@@ -71,7 +73,7 @@ pub fn over(random: &mut Random, types: &[Ty]) -> String {
 
 /// A relation, and a condition on its columns.
 pub fn filtered(random: &mut Random) -> (String, String) {
-    let mut generator = Generator { random, aliases: 0 };
+    let mut generator = Generator { random, aliases: 0, ordered_window: false };
     let (text, columns) = generator.from(1);
     let condition = generator.predicate(&columns, &columns, 1);
     let types = generator.types();

@@ -54,7 +54,17 @@ impl Generator<'_> {
         let value = self.simple(ty, columns);
         // A bare literal has no type of its own here.
         let value = if ty == Ty::Text && value.starts_with('\'') { format!("{value}::text") } else { value };
-        match (ty, self.below(9)) {
+        let pick = self.below(9);
+        if std::mem::replace(&mut self.ordered_window, true) {
+            return match ty {
+                Ty::Int if pick < 3 => format!("rank() OVER ({one})"),
+                Ty::Int | Ty::Num => format!("sum({value}) OVER ({one})"),
+                Ty::Bool => format!("bool_or({value}) OVER ({part})"),
+                Ty::Array => format!("first_value({value}) OVER (PARTITION BY {value})"),
+                _ => format!("min({value}) OVER ({part})"),
+            };
+        }
+        match (ty, pick) {
             (Ty::Int, 0) => format!("row_number() OVER ({whole})"),
             (Ty::Int, 1) => format!("rank() OVER ({one})"),
             (Ty::Int, 2) => format!("dense_rank() OVER ({one})"),

@@ -151,6 +151,12 @@ fn searches() -> Vec<Function> {
         Function::new("array_compare")
             .called_on_null()
             .on(&[Text, Any, Any], Bool, |_, a| Ok(quantified(a[0].as_str(), &a[1], &a[2]))),
+        Function::new("array_covers").on(&[AnyArray, AnyArray], Bool, |_, a| {
+            let (Some(left), Some(right)) = (list(&a[0]), list(&a[1])) else { return Ok(Datum::Null) };
+            let left = elements(left);
+            let held = |r: &Datum| !r.is_null() && left.iter().any(|l| same(l, r));
+            Ok(Datum::Bool(elements(right).iter().all(held)))
+        }),
         Function::new("array_overlap").on(&[AnyArray, AnyArray], Bool, |_, a| {
             let (Some(left), Some(right)) = (list(&a[0]), list(&a[1])) else { return Ok(Datum::Null) };
             let right = elements(right);

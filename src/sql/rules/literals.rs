@@ -11,7 +11,10 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ExprSchema, Result as DfResult, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::{Between, Case, Cast, InList, WindowFunction};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::logical_expr::utils::{conjunction, disjunction};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::operators::{align, arithmetic_call};
@@ -68,7 +71,7 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
         Expr::InList(InList { expr, list, negated }) => {
             let to = expr.get_type(schema)?;
             let list = list.into_iter().map(|item| typed_literal(item, &to)).collect();
-            Expr::InList(InList { expr, list, negated })
+            in_list(InList { expr, list, negated }, schema)?
         }
         Expr::Between(between) => rewrite_between(between, schema)?,
         Expr::Case(case) => Expr::Case(type_case(case, schema)?),
@@ -82,6 +85,22 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
         }
         other => other,
     })
+}
+
+/// A list whose elements depend on the row is compared one by one: DataFusion's list takes
+/// every element that is not a column for a constant, also what the optimizer puts in place of
+/// a column.
+fn in_list(list: InList, schema: &DFSchema) -> DfResult<Expr> {
+    let varies = |item: &Expr| item.any_column_refs() || item.contains_outer();
+    if list.expr.is_volatile() || !list.list.iter().any(varies) {
+        return Ok(Expr::InList(list));
+    }
+    let InList { expr, list, negated } = list;
+    let op = if negated { Operator::NotEq } else { Operator::Eq };
+    let compare = |item| interval_comparison(BinaryExpr::new(expr.clone(), op, Box::new(item)), schema);
+    let compared = list.into_iter().map(compare).collect::<DfResult<Vec<_>>>()?;
+    let whole = if negated { conjunction(compared) } else { disjunction(compared) };
+    Ok(whole.unwrap_or_else(|| lit(negated)))
 }
 
 /// A quoted literal that is compared with a value of type `to`.

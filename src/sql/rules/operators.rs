@@ -265,7 +265,8 @@ fn json(
         "@>" | "<@" if matches!(types.0, DataType::List(_)) || matches!(types.1, DataType::List(_)) => {
             let left = resolve_unknown(left, &types.0, &types.1, None);
             let right = resolve_unknown(right, &types.1, &types.0, None);
-            Ok(Planned::Default(left, right))
+            let (whole, part) = if symbol == "@>" { (left, right) } else { (right, left) };
+            Ok(Planned::Done(functions::scalar("array_covers")?.call(vec![whole, part])))
         }
         "@>" | "<@" => {
             let left = if is_unknown(&left) { cast(left) } else { left };
