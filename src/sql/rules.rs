@@ -28,6 +28,7 @@ pub mod subqueries;
 pub mod temporal;
 pub mod using;
 mod values;
+mod visit;
 pub mod whole_rows;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};

@@ -4,35 +4,16 @@
 //! the same ORDER BY says: the query becomes a sub-query with that number, of which the rows
 //! up to n are kept, in the order of the number.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::*;
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
+use super::visit::each_query;
 use crate::error::{HwError, Result, sqlstate};
 
 /// Rewrites the FETCH clauses of all queries in a tree.
 pub fn rewrite<V: VisitMut>(tree: &mut V) -> Result<()> {
-    let mut fetches = Fetches(None);
-    let _ = tree.visit(&mut fetches);
-    fetches.0.map_or(Ok(()), Err)
-}
-
-struct Fetches(Option<HwError>);
-
-impl VisitorMut for Fetches {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        match rewrite_query(query) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                self.0 = Some(e);
-                ControlFlow::Break(())
-            }
-        }
-    }
+    each_query(tree, rewrite_query)
 }
 
 fn rewrite_query(query: &mut Query) -> Result<()> {

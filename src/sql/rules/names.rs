@@ -8,6 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast::*;
 
 use crate::error::{HwError, Result};
+use crate::sql::parser::fold_identifier;
 use crate::sql::types::pg_type;
 
 /// The names of the columns of `plan`, planned from `query` (before or after
@@ -69,15 +70,11 @@ pub fn item_name(item: &SelectItem) -> Option<String> {
     }
 }
 
-fn folded(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
 fn figure(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::Identifier(id) => Some(folded(id)),
-        Expr::CompoundIdentifier(ids) => ids.last().map(folded),
-        Expr::Function(f) => f.name.0.last().and_then(|p| p.as_ident()).map(folded),
+        Expr::Identifier(id) => Some(fold_identifier(id)),
+        Expr::CompoundIdentifier(ids) => ids.last().map(fold_identifier),
+        Expr::Function(f) => f.name.0.last().and_then(|p| p.as_ident()).map(fold_identifier),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
         Expr::Cast { expr, data_type, .. } => figure(expr).or_else(|| type_column(data_type)),
         Expr::TypedString(TypedString { data_type, .. }) => type_column(data_type),

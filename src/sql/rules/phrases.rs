@@ -14,6 +14,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::ast::call;
+use super::visit::each_select;
 use crate::error::{HwError, Result, sqlstate};
 
 /// CUBE of more columns is refused, as in PostgreSQL.
@@ -21,28 +22,12 @@ const CUBE_MAX: usize = 12;
 
 /// Rewrites the clauses of every SELECT; before the expressions.
 pub fn clauses<V: VisitMut>(statement: &mut V) -> Result<()> {
-    let mut selects = Selects(None);
-    let _ = statement.visit(&mut selects);
-    selects.0.map_or(Ok(()), Err)
-}
-
-struct Selects(Option<HwError>);
-
-impl VisitorMut for Selects {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    each_select(statement, |select| {
         extend_windows(select);
         super::same_names::tell_apart(select);
-        let result = select.selection.as_mut().map_or(Ok(()), conjunct).and_then(|()| group(select));
-        match result {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                self.0 = Some(e);
-                ControlFlow::Break(())
-            }
-        }
-    }
+        select.selection.as_mut().map_or(Ok(()), conjunct)?;
+        group(select)
+    })
 }
 
 /// Where a condition only decides whether a row stays, a row in a subquery is a semi join.

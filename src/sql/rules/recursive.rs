@@ -15,6 +15,7 @@ use super::references::{Context, References, mentions};
 use super::rows::{as_query, select_from};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::RECURSION_NAME_SEPARATOR;
+use crate::sql::parser::fold_identifier;
 
 /// The call in FROM that stands for a recursive query: name, UNION or UNION ALL, base, step and
 /// column names.
@@ -28,7 +29,7 @@ pub fn rewrite(query: &mut Query) -> Result<()> {
     with.recursive = false;
     let ctes = std::mem::take(&mut with.cte_tables);
     for cte in in_order(ctes)? {
-        let name = folded(&cte.alias.name);
+        let name = fold_identifier(&cte.alias.name);
         let cte = match mentions(&name, cte.query.as_ref()) {
             true => recursive(&name, cte)?,
             false => cte,
@@ -38,14 +39,9 @@ pub fn rewrite(query: &mut Query) -> Result<()> {
     Ok(())
 }
 
-/// A name as it is looked up.
-pub fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
-}
-
 /// The queries, each after those that it names.
 fn in_order(ctes: Vec<Cte>) -> Result<Vec<Cte>> {
-    let names: Vec<String> = ctes.iter().map(|cte| folded(&cte.alias.name)).collect();
+    let names: Vec<String> = ctes.iter().map(|cte| fold_identifier(&cte.alias.name)).collect();
     if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
         let message = format!("WITH query name \"{}\" specified more than once", twice.1);
         return Err(HwError::new(sqlstate::DUPLICATE_ALIAS, message));
@@ -124,7 +120,7 @@ fn recursive(name: &str, mut cte: Cte) -> Result<Cte> {
     let text = |text: &str| Expr::Value(Value::SingleQuotedString(text.into()).into());
     let mut args = vec![text(&unique), text(if all { "ALL" } else { "" })];
     args.extend([base, step].map(|q| Expr::Subquery(Box::new(q))));
-    args.extend(std::mem::take(&mut cte.alias.columns).iter().map(|c| text(&folded(&c.name))));
+    args.extend(std::mem::take(&mut cte.alias.columns).iter().map(|c| text(&fold_identifier(&c.name))));
     *cte.query = as_query(select_from(function(RECURSIVE_QUERY, args, None))?);
     Ok(cte)
 }
@@ -167,7 +163,7 @@ struct Replace<'a> {
 
 impl Replace<'_> {
     fn shadows(&self, query: &Query) -> bool {
-        query.with.iter().flat_map(|w| &w.cte_tables).any(|cte| folded(&cte.alias.name) == self.name)
+        query.with.iter().flat_map(|w| &w.cte_tables).any(|cte| fold_identifier(&cte.alias.name) == self.name)
     }
 }
 
@@ -188,7 +184,7 @@ impl VisitorMut for Replace<'_> {
         if let TableFactor::Table { name, alias, args: None, .. } = factor
             && self.shadowed == 0
             && let [ObjectNamePart::Identifier(ident)] = name.0.as_slice()
-            && folded(ident) == self.name
+            && fold_identifier(ident) == self.name
         {
             let plain = || TableAlias { explicit: true, name: ident.clone(), columns: vec![], at: None };
             let alias = alias.clone().unwrap_or_else(plain);

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::*;
 
-use super::recursive::folded;
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::context::is_aggregate;
+use crate::sql::parser::fold_identifier;
 
 /// Around a reference.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,11 +54,11 @@ struct Counter<'a> {
 }
 
 fn shadows(name: &str, query: &Query) -> bool {
-    query.with.iter().flat_map(|w| &w.cte_tables).any(|cte| folded(&cte.alias.name) == name)
+    query.with.iter().flat_map(|w| &w.cte_tables).any(|cte| fold_identifier(&cte.alias.name) == name)
 }
 
 fn is_named(name: &str, relation: &ObjectName) -> bool {
-    matches!(relation.0.as_slice(), [ObjectNamePart::Identifier(ident)] if folded(ident) == name)
+    matches!(relation.0.as_slice(), [ObjectNamePart::Identifier(ident)] if fold_identifier(ident) == name)
 }
 
 impl Visitor for Counter<'_> {
@@ -241,7 +241,7 @@ impl Visitor for AggregateFinder {
             && self.depth == 0
             && f.over.is_none()
             && let Some(name) = f.name.0.last().and_then(|p| p.as_ident())
-            && is_aggregate(&folded(name))
+            && is_aggregate(&fold_identifier(name))
         {
             self.found = true;
             return ControlFlow::Break(());

@@ -5,34 +5,16 @@
 //! knows, and whose right relation stands behind `OFFSET 0`, so that no filter is pushed
 //! below the choice of the version.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::*;
 
+use super::ast::call;
+use super::visit::each_query;
 use crate::error::{HwError, Result};
 use crate::plan::temporal::{AS_OF, LOOKUP, VERSION_AT};
 
 /// Rewrites the joins of a statement.
 pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
-    let mut joins = Joins(None);
-    let _ = statement.visit(&mut joins);
-    joins.0.map_or(Ok(()), Err)
-}
-
-struct Joins(Option<HwError>);
-
-impl VisitorMut for Joins {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        match body(&mut query.body) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                self.0 = Some(e);
-                ControlFlow::Break(())
-            }
-        }
-    }
+    each_query(statement, |query| body(&mut query.body))
 }
 
 fn body(set: &mut SetExpr) -> Result<()> {
@@ -87,21 +69,6 @@ fn join(join: &mut Join) -> Result<()> {
 
 fn is_proctime(e: &Expr) -> bool {
     matches!(e, Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("proctime"))
-}
-
-pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect();
-    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(list),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 /// `t` as `(SELECT * FROM t OFFSET 0) AS t`.

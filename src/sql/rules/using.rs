@@ -8,33 +8,17 @@
 //! refused.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use sqlparser::ast::*;
 
+use super::ast::call;
+use super::visit::{each_select, replace_outside_subqueries};
 use crate::error::{HwError, Result};
+use crate::sql::parser::fold_identifier;
 
 /// Rewrites every SELECT of a statement.
 pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
-    let mut selects = Selects(None);
-    let _ = statement.visit(&mut selects);
-    selects.0.map_or(Ok(()), Err)
-}
-
-struct Selects(Option<HwError>);
-
-impl VisitorMut for Selects {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        match merge(select) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                self.0 = Some(e);
-                ControlFlow::Break(())
-            }
-        }
-    }
+    each_select(statement, merge)
 }
 
 /// A column that joins have merged.
@@ -66,22 +50,25 @@ fn merge(select: &mut Select) -> Result<()> {
     if merged.is_empty() {
         return Ok(());
     }
-    let mut names = Names { merged: &merged, depth: 0 };
+    let value = |expr: &Expr| match expr {
+        Expr::Identifier(name) => merged.get(&fold_identifier(name)).map(|m| m.value.clone()),
+        _ => None,
+    };
     for item in &mut select.projection {
         let own = match item {
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
             _ => None,
         };
-        let _ = VisitMut::visit(item, &mut names);
+        replace_outside_subqueries(item, value);
         if let (Some(alias), SelectItem::UnnamedExpr(expr)) = (own, &mut *item)
             && !matches!(expr, Expr::Identifier(_))
         {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
-    let _ = VisitMut::visit(&mut select.selection, &mut names);
-    let _ = VisitMut::visit(&mut select.group_by, &mut names);
-    let _ = VisitMut::visit(&mut select.having, &mut names);
+    replace_outside_subqueries(&mut select.selection, value);
+    replace_outside_subqueries(&mut select.group_by, value);
+    replace_outside_subqueries(&mut select.having, value);
     Ok(())
 }
 
@@ -151,7 +138,7 @@ fn merge_joins(
         let mut conditions = Vec::new();
         for column in &columns {
             let Some(name) = column.0.last().and_then(|part| part.as_ident()) else { continue };
-            let key = folded(name);
+            let key = fold_identifier(name);
             let known = merged.remove(&key);
             let (left, right) = match (&known, n, &first, &own) {
                 (Some(known), _, _, Some(own)) => (known.value.clone(), qualified(own, name)),
@@ -208,7 +195,7 @@ impl Whole {
 
     /// A column of the join that brought the last relation.
     fn merge(&mut self, column: &Ident, known: bool) {
-        let same = |c: &Ident| folded(c) == folded(column);
+        let same = |c: &Ident| fold_identifier(c) == fold_identifier(column);
         self.merged.retain(|c| !same(c));
         self.merged.insert(0, column.clone());
         let last = self.relations.len().saturating_sub(1);
@@ -225,7 +212,7 @@ impl Whole {
         }
         let mut items = Vec::new();
         for column in &self.merged {
-            let expr = merged.get(&folded(column))?.value.clone();
+            let expr = merged.get(&fold_identifier(column))?.value.clone();
             items.push(SelectItem::ExprWithAlias { expr, alias: column.clone() });
         }
         for (relation, without) in self.relations {
@@ -249,10 +236,6 @@ enum Side {
     Both,
 }
 
-fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
-}
-
 fn relation_name(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
@@ -263,39 +246,10 @@ fn relation_name(factor: &TableFactor) -> Option<Ident> {
     }
 }
 
-fn qualified(relation: &Ident, column: &Ident) -> Expr {
+pub(super) fn qualified(relation: &Ident, column: &Ident) -> Expr {
     Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
 }
 
 fn coalesce(left: Expr, right: Expr) -> Expr {
-    super::temporal::call("coalesce", vec![left, right])
-}
-
-/// Puts the merged value in place of the unqualified name, outside sub-queries.
-struct Names<'a> {
-    merged: &'a BTreeMap<String, Merged>,
-    depth: usize,
-}
-
-impl VisitorMut for Names<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let (Expr::Identifier(name), 0) = (&*expr, self.depth)
-            && let Some(merged) = self.merged.get(&folded(name))
-        {
-            *expr = merged.value.clone();
-        }
-        ControlFlow::Continue(())
-    }
+    call("coalesce", vec![left, right])
 }

@@ -4,33 +4,14 @@
 //! get the type that PostgreSQL would find for them; rows with expressions of different types
 //! become a UNION ALL of SELECTs, whose types [`super::set_types`] finds.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::*;
 
+use super::visit::each_query;
 use crate::error::{HwError, Result, sqlstate};
 
 /// Rewrites every VALUES of a statement.
 pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
-    let mut lists = Lists(None);
-    let _ = statement.visit(&mut lists);
-    lists.0.map_or(Ok(()), Err)
-}
-
-struct Lists(Option<HwError>);
-
-impl VisitorMut for Lists {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        match body(&mut query.body) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                self.0 = Some(e);
-                ControlFlow::Break(())
-            }
-        }
-    }
+    each_query(statement, |query| body(&mut query.body))
 }
 
 fn body(set: &mut SetExpr) -> Result<()> {

@@ -12,6 +12,9 @@ use sqlparser::ast::*;
 
 use super::ast::call;
 use super::names::item_name;
+use super::using::qualified;
+use super::visit::replace_outside_subqueries;
+use crate::sql::parser::fold_identifier;
 
 /// Columns of tables and views, by the name as it is written in FROM.
 pub type Tables = HashMap<String, Vec<String>>;
@@ -33,13 +36,13 @@ pub fn needs_columns(query: &Query) -> bool {
     let mut found = false;
     let mut names = Vec::new();
     let _ = visit_relations(query, |name| {
-        names.extend(name.0.last().and_then(|p| p.as_ident()).map(folded));
+        names.extend(name.0.last().and_then(|p| p.as_ident()).map(fold_identifier));
         ControlFlow::<()>::Continue(())
     });
     let _ = visit_expressions(query, |expr| {
         found |= match expr {
             Expr::Function(f) => of_rows(f).is_some(),
-            Expr::Identifier(name) => names.contains(&folded(name)),
+            Expr::Identifier(name) => names.contains(&fold_identifier(name)),
             Expr::CompoundFieldAccess { .. } => true,
             _ => false,
         };
@@ -116,7 +119,7 @@ impl VisitorMut for Rows<'_> {
                 false => Some(cte.alias.columns.iter().map(|c| c.name.clone()).collect()),
             };
             if let Some(columns) = columns {
-                self.with.push((folded(&cte.alias.name), columns));
+                self.with.push((fold_identifier(&cte.alias.name), columns));
             }
         }
         ControlFlow::Continue(())
@@ -133,14 +136,14 @@ impl VisitorMut for Rows<'_> {
                 && let Some(columns) = row(&relations, name)
             {
                 let alias = name.clone();
-                let row = columns.iter().map(|c| column(&alias, c)).collect();
+                let row = columns.iter().map(|c| qualified(&alias, c)).collect();
                 *item = SelectItem::ExprWithAlias { expr: Expr::Tuple(row), alias };
             }
         }
-        let mut values = Values { relations: &relations, depth: 0 };
-        let _ = VisitMut::visit(&mut select.projection, &mut values);
-        let _ = VisitMut::visit(&mut select.having, &mut values);
-        let _ = VisitMut::visit(&mut select.selection, &mut values);
+        let value = |expr: &Expr| replacement(&relations, expr);
+        replace_outside_subqueries(&mut select.projection, value);
+        replace_outside_subqueries(&mut select.having, value);
+        replace_outside_subqueries(&mut select.selection, value);
         ControlFlow::Continue(())
     }
 }
@@ -166,10 +169,10 @@ impl Rows<'_> {
             if let Some(natural @ JoinConstraint::Natural) = constraint_mut(&mut join.join_operator)
                 && let (Some(left), Some(right)) = (&left, &right)
             {
-                let shared = |c: &&Ident| right.iter().any(|r| folded(r) == folded(c));
+                let shared = |c: &&Ident| right.iter().any(|r| fold_identifier(r) == fold_identifier(c));
                 let mut columns: Vec<Ident> = Vec::new();
                 for column in left.iter().filter(shared) {
-                    if !columns.iter().any(|c| folded(c) == folded(column)) {
+                    if !columns.iter().any(|c| fold_identifier(c) == fold_identifier(column)) {
                         columns.push(column.clone());
                     }
                 }
@@ -194,7 +197,8 @@ impl Rows<'_> {
         let (name, columns, alias) = match factor {
             TableFactor::Table { name, alias, args: None, .. } => {
                 let last = name.0.last()?.as_ident()?;
-                let known = self.with.iter().rev().find(|(n, _)| *n == folded(last)).map(|(_, c)| c.clone());
+                let known =
+                    self.with.iter().rev().find(|(n, _)| *n == fold_identifier(last)).map(|(_, c)| c.clone());
                 let quoted = |c: &String| Ident::with_quote('"', c);
                 let of_table = || self.tables.get(&name.to_string()).map(|c| c.iter().map(quoted).collect());
                 (last.clone(), known.or_else(of_table), alias.as_ref())
@@ -231,7 +235,8 @@ impl Rows<'_> {
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
                     let name = name.0.last()?.as_ident()?;
                     let relations = self.relations(&select.from);
-                    let relation = relations.into_iter().find(|r| folded(&r.name) == folded(name))?;
+                    let relation =
+                        relations.into_iter().find(|r| fold_identifier(&r.name) == fold_identifier(name))?;
                     columns.extend(relation.columns?);
                 }
                 item => columns.push(Ident::with_quote('"', item_name(item)?)),
@@ -243,91 +248,53 @@ impl Rows<'_> {
 
 /// The columns of the relation of that name, unless a column has the name, too.
 fn row<'r>(relations: &'r [Relation], name: &Ident) -> Option<&'r [Ident]> {
-    let same = |i: &Ident| folded(i) == folded(name);
+    let same = |i: &Ident| fold_identifier(i) == fold_identifier(name);
     let is_column = relations.iter().flat_map(|r| r.columns.iter().flatten()).any(same);
     let relation = relations.iter().find(|r| same(&r.name)).filter(|_| !is_column)?;
     relation.columns.as_deref()
 }
 
-/// Replaces rows in the expressions of one SELECT, outside its subqueries.
-struct Values<'a> {
-    relations: &'a [Relation],
-    depth: usize,
-}
-
-impl VisitorMut for Values<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Some(new) = self.replacement(expr)
-        {
-            *expr = new;
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-impl Values<'_> {
-    fn replacement(&self, expr: &Expr) -> Option<Expr> {
-        match expr {
-            Expr::Function(function) => {
-                let (name, maker) = of_rows(function)?;
-                let FunctionArguments::List(list) = &function.args else { return None };
-                let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(argument)))] =
-                    list.args.as_slice()
-                else {
-                    return None;
-                };
-                let columns = row(self.relations, argument)?;
-                let pair = |c: &Ident| {
-                    let key = Expr::Value(Value::SingleQuotedString(folded(c)).into());
-                    [key, column(argument, c)]
-                };
-                let made = call(maker, columns.iter().flat_map(pair).collect());
-                if !name.ends_with("_agg") {
-                    return Some(made);
-                }
-                let mut function = function.clone();
-                if let FunctionArguments::List(list) = &mut function.args {
-                    list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(made))];
-                }
-                Some(Expr::Function(function))
+/// What stands for a row, or for a column of one.
+fn replacement(relations: &[Relation], expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Function(function) => {
+            let (name, maker) = of_rows(function)?;
+            let FunctionArguments::List(list) = &function.args else { return None };
+            let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(argument)))] =
+                list.args.as_slice()
+            else {
+                return None;
+            };
+            let columns = row(relations, argument)?;
+            let pair = |c: &Ident| {
+                let key = Expr::Value(Value::SingleQuotedString(fold_identifier(c)).into());
+                [key, qualified(argument, c)]
+            };
+            let made = call(maker, columns.iter().flat_map(pair).collect());
+            if !name.ends_with("_agg") {
+                return Some(made);
             }
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                let Expr::Nested(root) = root.as_ref() else { return None };
-                let (Expr::Identifier(name), [AccessExpr::Dot(Expr::Identifier(field))]) =
-                    (root.as_ref(), access_chain.as_slice())
-                else {
-                    return None;
-                };
-                self.relations.iter().find(|r| folded(&r.name) == folded(name))?;
-                Some(column(name, field))
+            let mut function = function.clone();
+            if let FunctionArguments::List(list) = &mut function.args {
+                list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(made))];
             }
-            _ => None,
+            Some(Expr::Function(function))
         }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let Expr::Nested(root) = root.as_ref() else { return None };
+            let (Expr::Identifier(name), [AccessExpr::Dot(Expr::Identifier(field))]) =
+                (root.as_ref(), access_chain.as_slice())
+            else {
+                return None;
+            };
+            relations.iter().find(|r| fold_identifier(&r.name) == fold_identifier(name))?;
+            Some(qualified(name, field))
+        }
+        _ => None,
     }
 }
 
 fn of_rows(function: &Function) -> Option<(&'static str, &'static str)> {
     let name = function.name.0.last()?.as_ident()?.value.to_ascii_lowercase();
     OF_ROWS.into_iter().find(|(n, _)| *n == name)
-}
-
-fn column(relation: &Ident, column: &Ident) -> Expr {
-    Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
-}
-
-fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
