@@ -7,8 +7,9 @@
 //! what they emit is counted and dropped. Printed per query: events per CPU-second of the
 //! process with one worker, the CPU time of the baseline (stock DataFusion, one partition,
 //! the same batches, results dropped as they stream), their ratio, and wall time with one
-//! and two workers; on a machine that has other work to do the speed-up of two workers is
-//! better told by the CPU time of the busier one, printed beside. q0 and q2 also run from JSON
+//! and two workers. The speed-up of two workers is the median of the rounds, in each of which
+//! both run one after the other; on a machine that has other work to do it is better told by the
+//! CPU time of the busier worker, printed beside. q0 and q2 also run from JSON
 //! bytes. The emitted rows, net of retractions, must be as many as the baseline's. The best
 //! of the rounds counts. Last (or alone, as query `emit`) come the costs of emit clauses.
 
@@ -410,6 +411,12 @@ fn from_json(plan: &StreamPlan, records: &[Vec<u8>], epoch_batches: usize) -> Re
     Ok(Measured { cpu, busiest: cpu, wall, rows, net })
 }
 
+/// The middle value; of an even number of them the lower one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
 fn load_average() -> String {
     std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or("?").to_string()
 }
@@ -423,9 +430,13 @@ async fn measure(
     let plan = plan(database, query.sql).await?;
     plan.explain().iter().for_each(|line| println!("    {line}"));
     let (mut one, mut two, mut base) = (Measured::NONE, Measured::NONE, Measured::NONE);
+    let (mut by_wall, mut by_cpu) = (Vec::new(), Vec::new());
     for _ in 0..settings.rounds {
-        one = one.best(headwater(&plan, events, 1, settings.epoch_batches, false)?);
-        two = two.best(headwater(&plan, events, 2, settings.epoch_batches, false)?);
+        let single = headwater(&plan, events, 1, settings.epoch_batches, false)?;
+        let pair = headwater(&plan, events, 2, settings.epoch_batches, false)?;
+        by_wall.push(single.wall / pair.wall);
+        by_cpu.push(single.busiest / pair.busiest);
+        (one, two) = (one.best(single), two.best(pair));
         base = base.best(baseline(query.baseline, events).await?);
     }
     for measured in [&one, &two] {
@@ -449,8 +460,8 @@ async fn measure(
         query.goal_ratio,
         one.wall,
         two.wall,
-        one.wall / two.wall,
-        one.busiest / two.busiest,
+        median(by_wall),
+        median(by_cpu),
         one.rows,
         one.net,
         load_average(),

@@ -31,6 +31,7 @@ pub struct Config {
     pub epoch_interval_ms: u64,
     pub epoch_rows_max: usize,
     pub epochs_in_flight_max: usize,
+    pub view_lag_max_ms: u64,
     pub intake_rows_max: usize,
     pub chunk_rows_max: usize,
     pub connections_max: usize,
@@ -90,7 +91,7 @@ const fn setting(name: &'static str, meaning: &'static str) -> Setting {
 }
 
 /// All settings, in the order in which they are printed.
-pub const SETTINGS: [Setting; 23] = [
+pub const SETTINGS: [Setting; 24] = [
     setting("data_dir", "Folder of the catalog, the journal and the local logs; one server at a time."),
     setting("pg_listen", "Address and port of the PostgreSQL protocol."),
     setting("http_listen", "Address and port of /healthz and /metrics."),
@@ -99,6 +100,10 @@ pub const SETTINGS: [Setting; 23] = [
     setting("epoch_interval_ms", "Target time between two cuts while rows arrive."),
     setting("epoch_rows_max", "A cut is made at once when so many rows wait."),
     setting("epochs_in_flight_max", "Epochs that may be cut but not yet published."),
+    setting(
+        "view_lag_max_ms",
+        "A view that holds back an epoch for longer is detached: the others go on, it gets 55000 until it has caught up.",
+    ),
     setting("intake_rows_max", "Decoded rows that may wait per source; reading pauses above it."),
     setting("chunk_rows_max", "Rows in one decoded chunk."),
     setting("connections_max", "Client connections; further ones get 53300."),
@@ -136,6 +141,7 @@ impl Default for Config {
             epoch_interval_ms: 10,
             epoch_rows_max: 262_144,
             epochs_in_flight_max: 4,
+            view_lag_max_ms: 60_000,
             intake_rows_max: 1_000_000,
             chunk_rows_max: 8_192,
             connections_max: 1_000,
@@ -192,6 +198,7 @@ impl Config {
             ("epoch_interval_ms", self.epoch_interval_ms, 1, 60_000),
             ("epoch_rows_max", self.epoch_rows_max as u64, 1, 100_000_000),
             ("epochs_in_flight_max", self.epochs_in_flight_max as u64, 1, 1_000),
+            ("view_lag_max_ms", self.view_lag_max_ms, 10, 86_400_000),
             ("intake_rows_max", self.intake_rows_max as u64, 1, 1_000_000_000),
             ("chunk_rows_max", self.chunk_rows_max as u64, 1, 65_536),
             ("connections_max", self.connections_max as u64, 1, 100_000),

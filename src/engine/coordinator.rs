@@ -164,6 +164,7 @@ impl Coordinator {
             }
             if self.recovered && !self.shared.clock.is_manual() && self.broken.is_none() {
                 self.cut_if_due();
+                self.detach_lagging();
             }
         }
         self.finish();
@@ -194,11 +195,12 @@ impl Coordinator {
         if self.in_flight.len() < self.shared.limits.epochs_in_flight_max && self.rows_wait() {
             return interval.saturating_sub(self.last_cut.elapsed());
         }
+        let lag = self.time_to_lag().unwrap_or(LONG_TICK);
         let timer = self.next_timer().map_or(LONG_TICK, |t| {
             Duration::from_micros(t.0.saturating_sub(self.shared.clock.now().0).max(0) as u64)
         });
         let tick = if self.sources.values().any(|s| s.intake.is_some()) { TICK } else { LONG_TICK };
-        timer.min(tick).max(Duration::from_micros(200))
+        timer.min(tick).min(lag).max(Duration::from_micros(200))
     }
 
     fn command(&mut self, command: Command) {
@@ -398,6 +400,7 @@ impl Coordinator {
                     }
                 }
                 self.go_live_if_drained(dataflow);
+                self.attach_if_caught_up(dataflow);
                 self.publish_done();
             }
             Report::Failed { dataflow, error, .. } => self.fail_view(dataflow, error),
@@ -489,6 +492,15 @@ impl Coordinator {
         if !view.done.iter().all(|d| *d >= target) {
             return;
         }
+        self.make_live(id);
+        if let Some(reply) = self.replies.remove(&id) {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// From now on epochs wait for the view.
+    pub(super) fn make_live(&mut self, id: u64) {
+        let Some(view) = self.views.get_mut(&id) else { return };
         view.phase = Phase::Live;
         for flight in &mut self.in_flight {
             let missing = view.done.iter().filter(|d| **d < flight.epoch).count();
@@ -497,9 +509,6 @@ impl Coordinator {
             }
         }
         self.shared.status.set_view(id, ViewState::Live);
-        if let Some(reply) = self.replies.remove(&id) {
-            let _ = reply.send(Ok(()));
-        }
     }
 
     /// Publishes every epoch at the front that nobody works on any more.

@@ -83,6 +83,7 @@ impl Database {
             epoch_interval_ms: config.epoch_interval_ms,
             epoch_rows_max: config.epoch_rows_max,
             epochs_in_flight_max: config.epochs_in_flight_max,
+            view_lag_max_ms: config.view_lag_max_ms,
             intake_rows_max: config.intake_rows_max,
             chunk_rows_max: config.chunk_rows_max,
             dead_letters_max: config.dead_letters_max,

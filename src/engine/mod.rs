@@ -8,6 +8,7 @@
 //! finished it and its cut is on disk; published snapshots never change.
 
 pub mod align;
+mod behind;
 pub mod chunk_time;
 pub mod coordinator;
 pub mod cut;
@@ -72,6 +73,8 @@ pub struct EngineLimits {
     pub epoch_interval_ms: u64,
     pub epoch_rows_max: usize,
     pub epochs_in_flight_max: usize,
+    /// How long a view may hold back an epoch before it is detached.
+    pub view_lag_max_ms: u64,
     pub intake_rows_max: usize,
     pub chunk_rows_max: usize,
     pub dead_letters_max: usize,

@@ -54,6 +54,9 @@ pub enum Phase {
         target: Epoch,
     },
     Live,
+    /// Held back an epoch for too long: the others are published without it until it has
+    /// caught up with them.
+    Behind,
     Failed,
 }
 

@@ -13,13 +13,22 @@ use super::view_time::RelationTime;
 use crate::connectors::{DeadLetter, ReaderState, SplitStatus};
 use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::Epoch;
 
 /// Readable state of a view or sink.
 #[derive(Clone, Debug)]
 pub enum ViewState {
     Recovering,
-    Hydrating { rows: u64, total: Option<u64> },
+    Hydrating {
+        rows: u64,
+        total: Option<u64>,
+    },
     Live,
+    /// Detached since this clock time (µs), complete before this epoch.
+    Behind {
+        since: i64,
+        epoch: Epoch,
+    },
     Failed(HwError),
 }
 
@@ -102,7 +111,8 @@ impl EngineStatus {
     pub fn check_readable(&self, id: u64, name: &str) -> Result<()> {
         let not_ready = |m: String| HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, m);
         match self.views.read().get(&id) {
-            None | Some(ViewState::Live) => Ok(()),
+            // How far a view that is behind can be read is known to its store.
+            None | Some(ViewState::Live | ViewState::Behind { .. }) => Ok(()),
             Some(ViewState::Recovering) => {
                 Err(not_ready(format!("materialized view \"{name}\" is recovering"))
                     .with_hint("Try again when the server has replayed its journal."))

@@ -9,11 +9,13 @@ use arrow::datatypes::Schema;
 
 use super::database::Database;
 use super::planning::{Leaves, Scope};
+use super::status::ViewState;
 use crate::catalog::*;
 use crate::config::Config;
 use crate::sql::StatementKind;
 use crate::sql::emit::bind_emit;
 use crate::types::{ChangeBatch, PgType};
+use crate::views::Subscription;
 
 const SECOND: i64 = 1_000_000;
 
@@ -176,4 +178,70 @@ async fn a_hop_view_equals_the_same_query_ad_hoc() {
     let refused = view(&db, "x", "SELECT random() AS r FROM f").await.expect_err("refused");
     assert_eq!(refused.sqlstate(), "0A000", "{refused}");
     db.engine.shutdown();
+}
+
+/// Waits until `done` says so; fails after half a minute.
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not come");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_holds_back_epochs_is_detached_until_it_has_caught_up() {
+    const WRITES: i64 = 300;
+    const ROWS: i64 = 2;
+    for workers in [1, 2] {
+        let dir = tempfile::tempdir().expect("dir");
+        let data_dir = dir.path().to_path_buf();
+        let config = Config { data_dir, workers, view_lag_max_ms: 400, ..Config::default() };
+        let db = Database::open(config).await.expect("database opens");
+        let (f, g) = (feed(&db, "f").await, feed(&db, "g").await);
+        // Some milliseconds for each row.
+        let slow =
+            view(&db, "slow", "SELECT k, md5(repeat('x', v::int)) AS h FROM f").await.expect("slow view");
+        view(&db, "above", "SELECT count(*) AS n FROM slow").await.expect("view on view");
+        let quick = view(&db, "quick", "SELECT k FROM g").await.expect("quick view");
+        let quick = db.engine.readable_store(quick, "quick").expect("store");
+        let store = db.engine.readable_store(slow, "slow").expect("store");
+        let mut seen = Subscription::new(Arc::clone(&store), db.engine.pin(), false);
+        for write_number in 0..WRITES {
+            let first = write_number * ROWS;
+            write(&db, f, &(first..first + ROWS).map(|k| (k, 1_500_000, 1)).collect::<Vec<_>>());
+        }
+        let behind = || store.complete_up_to(db.engine.published().epoch) < db.engine.published().epoch;
+        until("the lag", behind).await;
+        write(&db, g, &[(1, 1, 1)]);
+        until("a row of the quick view", || {
+            let rows = quick.snapshot(db.engine.published().epoch, None);
+            rows.is_ok_and(|batches| !batches.is_empty())
+        })
+        .await;
+        assert!(behind(), "the others did not go on");
+        let published = db.engine.published().epoch;
+        let error = store.snapshot(published, None).expect_err("not complete");
+        assert_eq!(error.sqlstate(), "55000", "{error}");
+        assert!(error.message().contains("\"slow\" has fallen behind"), "{error}");
+        assert!(store.snapshot(store.complete_up_to(published), None).is_ok());
+
+        let mut followed = 0;
+        until("all changes", || {
+            let changes = seen.poll(db.engine.published().epoch).expect("changes");
+            followed += changes.iter().map(|(_, batch)| batch.len() as i64).sum::<i64>();
+            followed == WRITES * ROWS && !behind()
+        })
+        .await;
+        let all = format!("{}", WRITES * ROWS);
+        assert_eq!(rows(&db, "SELECT count(DISTINCT k) FROM slow").await, [all.as_str()]);
+        until("the view above", || {
+            db.engine.shared.status.views.read().values().all(|s| matches!(s, ViewState::Live))
+        })
+        .await;
+        assert_eq!(rows(&db, "SELECT n FROM above").await, [all.as_str()]);
+        db.engine.shutdown();
+    }
 }

@@ -21,6 +21,9 @@ use crate::error::{HwError, Result, sqlstate};
 use crate::types::change_batch::{concat, consolidate};
 use crate::types::{ChangeBatch, Epoch, hash};
 
+/// No published epoch is incomplete.
+const COMPLETE: u64 = u64::MAX;
+
 /// Rows of a view or table at the epochs from the horizon on.
 pub struct ViewStore {
     name: String,
@@ -36,6 +39,8 @@ pub struct ViewStore {
     shards: Vec<RwLock<Shard>>,
     /// The oldest epoch that may be read.
     horizon: AtomicU64,
+    /// The first published epoch whose changes are not all here; `u64::MAX` while there is none.
+    incomplete_from: AtomicU64,
 }
 
 impl ViewStore {
@@ -55,8 +60,17 @@ impl ViewStore {
         };
         let shards = (0..shards).map(|_| RwLock::new(Shard::new(index_by.clone()))).collect();
         let stored = Arc::clone(&schema);
-        let horizon = AtomicU64::new(0);
-        ViewStore { name: name.into(), stored, schema, index_by, append_only, net: false, shards, horizon }
+        ViewStore {
+            name: name.into(),
+            stored,
+            schema,
+            index_by,
+            append_only,
+            net: false,
+            shards,
+            horizon: AtomicU64::new(0),
+            incomplete_from: AtomicU64::new(COMPLETE),
+        }
     }
 
     /// The last `hidden` columns are stored, and read only by those who name them.
@@ -253,6 +267,7 @@ impl ViewStore {
             }
         }
         self.check_readable(after)?;
+        self.check_readable(up_to)?;
         epochs.into_iter().map(|(epoch, all)| Ok((Epoch(epoch), concat(&self.stored, &all)?))).collect()
     }
 
@@ -279,13 +294,43 @@ impl ViewStore {
         self.shards.iter().map(|shard| shard.read().bytes()).sum()
     }
 
-    /// Checked after reading, because the horizon may move meanwhile.
+    /// The view has fallen behind: `first` and later epochs are published although not all of
+    /// their changes are here, and cannot be read. Must be told before they are published.
+    pub fn set_incomplete_from(&self, first: Epoch) {
+        self.incomplete_from.fetch_min(first.0, Ordering::SeqCst);
+    }
+
+    /// All changes of all published epochs are here.
+    pub fn set_complete(&self) {
+        self.incomplete_from.store(COMPLETE, Ordering::SeqCst);
+    }
+
+    /// The newest epoch up to `published` that can be read.
+    pub fn complete_up_to(&self, published: Epoch) -> Epoch {
+        Epoch(published.0.min(self.incomplete_from.load(Ordering::SeqCst).saturating_sub(1)))
+    }
+
+    /// Checked after reading, because the bounds may move meanwhile.
     fn check_readable(&self, epoch: Epoch) -> Result<()> {
         let horizon = self.horizon();
         if epoch < horizon {
             return Err(epoch_gone(epoch, horizon));
         }
+        let complete = self.complete_up_to(epoch);
+        if complete < epoch {
+            return Err(self.behind(epoch, complete));
+        }
         Ok(())
+    }
+
+    fn behind(&self, epoch: Epoch, complete: Epoch) -> HwError {
+        let message = format!("materialized view \"{}\" has fallen behind", self.name);
+        HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_detail(format!(
+                "It is complete up to epoch {}; this query reads epoch {}.",
+                complete.0, epoch.0
+            ))
+            .with_hint("It can be read again when it has caught up; SHOW JOBS lists it until then.")
     }
 
     #[cfg(test)]

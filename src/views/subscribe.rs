@@ -34,8 +34,14 @@ impl Subscription {
         self.pin.epoch()
     }
 
+    /// All that can be read of the epochs up to `published` has been given. A view that has
+    /// fallen behind gives the rest when it has caught up.
+    pub fn is_at(&self, published: Epoch) -> bool {
+        self.epoch() >= self.store.complete_up_to(published)
+    }
+
     /// What came since the last call: batches by ascending epoch; the snapshot may be many
-    /// batches of one epoch. If `epoch()` is below `published` afterwards there is more.
+    /// batches of one epoch. Unless `is_at(published)` afterwards there is more.
     pub fn poll(&mut self, published: Epoch) -> Result<Vec<(Epoch, ChangeBatch)>> {
         let at = self.pin.epoch();
         if self.snapshot_due {
@@ -43,7 +49,7 @@ impl Subscription {
             self.snapshot_due = false;
             return Ok(rows.into_iter().map(|rows| (at, ChangeBatch::inserts(rows))).collect());
         }
-        let up_to = published.min(Epoch(at.0.saturating_add(POLL_EPOCHS_MAX)));
+        let up_to = self.store.complete_up_to(published).min(Epoch(at.0.saturating_add(POLL_EPOCHS_MAX)));
         if up_to <= at {
             return Ok(Vec::new());
         }

@@ -5,13 +5,15 @@
 //! the step it works on, so timers can emit without rows. The last stage hands its changes
 //! to the [`ViewOutput`](super::ViewOutput) instead of a stream and records the step as
 //! finished. An error or panic stops the whole dataflow; from then on rows are discarded.
+//! A stage with much to do gives way to the other dataflows of the worker between batches.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -23,8 +25,12 @@ use super::super::graph::{ObjectId, Stage};
 use super::super::operator::EpochContext;
 use super::super::operators::late::working_on;
 use super::{Build, OperatorState};
+use crate::clock;
 use crate::error::{HwError, Result};
 use crate::types::{ChangeBatch, ProcTime};
+
+/// How long a stage works before the other dataflows of its worker have their turn.
+const TURN: Duration = Duration::from_millis(10);
 
 pub(super) type Changes<'scope> = Stream<'scope, u64, Batches>;
 /// Takes all that has arrived at an input: step number and batches.
@@ -112,7 +118,7 @@ pub(super) struct StageRun {
     /// The step being worked on; all before it are finished.
     current: u64,
     /// Rows that have arrived and not been pushed, with their input.
-    stash: BTreeMap<u64, Vec<(usize, ChangeBatch)>>,
+    stash: BTreeMap<u64, VecDeque<(usize, ChangeBatch)>>,
     /// Emitted in the current step and not sent on.
     emitted: Vec<ChangeBatch>,
 }
@@ -123,12 +129,14 @@ impl StageRun {
         StageRun { shared, index, is_last, stage, current: 0, stash: BTreeMap::new(), emitted: Vec::new() }
     }
 
-    /// Works as far as possible, given that all steps before `upper` are complete. Changes
-    /// for the next stages go to `send` with their step.
-    fn advance(&mut self, upper: u64, send: &mut dyn FnMut(u64, Vec<ChangeBatch>)) {
+    /// Works as far as possible within its turn, given that all steps before `upper` are
+    /// complete. Changes for the next stages go to `send` with their step. Returns whether
+    /// there is more to do.
+    fn advance(&mut self, upper: u64, send: &mut dyn FnMut(u64, Vec<ChangeBatch>)) -> bool {
+        let turn_ends = clock::monotonic() + TURN;
         while !self.shared.stopped() {
-            self.push_stashed();
-            let complete = self.current < upper;
+            let pushed = self.push_stashed(turn_ends);
+            let complete = pushed && self.current < upper;
             if complete && !self.finish_step() {
                 break;
             }
@@ -136,22 +144,40 @@ impl StageRun {
                 send(self.current, std::mem::take(&mut self.emitted));
             }
             if !complete {
-                return;
+                return !pushed;
             }
             self.current += 1;
+            if self.current < upper && clock::monotonic() >= turn_ends {
+                return true;
+            }
         }
         self.release();
+        false
     }
 
-    fn push_stashed(&mut self) {
+    /// Whether all that has come of the step has been pushed.
+    fn push_stashed(&mut self, turn_ends: Instant) -> bool {
         // Rows of another worker may be here before this worker knows of their step; they are
         // pushed when it does, at the latest when the step is complete.
-        let Some(cx) = self.shared.context(self.current) else { return };
-        let Some(rows) = self.stash.remove(&self.current) else { return };
+        let Some(cx) = self.shared.context(self.current) else { return true };
+        let Some(mut rows) = self.stash.remove(&self.current) else { return true };
         working_on(cx.epoch);
         let StageRun { shared, stage, emitted, .. } = self;
-        let Some(stage) = stage else { return };
-        shared.guarded(|| rows.into_iter().try_for_each(|(port, batch)| stage.push(port, batch, emitted)));
+        let Some(stage) = stage else { return true };
+        shared.guarded(|| {
+            while let Some((port, batch)) = rows.pop_front() {
+                stage.push(port, batch, emitted)?;
+                if clock::monotonic() >= turn_ends {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        let all = rows.is_empty();
+        if !all {
+            self.stash.insert(self.current, rows);
+        }
+        all
     }
 
     /// Ends the current step in all operators; false if the dataflow has stopped.
@@ -209,6 +235,7 @@ pub(super) fn install<'scope>(
     run: Rc<RefCell<StageRun>>,
 ) -> Option<Changes<'scope>> {
     let mut builder = OperatorBuilder::new(name, scope);
+    let activator = scope.activator_for(builder.operator_info().address);
     let mut ports: Vec<Port> =
         inputs.into_iter().map(|(stream, place)| port(&mut builder, stream, place)).collect();
     let (output, stream) = match run.borrow().is_last {
@@ -238,7 +265,7 @@ pub(super) fn install<'scope>(
                 }
                 return;
             };
-            run.advance(upper, &mut |number, batches| {
+            let more = run.advance(upper, &mut |number, batches| {
                 if let Some((output, capability)) = &mut output {
                     capability.downgrade(&number);
                     output.activate().give(capability, &mut Batches::new(batches));
@@ -246,6 +273,9 @@ pub(super) fn install<'scope>(
             });
             if let Some((_, capability)) = &mut output {
                 capability.downgrade(&run.current);
+            }
+            if more {
+                activator.activate();
             }
         }
     });

@@ -429,3 +429,43 @@ fn drop_frees_state_and_shutdown_ends_the_threads() {
     rig.host.shutdown();
     assert!(rig.reports.try_iter().all(|r| !matches!(r, Report::WorkerFailed { .. })));
 }
+
+/// Passes rows on, at leisure.
+struct Slow;
+
+impl Operator for Slow {
+    fn name(&self) -> &str {
+        "slow"
+    }
+    fn push(&mut self, _: usize, rows: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        crate::clock::sleep(Duration::from_millis(4));
+        out.push(rows);
+        Ok(())
+    }
+    fn finish_epoch(&mut self, _: &EpochContext, _: &mut Vec<ChangeBatch>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_dataflow_with_much_to_do_gives_way_to_the_others_and_loses_nothing() {
+    for workers in [1, 2] {
+        let rig = Rig::new(workers);
+        let slow = stage(&[(StageOrigin::Input(0), None)], || Slow);
+        let last = stage(&[(StageOrigin::Stage(0), Some(vec![0]))], || Add(1));
+        let slow = rig.build(spec(1, &[7], vec![slow, last]), false);
+        let quick = rig.build(chain(2, 8), false);
+        let all: Vec<i64> = (0..100).collect();
+        rig.feed(1, &[1], &[(7, all.clone())], false);
+        // More steps than may be under way.
+        (2..=90).for_each(|epoch| rig.feed(epoch, &[1], &[(7, vec![epoch as i64])], false));
+        rig.feed(91, &[2], &[(8, vec![5])], false);
+        rig.wait(&[2], 91..=91);
+        assert!(slow.epochs().is_empty(), "the first epoch of the slow one takes long");
+        assert_eq!(quick.epochs()[&91], [115]);
+        rig.wait(&[1], 1..=90);
+        let epochs = slow.epochs();
+        assert_eq!(epochs[&1], all.iter().map(|v| v + 1).collect::<Vec<_>>());
+        (2..=90).for_each(|epoch| assert_eq!(epochs[&epoch], [epoch as i64 + 1]));
+    }
+}

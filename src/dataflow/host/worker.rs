@@ -2,7 +2,8 @@
 //!
 //! For each dataflow the worker keeps a queue of live steps in epoch order. A step is
 //! submitted (rows sent, inputs advanced) when all upstream views named in its feed have
-//! delivered their output of the epoch on this worker and the dataflow is not hydrating;
+//! delivered their output of the epoch on this worker, the dataflow is not hydrating, and not
+//! too many are under way;
 //! private steps are submitted at once. Invariant: steps are submitted in the same order
 //! on all workers, so they get the same numbers everywhere.
 
@@ -30,6 +31,8 @@ use crate::types::{ChangeBatch, Epoch};
 
 /// How long a worker sleeps before it offers reports again that found no room.
 const REPORT_RETRY: Duration = Duration::from_millis(1);
+/// Live steps of one dataflow under way at once; those of a view that is behind wait.
+const STEPS_AHEAD_MAX: usize = 64;
 
 /// Body of a worker thread: runs until the shutdown command.
 pub(super) fn run(worker: &mut Worker, commands: Receiver<Command>, reports: Sender<Report>) {
@@ -166,6 +169,9 @@ impl WorkerLoop {
                     }
                     Event::Finished { dataflow, step, changes } => {
                         self.pass_on(dataflow, &step, &changes);
+                        if let Some(dataflow) = self.dataflows.get_mut(&dataflow) {
+                            dataflow.submit_ready();
+                        }
                         Report::EpochDone {
                             worker: self.index,
                             dataflow,
@@ -320,14 +326,17 @@ impl Dataflow {
     }
 
     fn submit_ready(&mut self) {
-        while !self.hydrating && self.queue.front().is_some_and(|step| step.missing.is_empty()) {
+        while !self.hydrating
+            && self.shared.steps.borrow().len() < STEPS_AHEAD_MAX
+            && self.queue.front().is_some_and(|step| step.missing.is_empty())
+        {
             if let Some(step) = self.queue.pop_front() {
                 self.queued_rows -= step.rows.iter().flatten().map(ChangeBatch::len).sum::<usize>();
                 self.submit(step, false);
             }
         }
         let rows_max = self.shared.build.options.queued_rows_max;
-        if self.hydrating && self.queued_rows > rows_max {
+        if self.queued_rows > rows_max {
             self.shared.fail(too_many_rows(&self.shared.build.spec.name, rows_max));
         }
         if self.shared.stopped() {

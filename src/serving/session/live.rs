@@ -192,6 +192,7 @@ pub(super) fn jobs(database: &Database) -> Result<Vec<Row>> {
             ViewState::Recovering => ("recovering", None, None),
             ViewState::Hydrating { rows, total } => ("hydrating", Some(*rows), *total),
             ViewState::Live => continue,
+            ViewState::Behind { .. } => ("behind", None, None),
             ViewState::Failed(_) => ("failed", None, None),
         };
         let count = |n: Option<u64>| ScalarValue::Int64(n.map(|n| n as i64));
@@ -210,6 +211,9 @@ fn views(database: &Database) -> Result<Vec<Row>> {
             Some(ViewState::Hydrating { rows, total }) => {
                 let of = total.map_or(String::new(), |t| format!(" of {t}"));
                 ("hydrating", Some(format!("{rows}{of} rows")))
+            }
+            Some(ViewState::Behind { epoch, .. }) => {
+                ("behind", Some(format!("complete before epoch {}", epoch.0)))
             }
             Some(ViewState::Failed(e)) => ("failed", Some(e.to_string())),
         };

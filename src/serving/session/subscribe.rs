@@ -344,15 +344,15 @@ impl Feed {
     }
 
     async fn wait(&mut self) -> Result<()> {
-        let after = self.subscription.epoch();
         let shut_down = |_| HwError::new(sqlstate::ADMIN_SHUTDOWN, "the server is shutting down");
-        self.published.wait_for(|p| p.epoch > after).await.map(drop).map_err(shut_down)
+        let subscription = &self.subscription;
+        self.published.wait_for(|p| !subscription.is_at(p.epoch)).await.map(drop).map_err(shut_down)
     }
 
     async fn pull_all(&mut self) -> Result<()> {
         loop {
             self.pull().await?;
-            if self.subscription.epoch() >= self.published.borrow().epoch {
+            if self.subscription.is_at(self.published.borrow().epoch) {
                 return Ok(());
             }
         }

@@ -333,10 +333,13 @@ impl Times {
 
     /// One sentence: who holds it back, since when, and why.
     fn cause(&self, d: &Definition) -> String {
-        if let Some(state @ (ViewState::Hydrating { .. } | ViewState::Recovering | ViewState::Failed(_))) =
-            self.states.get(&d.id)
-        {
+        if let Some(state) = self.states.get(&d.id).filter(|state| !matches!(state, ViewState::Live)) {
             return match state {
+                ViewState::Behind { since, epoch } => format!(
+                    "it needs too long for epoch {} and is detached since {} until it has caught up",
+                    epoch.0,
+                    self.shown(*since)
+                ),
                 ViewState::Failed(e) => {
                     format!("it has failed and follows nothing any more: {}", e.message())
                 }
