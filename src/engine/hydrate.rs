@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::bounded_read::{BoundedRead, bounded_ranges};
 use super::coordinator::{Command, Coordinator};
 use super::cut::split_by_key;
-use super::intake;
 use super::progress::SourceProgress;
 use super::relations::Progress;
 use super::source::SourceSpec;
@@ -306,7 +306,7 @@ impl Hydration {
                 None => BTreeMap::new(),
             },
         };
-        let ranges = bounded_ranges(&spec.start, &ends);
+        let ranges = bounded_ranges(&spec.start, ends.clone());
         let missing: i64 = ranges.iter().map(|r| r.end_offset.unwrap_or(0) - r.start_offset).sum();
         self.total = Some(self.total.unwrap_or(0) + missing.max(0) as u64);
         let progress = SourceProgress::new(&spec.start, self.now.0);
@@ -337,33 +337,18 @@ impl Hydration {
         ranges: Vec<SplitRange>,
         ahead: &mut ReadAhead,
     ) -> Result<()> {
-        let mut open: BTreeMap<u32, i64> =
-            ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
-        let mut reader = intake::open(spec, needed, ranges, self.shared.limits.chunk_rows_max)?;
+        let chunk_rows_max = self.shared.limits.chunk_rows_max;
+        let mut read = BoundedRead::open(spec, needed, ranges, chunk_rows_max, SILENCE_MAX)?;
         let mut waiting = Vec::new();
         let mut waiting_rows = 0;
-        let mut heard = crate::clock::monotonic();
-        while !open.is_empty() {
+        while !read.is_done() {
             if self.gate.is_cancelled() {
                 return Err(HwError::new(
                     sqlstate::QUERY_CANCELED,
                     "the view was dropped while it was being filled",
                 ));
             }
-            let chunks = reader.poll(Duration::from_millis(100))?;
-            if let crate::connectors::ReaderState::Failed(e) = reader.state() {
-                return Err(e);
-            }
-            if !chunks.is_empty() {
-                heard = crate::clock::monotonic();
-            } else if heard.elapsed() > SILENCE_MAX {
-                return Err(HwError::new(
-                    sqlstate::IO_ERROR,
-                    format!("source \"{}\" does not deliver", spec.name),
-                ));
-            }
-            for chunk in chunks {
-                let ready = intake::make_ready(spec, needed, chunk, self.now.0)?;
+            for ready in read.poll(self.now.0)? {
                 let rows = ready.rows.num_rows();
                 let progress = &mut ahead.progress;
                 progress.split_mut(ready.split, self.now.0).lost += ready.lost;
@@ -373,13 +358,10 @@ impl Hydration {
                 ahead.dead_letters.extend(ready.dead_letters);
                 let limit = self.shared.limits.dead_letters_max;
                 ahead.dead_letters.drain(..ahead.dead_letters.len().saturating_sub(limit));
-                if open.get(&ready.split).is_some_and(|end| ready.end_offset >= *end) {
-                    open.remove(&ready.split);
-                }
                 waiting_rows += ready.rows.num_rows();
                 waiting.push(ChangeBatch::inserts(ready.rows));
             }
-            if waiting_rows >= STEP_ROWS || open.is_empty() {
+            if waiting_rows >= STEP_ROWS || read.is_done() {
                 self.rows_of(spec.id, std::mem::take(&mut waiting))?;
                 waiting_rows = 0;
             }
@@ -418,13 +400,4 @@ impl Hydration {
         }
         Ok(())
     }
-}
-
-/// From the source's start to the given ends; splits that appeared later start at 0.
-fn bounded_ranges(start: &[SplitRange], ends: &BTreeMap<u32, i64>) -> Vec<SplitRange> {
-    let first = |split: u32| start.iter().find(|r| r.split == split).map_or(0, |r| r.start_offset);
-    (ends.iter())
-        .map(|(split, end)| SplitRange { split: *split, start_offset: first(*split), end_offset: Some(*end) })
-        .filter(|r| r.end_offset.is_some_and(|end| end > r.start_offset))
-        .collect()
 }

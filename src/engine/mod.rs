@@ -9,6 +9,7 @@
 
 pub mod align;
 mod behind;
+mod bounded_read;
 pub mod chunk_time;
 pub mod coordinator;
 pub mod cut;

@@ -4,7 +4,6 @@
 //! no more of it than of the views; an idle one by its present end. A feed is read back from
 //! the local log. Rows are read with a private reader; nothing is consumed.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +17,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::bounded_read::{BoundedRead, bounded_ranges};
 use super::database::Database;
-use super::intake;
 use super::source::SourceSpec;
 use crate::connectors::SplitRange;
 use crate::error::{HwError, Result, sqlstate};
@@ -47,34 +46,16 @@ impl SourceScan {
         }
         let ranges = self.ranges()?;
         let needed = self.spec.needed(used);
-        let mut open: BTreeMap<u32, i64> =
-            ranges.iter().filter_map(|r| Some((r.split, r.end_offset?))).collect();
-        if open.is_empty() {
+        if ranges.is_empty() {
             return Ok(Vec::new());
         }
         let now = engine.shared.clock.now().0;
-        let mut reader = intake::open(&self.spec, &needed, ranges, engine.shared.limits.chunk_rows_max)?;
+        let chunk_rows_max = engine.shared.limits.chunk_rows_max;
+        let mut read = BoundedRead::open(&self.spec, &needed, ranges, chunk_rows_max, SILENCE_MAX)?;
         let mut batches = Vec::new();
         let mut rows = 0;
-        let mut heard = crate::clock::monotonic();
-        while !open.is_empty() {
-            let chunks = reader.poll(Duration::from_millis(100))?;
-            if let crate::connectors::ReaderState::Failed(e) = reader.state() {
-                return Err(e);
-            }
-            if !chunks.is_empty() {
-                heard = crate::clock::monotonic();
-            } else if heard.elapsed() > SILENCE_MAX {
-                return Err(HwError::new(
-                    sqlstate::IO_ERROR,
-                    format!("source \"{}\" does not deliver", self.spec.name),
-                ));
-            }
-            for chunk in chunks {
-                let ready = intake::make_ready(&self.spec, &needed, chunk, now)?;
-                if open.get(&ready.split).is_some_and(|end| ready.end_offset >= *end) {
-                    open.remove(&ready.split);
-                }
+        while !read.is_done() {
+            for ready in read.poll(now)? {
                 rows += ready.rows.num_rows();
                 batches.push(ready.rows);
             }
@@ -100,12 +81,7 @@ impl SourceScan {
             }
             (None, None) => Vec::new(),
         };
-        let first =
-            |split: u32| self.spec.start.iter().find(|r| r.split == split).map_or(0, |r| r.start_offset);
-        Ok((ends.into_iter())
-            .map(|(split, end)| SplitRange { split, start_offset: first(split), end_offset: Some(end) })
-            .filter(|r| r.end_offset.is_some_and(|end| end > r.start_offset))
-            .collect())
+        Ok(bounded_ranges(&self.spec.start, ends))
     }
 }
 

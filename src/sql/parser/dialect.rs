@@ -15,6 +15,8 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::sql::rules::ast::call;
+
 /// Name of the internal function that stands for `input PARTITION BY key`.
 pub(super) const PARTITION_BY: &str = "__partition_by";
 /// Tighter than any operator except the casts and the period.
@@ -353,22 +355,5 @@ fn partitioned(input: Expr, key: Expr) -> Expr {
         Expr::Nested(key) => vec![*key],
         key => vec![key],
     };
-    let args = std::iter::once(input)
-        .chain(keys)
-        .map(|e| sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(e)))
-        .collect();
-    Expr::Function(sql::Function {
-        name: sql::ObjectName::from(vec![sql::Ident::new(PARTITION_BY)]),
-        uses_odbc_syntax: false,
-        parameters: sql::FunctionArguments::None,
-        args: sql::FunctionArguments::List(sql::FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
+    call(PARTITION_BY, std::iter::once(input).chain(keys).collect())
 }
