@@ -5,7 +5,8 @@
 //! the step it works on, so timers can emit without rows. The last stage hands its changes
 //! to the [`ViewOutput`](super::ViewOutput) instead of a stream and records the step as
 //! finished. An error or panic stops the whole dataflow; from then on rows are discarded.
-//! A stage with much to do gives way to the other dataflows of the worker between batches.
+//! A stage with much to do gives way to the other dataflows of the worker; where rows take
+//! long it takes few of them at a time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use arrow::array::UInt32Array;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
@@ -101,6 +103,32 @@ impl Shared {
     }
 }
 
+/// How many rows a stage can take in one turn, learnt from those before.
+struct Pace {
+    rows: usize,
+}
+
+impl Pace {
+    /// The rows of a batch to push now, and those for later.
+    fn split(&self, batch: ChangeBatch) -> Result<(ChangeBatch, Option<ChangeBatch>)> {
+        if batch.len() <= self.rows {
+            return Ok((batch, None));
+        }
+        let later = batch.slice(self.rows, batch.len() - self.rows);
+        let now = batch.take(&UInt32Array::from_iter_values(0..self.rows as u32))?;
+        Ok((now, Some(later)))
+    }
+
+    fn learn(&mut self, rows: usize, took: Duration) {
+        if took > TURN {
+            let fitting = rows as f64 * TURN.as_secs_f64() / took.as_secs_f64();
+            self.rows = (fitting as usize).max(1);
+        } else if rows >= self.rows && took < TURN / 2 {
+            self.rows = self.rows.saturating_mul(2);
+        }
+    }
+}
+
 pub(super) fn panic_error(name: &str, panic: &(dyn std::any::Any + Send)) -> HwError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
@@ -121,12 +149,22 @@ pub(super) struct StageRun {
     stash: BTreeMap<u64, VecDeque<(usize, ChangeBatch)>>,
     /// Emitted in the current step and not sent on.
     emitted: Vec<ChangeBatch>,
+    pace: Pace,
 }
 
 impl StageRun {
     pub fn new(shared: Rc<Shared>, index: usize, stage: Option<Stage>) -> StageRun {
         let is_last = index + 1 == shared.build.spec.stages.len();
-        StageRun { shared, index, is_last, stage, current: 0, stash: BTreeMap::new(), emitted: Vec::new() }
+        StageRun {
+            shared,
+            index,
+            is_last,
+            stage,
+            current: 0,
+            stash: BTreeMap::new(),
+            emitted: Vec::new(),
+            pace: Pace { rows: usize::MAX },
+        }
     }
 
     /// Works as far as possible within its turn, given that all steps before `upper` are
@@ -162,14 +200,23 @@ impl StageRun {
         let Some(cx) = self.shared.context(self.current) else { return true };
         let Some(mut rows) = self.stash.remove(&self.current) else { return true };
         working_on(cx.epoch);
-        let StageRun { shared, stage, emitted, .. } = self;
+        let StageRun { shared, stage, emitted, pace, .. } = self;
         let Some(stage) = stage else { return true };
         shared.guarded(|| {
+            let mut began = clock::monotonic();
             while let Some((port, batch)) = rows.pop_front() {
+                let (batch, later) = pace.split(batch)?;
+                if let Some(later) = later {
+                    rows.push_front((port, later));
+                }
+                let count = batch.len();
                 stage.push(port, batch, emitted)?;
-                if clock::monotonic() >= turn_ends {
+                let ended = clock::monotonic();
+                pace.learn(count, ended - began);
+                if ended >= turn_ends {
                     break;
                 }
+                began = ended;
             }
             Ok(())
         });

@@ -430,7 +430,7 @@ fn drop_frees_state_and_shutdown_ends_the_threads() {
     assert!(rig.reports.try_iter().all(|r| !matches!(r, Report::WorkerFailed { .. })));
 }
 
-/// Passes rows on, at leisure.
+/// Passes rows on, four milliseconds for each.
 struct Slow;
 
 impl Operator for Slow {
@@ -438,7 +438,7 @@ impl Operator for Slow {
         "slow"
     }
     fn push(&mut self, _: usize, rows: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        crate::clock::sleep(Duration::from_millis(4));
+        crate::clock::sleep(Duration::from_millis(4 * rows.len() as u64));
         out.push(rows);
         Ok(())
     }
@@ -468,4 +468,32 @@ fn a_dataflow_with_much_to_do_gives_way_to_the_others_and_loses_nothing() {
         assert_eq!(epochs[&1], all.iter().map(|v| v + 1).collect::<Vec<_>>());
         (2..=90).for_each(|epoch| assert_eq!(epochs[&epoch], [epoch as i64 + 1]));
     }
+}
+
+#[test]
+fn slow_rows_are_taken_few_at_a_time_and_none_is_lost() {
+    let rig = Rig::new(1);
+    let slow = stage(&[(StageOrigin::Input(0), None)], || Slow);
+    let slow = rig.build(spec(1, &[7], vec![slow]), false);
+    let quick = rig.build(chain(2, 8), false);
+    let feed = |epoch: u64, dataflow: ObjectId, relation: ObjectId, rows: ChangeBatch| {
+        let watermarks = Watermarks::default();
+        rig.host.feed(Arc::new(Feed {
+            epoch: Epoch(epoch),
+            now: ProcTime(0),
+            dataflows: vec![DataflowFeed { id: dataflow, watermarks, now: None }],
+            rows: vec![RelationRows { relation, per_worker: vec![vec![rows]] }],
+            private: None,
+        }));
+    };
+    // The pace is learnt from a first batch.
+    feed(1, 1, 7, batch(0..20));
+    rig.wait(&[1], 1..=1);
+    feed(2, 1, 7, batch(0..300));
+    feed(3, 2, 8, batch([5]));
+    rig.wait(&[2], 3..=3);
+    assert!(!slow.epochs().contains_key(&2), "300 rows take more than a second");
+    assert_eq!(quick.epochs()[&3], [115]);
+    rig.wait(&[1], 2..=2);
+    assert_eq!(slow.epochs()[&2], (0..300).collect::<Vec<_>>());
 }
