@@ -265,9 +265,11 @@ fn main() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let seed = number("HEADWATER_SEED").unwrap_or(SEED);
     let rounds = number("HEADWATER_ROUNDS").unwrap_or(ROUNDS);
-    let postgres = match kit::postgres() {
-        Ok(Some(kit)) => Some(kit),
-        Ok(None) => {
+    let queries = number("HEADWATER_QUERIES").unwrap_or(queries::QUERIES);
+    let postgres = match if rounds + queries > 0 { kit::postgres().map(Some) } else { Ok(None) } {
+        Ok(Some(Some(kit))) => Some(kit),
+        Ok(None) => None,
+        Ok(Some(None)) => {
             kit::skipped("the comparison of random views with PostgreSQL 15");
             None
         }
@@ -285,9 +287,8 @@ fn main() {
         report.add(&format!("random (seed {seed})"), one_round(&runtime, seed, address.as_deref()));
     }
     if let Some(postgres) = &postgres {
-        let count = number("HEADWATER_QUERIES").unwrap_or(queries::QUERIES);
-        let name = format!("{count} random queries (seed {seed})");
-        report.add(&name, queries::run_queries(&runtime, seed, count, &postgres.address));
+        let name = format!("{queries} random queries (seed {seed})");
+        report.add(&name, queries::run_queries(&runtime, seed, queries, &postgres.address));
     }
     drop(postgres);
     let count = number("HEADWATER_SCHEDULES").unwrap_or(schedules::SCHEDULES);

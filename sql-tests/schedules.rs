@@ -2,188 +2,258 @@
 //! workers, on a whole server: after every epoch the contents, the panes, the changes and the
 //! late rows of each view must be those of the slow model.
 //!
-//! Window kind × trigger × accumulation × lateness × cuts × workers × kill and replay. What
-//! fails is shrunk; the seed is printed. `HEADWATER_SEED=n` repeats a run,
-//! `HEADWATER_SCHEDULES=n` makes more of them (a schedule is one view under one history).
+//! Window kind × trigger × accumulation × lateness × cuts × workers × kill and replay. One
+//! server lives through one history with many views, in several rounds with keys and times of
+//! their own: a schedule is one view in one round, checked after each of its epochs. Planning
+//! a view costs more than its epochs do, so many rounds are cheap. The engine is asked directly
+//! (`look`); some of the views are also read over the wire. What fails is made smaller; the
+//! seed is printed. `HEADWATER_SEED=n` repeats a run, `HEADWATER_SCHEDULES=n` makes more of it.
 
 mod clause;
 mod expected;
+mod history;
+mod look;
 /// The reference model of the trigger machine's own tests.
 #[path = "../src/dataflow/triggers/model.rs"]
 mod model;
 
-use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use headwater::dataflow::triggers::{ENDLESS, EpochTimes, Firing};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tokio::runtime::Runtime;
 
-use self::clause::{ViewSpec, view_spec};
-use self::expected::{Row, View};
+use self::expected::{Cells, Line, Row, View, row_line, whole_line};
+use self::history::{Epoch, FIRST_WATERMARK, Fault, History, Planned, SOURCES, history};
+use self::look::{Look, News};
 use super::harness::run::compare;
 use super::harness::script::Order;
 use super::harness::server::{Instance, row_text};
 
-/// Views of an ordinary run.
-pub const SCHEDULES: u64 = 60;
+/// Schedules of an ordinary run.
+pub const SCHEDULES: u64 = 300;
+/// Views of one history, at most; fewer in short runs, which are to have several histories.
+const VIEWS_MAX: usize = 150;
+const SHORT_RUN: u64 = 12;
 /// Times of the schedules are in milliseconds.
 pub const MS: i64 = 1000;
 /// Times a failing history is run again to make it smaller.
-const SHRINKS_MAX: u32 = 150;
+const SHRINKS_MAX: u32 = 600;
+/// Longer runs tell how far they are, this often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Columns of a SUBSCRIBE row before the view's own; the third is the diff.
 const SUBSCRIBE_COLUMNS: usize = 4;
 
-const SOURCE: &str = "CREATE SOURCE e (k INT, v INT, ts TIMESTAMP, \
-    WATERMARK FOR ts AS SOURCE_WATERMARK()) WITH (connector = 'feed')";
-
-/// What happens to the server before an epoch.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    None,
-    Crash,
-    Restart(usize),
-}
-
-/// One epoch.
-#[derive(Clone, Debug)]
-struct Epoch {
-    rows: Vec<Row>,
-    watermark_step_ms: i64,
-    clock_step_ms: i64,
-    fault: Fault,
-}
-
-#[derive(Clone, Debug)]
-struct History {
-    workers: usize,
-    /// Each with the epoch before which it is made.
-    views: Vec<(usize, ViewSpec)>,
-    epochs: Vec<Epoch>,
-}
-
-fn history() -> impl Strategy<Value = History> {
-    let row = (prop::option::weighted(0.9, 0..3i64), prop::option::weighted(0.9, 0..9i64));
-    let row = (row, prop::option::weighted(0.95, -20..60i64)).prop_map(|((k, v), t)| Row { k, v, t });
-    let fault = prop_oneof![
-        7 => Just(Fault::None),
-        1 => Just(Fault::Crash),
-        1 => (1usize..4).prop_map(Fault::Restart),
-    ];
-    let step = prop_oneof![2 => Just(0i64), 3 => 1..5i64, 1 => 5..25i64];
-    let epoch = (prop::collection::vec(row, 0..6), step, 0..4i64, fault).prop_map(
-        |(rows, watermark_step_ms, clock_step_ms, fault)| Epoch {
-            rows,
-            watermark_step_ms,
-            clock_step_ms,
-            fault,
-        },
-    );
-    let view = (prop_oneof![3 => Just(0usize), 1 => 1..9usize], view_spec());
-    (1usize..4, prop::collection::vec(view, 1..9), prop::collection::vec(epoch, 1..14))
-        .prop_map(|(workers, views, epochs)| History { workers, views, epochs })
-}
-
-/// Runs histories until `schedules` views have been tried.
+/// Runs histories until so many schedules have been tried.
 pub fn run_schedules(runtime: &Arc<Runtime>, seed: u64, schedules: u64) -> Result<(), String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let config = Config {
-        cases: u32::MAX,
-        max_shrink_iters: SHRINKS_MAX,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let tried = Cell::new(0);
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let strategy = history();
-    while tried.get() < schedules {
-        let tree = strategy.new_tree(&mut runner).map_err(|e| e.to_string())?;
-        let run = |history: History| {
-            let made = one_history(runtime, &history).map_err(TestCaseError::fail)?;
-            tried.set(tried.get() + made);
-            Ok(())
-        };
-        runner.run_one(tree, run).map_err(|e| match e {
-            TestError::Fail(why, history) => format!("{why}\n{history:#?}"),
-            TestError::Abort(why) => why.to_string(),
-        })?;
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let strategy = history(VIEWS_MAX.min(1 + (schedules / SHORT_RUN) as usize));
+    let (mut tried, mut histories, mut told) = (0, 0u64, Instant::now());
+    while tried < schedules {
+        let history = strategy.new_tree(&mut runner).map_err(|e| e.to_string())?.current();
+        match one_history(runtime, &history) {
+            Ok(made) => tried += made,
+            Err(why) => {
+                let (history, why) = shrunk(runtime, history, why);
+                return Err(format!("history {histories}, {why}\n{history:#?}"));
+            }
+        }
+        histories += 1;
+        if told.elapsed() >= TELL_EVERY {
+            eprintln!("{tried} schedules in {histories} histories agree with the model (seed {seed})");
+            told = Instant::now();
+        }
     }
     Ok(())
 }
 
-/// How many views the server took; a view whose clause is refused is left out.
+/// A smaller history that fails too, and how.
+fn shrunk(runtime: &Arc<Runtime>, mut history: History, mut why: String) -> (History, String) {
+    let mut left = SHRINKS_MAX;
+    'smaller: loop {
+        for smaller in history.smaller() {
+            if left == 0 {
+                return (history, why);
+            }
+            left -= 1;
+            if let Err(of_smaller) = one_history(runtime, &smaller) {
+                (history, why) = (smaller, of_smaller);
+                continue 'smaller;
+            }
+        }
+        return (history, why);
+    }
+}
+
+/// A server with what the model knows of it.
+struct Trial {
+    server: Instance,
+    views: Vec<Tried>,
+    /// Of each source.
+    past: Vec<Vec<Row>>,
+    watermarks: Vec<Option<i64>>,
+    now: i64,
+    /// The views are followed since before the last epoch.
+    followed: bool,
+}
+
+struct Tried {
+    model: View,
+    source: usize,
+    by_wire: bool,
+    look: Look,
+}
+
+/// How many schedules there were; a view whose clause is refused is none.
 fn one_history(runtime: &Arc<Runtime>, history: &History) -> Result<u64, String> {
-    let mut server = Instance::start(runtime, history.workers)?;
-    say(&mut server, SOURCE)?;
-    say(&mut server, "SET TIME ZONE 'UTC'")?;
-    let mut views: Vec<View> = Vec::new();
-    let mut past: Vec<Row> = Vec::new();
-    let (mut watermark, mut now) = (None, 0);
+    let server = Instance::start(runtime, history.workers)?;
+    let (past, watermarks) = (vec![Vec::new(); SOURCES], vec![None; SOURCES]);
+    let mut trial = Trial { server, views: Vec::new(), past, watermarks, now: 0, followed: true };
+    for source in 0..SOURCES {
+        let sql = format!(
+            "CREATE SOURCE e{source} (k INT, v INT, ts TIMESTAMP, \
+             WATERMARK FOR ts AS SOURCE_WATERMARK()) WITH (connector = 'feed')"
+        );
+        trial.say(&sql)?;
+    }
+    trial.say("SET TIME ZONE 'UTC'")?;
+    let mut schedules = 0;
     for (i, epoch) in history.epochs.iter().enumerate() {
         let of_epoch = |why: String| format!("epoch {i}: {why}");
-        for (n, (_, spec)) in history.views.iter().enumerate().filter(|(_, (at, _))| *at == i) {
-            let made =
-                create(&mut server, format!("v{n}"), spec, &past, (watermark, now)).map_err(of_epoch)?;
-            views.extend(made);
+        for (n, planned) in history.views.iter().enumerate().filter(|(_, p)| p.at == i) {
+            trial.create(format!("v{n}"), planned).map_err(of_epoch)?;
         }
-        if !epoch.rows.is_empty() {
-            let rows: Vec<String> = epoch.rows.iter().map(Row::values).collect();
-            say(&mut server, &format!("INSERT INTO e VALUES {}", rows.join(", "))).map_err(of_epoch)?;
+        trial = trial.epoch(epoch).map_err(of_epoch)?;
+        trial.check_all(epoch.ends_round || epoch.fault != Fault::None).map_err(of_epoch)?;
+        schedules += if epoch.ends_round { trial.views.len() as u64 } else { 0 };
+    }
+    Ok(schedules)
+}
+
+impl Trial {
+    fn say(&mut self, sql: &str) -> Result<(), String> {
+        self.server.run(sql).map(drop).map_err(|e| format!("{sql}\n  got: {e}"))
+    }
+
+    /// Makes a view, to which the rows of the past are one epoch; none if it is refused.
+    fn create(&mut self, name: String, planned: &Planned) -> Result<(), String> {
+        let Planned { source, by_wire, spec, .. } = planned;
+        let sql = spec.create(&name, &format!("e{source}"));
+        match self.server.run(&sql) {
+            Ok(_) => {}
+            Err(e) if e.code == "42P16" => return Ok(()),
+            Err(e) => return Err(format!("{sql}\n  got: {e}")),
         }
-        past.extend(&epoch.rows);
-        server = match epoch.fault {
-            Fault::None => server,
-            Fault::Crash => server.crash()?,
-            Fault::Restart(workers) => server.restart(Some(workers))?,
+        let look = Look::new(self.server.database()?, &name)?;
+        let mut model = View::new(name, spec.clone());
+        model.epoch(&self.past[*source], self.watermarks[*source], self.now);
+        let mut tried = Tried { model, source: *source, by_wire: *by_wire, look };
+        tried.check(&mut self.server, Checks::Whole).map_err(|e| format!("{sql}\n{e}"))?;
+        if tried.by_wire {
+            follow(&mut self.server, &tried.model.name)?;
+        }
+        self.views.push(tried);
+        Ok(())
+    }
+
+    /// Rows, faults, clock, watermarks, and one epoch of everything.
+    fn epoch(mut self, epoch: &Epoch) -> Result<Trial, String> {
+        for (source, feed) in epoch.feeds.iter().enumerate() {
+            if !feed.rows.is_empty() {
+                let rows: Vec<String> = feed.rows.iter().map(Row::values).collect();
+                self.say(&format!("INSERT INTO e{source} VALUES {}", rows.join(", ")))?;
+            }
+            self.past[source].extend(&feed.rows);
+            if feed.watermark_step_ms > 0 {
+                let to =
+                    self.watermarks[source].unwrap_or(FIRST_WATERMARK * MS) + feed.watermark_step_ms * MS;
+                self.watermarks[source] = Some(to);
+            }
+        }
+        self.now += epoch.clock_step_ms * MS;
+        self.followed = true;
+        match epoch.fault {
+            Fault::None => self.step(epoch)?,
+            Fault::Crash => {
+                self.server = self.server.crash()?;
+                self.back()?;
+                self.step(epoch)?;
+            }
+            Fault::Restart(workers) => {
+                self.server = self.server.restart(Some(workers))?;
+                self.back()?;
+                self.step(epoch)?;
+            }
+            Fault::CrashWithin(micros) => self = self.crash_within(epoch, Duration::from_micros(micros))?,
+        }
+        for view in &mut self.views {
+            let source = view.source;
+            view.model.epoch(&epoch.feeds[source].rows, self.watermarks[source], self.now);
+        }
+        Ok(self)
+    }
+
+    fn step(&mut self, epoch: &Epoch) -> Result<(), String> {
+        self.say(&format!("ADVANCE CLOCK TO TIMESTAMPTZ '{}Z'", text(self.now)))?;
+        for (source, feed) in epoch.feeds.iter().enumerate() {
+            if let (true, Some(to)) = (feed.watermark_step_ms > 0, self.watermarks[source]) {
+                self.say(&format!("ADVANCE WATERMARK FOR e{source} TO TIMESTAMPTZ '{}Z'", text(to)))?;
+            }
+        }
+        self.say("STEP")
+    }
+
+    /// The server goes on with what was on disk when the epoch had been worked on for a while;
+    /// the epoch is repeated unless it was there.
+    fn crash_within(mut self, epoch: &Epoch, after: Duration) -> Result<Trial, String> {
+        let before = self.published()?;
+        let disk = self.server.disk_later(after);
+        self.step(epoch)?;
+        self.server = self.server.open_again(disk)?;
+        let lost = self.published()? == before;
+        self.back()?;
+        if lost {
+            self.step(epoch)?;
+        }
+        self.followed = lost;
+        Ok(self)
+    }
+
+    fn published(&self) -> Result<u64, String> {
+        Ok(self.server.database()?.engine.published().epoch.0)
+    }
+
+    /// Follows the views again after a fault; nothing is told of the changes before it.
+    fn back(&mut self) -> Result<(), String> {
+        self.say("SET TIME ZONE 'UTC'")?;
+        for view in &mut self.views {
+            view.look = Look::new(self.server.database()?, &view.model.name)?;
+            if view.by_wire {
+                follow(&mut self.server, &view.model.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_all(&mut self, whole: bool) -> Result<(), String> {
+        let checks = match (self.followed, whole) {
+            (true, true) => Checks::Both,
+            (true, false) => Checks::News,
+            (false, _) => Checks::Whole,
         };
-        if !matches!(epoch.fault, Fault::None) {
-            say(&mut server, "SET TIME ZONE 'UTC'").map_err(of_epoch)?;
-            views.iter().try_for_each(|view| follow(&mut server, &view.name)).map_err(of_epoch)?;
+        for view in &mut self.views {
+            let source = format!("e{}", view.source);
+            view.check(&mut self.server, checks)
+                .map_err(|e| format!("{}\n{e}", view.model.spec.create(&view.model.name, &source)))?;
         }
-        now += epoch.clock_step_ms * MS;
-        say(&mut server, &format!("ADVANCE CLOCK TO TIMESTAMPTZ '{}Z'", text(now))).map_err(of_epoch)?;
-        if epoch.watermark_step_ms > 0 {
-            let to = watermark.unwrap_or(-25 * MS) + epoch.watermark_step_ms * MS;
-            watermark = Some(to);
-            let sql = format!("ADVANCE WATERMARK FOR e TO TIMESTAMPTZ '{}Z'", text(to));
-            say(&mut server, &sql).map_err(of_epoch)?;
-        }
-        say(&mut server, "STEP").map_err(of_epoch)?;
-        for view in &mut views {
-            view.epoch(&epoch.rows, watermark, now);
-            check(&mut server, view, true)
-                .map_err(|e| format!("epoch {i}: {}\n{e}", view.spec.create(&view.name)))?;
-        }
+        Ok(())
     }
-    Ok(views.len() as u64)
-}
-
-/// Makes a view, to which the rows of the past are one epoch; `None` if it is refused.
-fn create(
-    server: &mut Instance,
-    name: String,
-    spec: &ViewSpec,
-    past: &[Row],
-    (watermark, now): (Option<i64>, i64),
-) -> Result<Option<View>, String> {
-    let sql = spec.create(&name);
-    match server.run(&sql) {
-        Ok(_) => {}
-        Err(e) if e.code == "42P16" => return Ok(None),
-        Err(e) => return Err(format!("{sql}\n  got: {e}")),
-    }
-    let mut view = View::new(name, spec.clone());
-    view.epoch(past, watermark, now);
-    check(server, &view, false).map_err(|e| format!("{sql}\n{e}"))?;
-    follow(server, &view.name)?;
-    Ok(Some(view))
-}
-
-fn say(server: &mut Instance, sql: &str) -> Result<(), String> {
-    server.run(sql).map(drop).map_err(|e| format!("{sql}\n  got: {e}"))
 }
 
 /// Opens a cursor on the changes of a view, in a session of its own.
@@ -195,34 +265,113 @@ fn follow(server: &mut Instance, view: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check(server: &mut Instance, view: &View, with_changes: bool) -> Result<(), String> {
-    let name = &view.name;
-    let mut ask = |sql: String, expected: &[String]| {
-        let answer = server.run(&sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-        compare(&sql, Order::Sorted, expected, answer.lines())
-    };
-    ask(format!("SELECT * FROM {name}"), &view.contents())?;
-    if view.spec.lists_panes() {
-        ask(format!("SELECT {} FROM headwater.panes('{name}')", view.spec.pane_list()), view.panes())?;
-        ask(format!("SELECT {} FROM {name}", view.spec.pane_list()), &view.contents_with_panes())?;
+/// What is compared of a view after an epoch. Contents that were right and have changed as they
+/// should are right.
+#[derive(Clone, Copy, PartialEq)]
+enum Checks {
+    /// Contents and all panes.
+    Whole,
+    /// Changes of the contents, changes that followers get, and new panes.
+    News,
+    Both,
+}
+
+impl Tried {
+    fn check(&mut self, server: &mut Instance, checks: Checks) -> Result<(), String> {
+        let (model, spec) = (&self.model, &self.model.spec);
+        if checks != Checks::News {
+            same("contents", spec, model.contents(), self.look.contents()?)?;
+        }
+        if spec.lists_panes() {
+            match checks {
+                Checks::News => same("new panes", spec, model.new_panes(), self.look.panes(false)?)?,
+                _ => same("panes", spec, model.panes(), self.look.panes(true)?)?,
+            }
+        }
+        if model.late != self.look.late() {
+            return Err(format!("late rows: expected {}, got {}", model.late, self.look.late()));
+        }
+        if checks != Checks::Whole {
+            self.check_news()?;
+        }
+        if self.by_wire { self.check_by_wire(server, checks != Checks::Whole) } else { Ok(()) }
     }
-    let late = format!("SELECT count(*) FROM headwater.late_rows WHERE view = '{name}'");
-    ask(late, &[view.late.to_string()])?;
-    if !with_changes {
+
+    fn check_news(&mut self) -> Result<(), String> {
+        let News { delta, mut followed } = self.look.news()?;
+        let (expected, got) = (net(self.model.delta()), net(&delta));
+        if expected != got {
+            let line =
+                |(line, diff): (&Line, &i64)| format!("{diff}\t{}", whole_line(&self.model.spec, line));
+            let text = |lines: &BTreeMap<Line, i64>| lines.iter().map(line).collect::<Vec<_>>();
+            return compare("changes of the contents", Order::Sorted, &text(&expected), text(&got));
+        }
+        let ordered = followed.windows(2).all(|w| w[0].0 < 0 || w[1].0 > 0);
+        if self.model.spec.retracts() && !ordered {
+            return Err(format!("a pane comes before the one it replaces: {followed:?}"));
+        }
+        let mut expected = self.model.changes().to_vec();
+        expected.sort();
+        followed.sort();
+        if expected == followed {
+            return Ok(());
+        }
+        compare("changes", Order::Sorted, &self.lines(&expected), self.lines(&followed))
+    }
+
+    fn lines(&self, changes: &[(i64, Cells)]) -> Vec<String> {
+        let line = |(diff, row): &(i64, Cells)| format!("{diff}\t{}", row_line(&self.model.spec, row));
+        changes.iter().map(line).collect()
+    }
+
+    /// The same as clients see it.
+    fn check_by_wire(&self, server: &mut Instance, with_changes: bool) -> Result<(), String> {
+        let (model, name, spec) = (&self.model, &self.model.name, &self.model.spec);
+        let mut ask = |sql: String, expected: &[String]| {
+            let answer = server.run(&sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
+            compare(&sql, Order::Sorted, expected, answer.lines())
+        };
+        let rows: Vec<String> = model.contents().iter().map(|l| row_line(spec, &l.row)).collect();
+        ask(format!("SELECT * FROM {name}"), &rows)?;
+        if spec.lists_panes() {
+            let whole = |lines: &[Line]| lines.iter().map(|l| whole_line(spec, l)).collect::<Vec<_>>();
+            let panes = whole(model.panes());
+            ask(format!("SELECT {} FROM headwater.panes('{name}')", spec.pane_list()), &panes)?;
+            ask(format!("SELECT {} FROM {name}", spec.pane_list()), &whole(model.contents()))?;
+        }
+        let late = format!("SELECT count(*) FROM headwater.late_rows WHERE view = '{name}'");
+        ask(late, &[model.late.to_string()])?;
+        if !with_changes {
+            return Ok(());
+        }
+        let (wait, expected) =
+            (if model.changes().is_empty() { "0s" } else { "5s" }, self.lines(model.changes()));
+        let sql = format!("FETCH ALL c WITH (timeout = '{wait}')");
+        let answer = server.run_on(name, &sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
+        let of_row = |row: &Vec<Option<String>>| {
+            format!("{}\t{}", row[2].as_deref().unwrap_or("?"), row_text(&row[SUBSCRIBE_COLUMNS..]))
+        };
+        compare("changes by cursor", Order::Sorted, &expected, answer.rows.iter().map(of_row).collect())
+    }
+}
+
+/// Equal lines added up.
+fn net(changes: &[(i64, Line)]) -> BTreeMap<Line, i64> {
+    let mut all = BTreeMap::new();
+    changes.iter().for_each(|(diff, line)| *all.entry(line.clone()).or_default() += diff);
+    all.retain(|_, diff| *diff != 0);
+    all
+}
+
+/// Whether both are the same rows; `got` is sorted.
+fn same(what: &str, spec: &clause::ViewSpec, expected: &[Line], got: Vec<Line>) -> Result<(), String> {
+    let mut expected = expected.to_vec();
+    expected.sort();
+    if expected == got {
         return Ok(());
     }
-    let (wait, expected) = (if view.changes().is_empty() { "0s" } else { "5s" }, view.changes());
-    let sql = format!("FETCH ALL c WITH (timeout = '{wait}')");
-    let answer = server.run_on(name, &sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-    let changes: Vec<String> = (answer.rows.iter())
-        .map(|row| format!("{}\t{}", row[2].as_deref().unwrap_or("?"), row_text(&row[SUBSCRIBE_COLUMNS..])))
-        .collect();
-    let ordered =
-        |changes: &[String]| changes.windows(2).all(|w| w[0].starts_with('-') || !w[1].starts_with('-'));
-    if view.spec.retracts() && !ordered(&changes) {
-        return Err(format!("a pane comes before the one it replaces: {changes:#?}"));
-    }
-    compare(&format!("changes of {name}"), Order::Sorted, expected, changes)
+    let text = |lines: &[Line]| lines.iter().map(|l| whole_line(spec, l)).collect::<Vec<_>>();
+    compare(what, Order::Sorted, &text(&expected), text(&got))
 }
 
 /// A time in microseconds as PostgreSQL writes it, without a zone.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headwater::config::Config;
+use headwater::engine::database::Database;
 use headwater::serving::server::Server;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -140,6 +141,9 @@ pub fn connect(runtime: &Runtime, address: &str) -> Result<Client, String> {
     runtime.block_on(connecting)
 }
 
+/// A copy of a data directory that is being made.
+pub type Disk = std::thread::JoinHandle<Result<TempDir, String>>;
+
 /// A running server with its sessions.
 pub struct Instance {
     runtime: Arc<Runtime>,
@@ -218,11 +222,32 @@ impl Instance {
     }
 
     /// Opens a copy of the data directory as it is now with a new server.
-    pub fn crash(mut self) -> Result<Instance, String> {
-        let copy = TempDir::new().map_err(|e| e.to_string())?;
-        copy_folder(&self.dir.path().join("data"), &copy.path().join("data")).map_err(|e| e.to_string())?;
+    pub fn crash(self) -> Result<Instance, String> {
+        let disk = self.disk_later(Duration::ZERO);
+        self.open_again(disk)
+    }
+
+    /// A copy of the data directory as it is after some time, made beside what the server does.
+    pub fn disk_later(&self, after: Duration) -> Disk {
+        let data = self.dir.path().join("data");
+        std::thread::spawn(move || {
+            std::thread::sleep(after);
+            let copy = TempDir::new().map_err(|e| e.to_string())?;
+            copy_folder(&data, &copy.path().join("data")).map_err(|e| e.to_string())?;
+            Ok(copy)
+        })
+    }
+
+    /// Opens what was on disk then with a new server.
+    pub fn open_again(mut self, disk: Disk) -> Result<Instance, String> {
+        let copy = disk.join().map_err(|_| "the copy of the disk panicked".to_string())??;
         self.stop()?;
         Instance::open(&self.runtime, copy, self.workers)
+    }
+
+    /// The database of the server, for tests that look into it.
+    pub fn database(&self) -> Result<&Arc<Database>, String> {
+        self.server.as_ref().map(Server::database).ok_or_else(|| "the server has stopped".to_string())
     }
 
     pub fn stop(&mut self) -> Result<(), String> {

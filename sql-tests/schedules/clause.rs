@@ -27,6 +27,12 @@ pub enum Kind {
     Session {
         gap: i64,
     },
+    /// Over the windows of a tumbling window.
+    Nested {
+        inner: i64,
+        slide: i64,
+        size: i64,
+    },
     /// Over the clock.
     ProcTumble {
         size: i64,
@@ -37,7 +43,7 @@ pub enum Kind {
 }
 
 /// A view: kind of windows, and what its clause is bound to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ViewSpec {
     pub kind: Kind,
     pub emit: EmitSpec,
@@ -52,6 +58,8 @@ pub fn view_spec() -> impl Strategy<Value = ViewSpec> {
         2 => (1..6i64, 5..12i64, -4..30i64).prop_map(|(slide, size, offset)| Kind::Hop { slide, size, offset }),
         1 => (2..5i64, 1..4i64).prop_map(|(step, n)| Kind::Cumulate { step, size: step * n }),
         4 => (3..12i64).prop_map(|gap| Kind::Session { gap }),
+        1 => (2..7i64, 2..8i64, 5..12i64)
+            .prop_map(|(inner, slide, size)| Kind::Nested { inner, slide: slide.min(size), size }),
         1 => (2..9i64).prop_map(|size| Kind::ProcTumble { size }),
         1 => (1..6i64).prop_map(|gap| Kind::ProcSession { gap }),
     ];
@@ -156,18 +164,23 @@ impl ViewSpec {
         format!("k, {bounds}n, s, hi, {}", PANE_COLUMNS.join(", "))
     }
 
-    pub fn create(&self, name: &str) -> String {
+    /// The statement that makes it over the source `e`.
+    pub fn create(&self, name: &str, e: &str) -> String {
         let ms = |n: i64| format!("INTERVAL '{n} milliseconds'");
         let relation = match self.kind {
-            Kind::None => "e".to_string(),
-            Kind::Tumble { size, offset } => format!("TUMBLE(e, ts, {}, {})", ms(size), ms(offset)),
+            Kind::None => e.to_string(),
+            Kind::Tumble { size, offset } => format!("TUMBLE({e}, ts, {}, {})", ms(size), ms(offset)),
             Kind::Hop { slide, size, offset } => {
-                format!("HOP(e, ts, {}, {}, {})", ms(slide), ms(size), ms(offset))
+                format!("HOP({e}, ts, {}, {}, {})", ms(slide), ms(size), ms(offset))
             }
-            Kind::Cumulate { step, size } => format!("CUMULATE(e, ts, {}, {})", ms(step), ms(size)),
-            Kind::Session { gap } => format!("SESSION(e PARTITION BY k, ts, {})", ms(gap)),
-            Kind::ProcTumble { size } => format!("TUMBLE(e, proctime(), {})", ms(size)),
-            Kind::ProcSession { gap } => format!("SESSION(e PARTITION BY k, proctime(), {})", ms(gap)),
+            Kind::Cumulate { step, size } => format!("CUMULATE({e}, ts, {}, {})", ms(step), ms(size)),
+            Kind::Session { gap } => format!("SESSION({e} PARTITION BY k, ts, {})", ms(gap)),
+            Kind::Nested { inner, slide, size } => {
+                let inner = format!("(SELECT k, v, window_time FROM TUMBLE({e}, ts, {}))", ms(inner));
+                format!("HOP({inner}, window_time, {}, {})", ms(slide), ms(size))
+            }
+            Kind::ProcTumble { size } => format!("TUMBLE({e}, proctime(), {})", ms(size)),
+            Kind::ProcSession { gap } => format!("SESSION({e} PARTITION BY k, proctime(), {})", ms(gap)),
         };
         let keys = if self.windowed() { "k, window_start, window_end" } else { "k" };
         format!(

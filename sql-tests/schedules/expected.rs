@@ -1,11 +1,14 @@
 //! What a view must show, computed row by row from the rules: the windows of every row, one
 //! model of the trigger for each key and window, nothing else.
 
-use headwater::types::trigger::{Accumulation, EmitPolicy};
+use headwater::types::trigger::{Accumulation, PaneTiming};
 
 use super::clause::{Kind, ViewSpec};
 use super::model::Model;
 use super::{ENDLESS, EpochTimes, Firing, MS, text};
+
+/// Values of a row: numbers, and times in microseconds.
+pub type Cells = Vec<Option<i64>>;
 
 /// A row of the source; its time in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +41,12 @@ struct Window {
     shown: Vec<Line>,
 }
 
-/// A row of the view, and its pane columns.
-#[derive(Clone, Debug, PartialEq)]
-struct Line {
-    row: String,
-    pane: String,
+/// A row of the view, and its pane columns, if it has any: the timing as a number, the indices,
+/// first and last as 0 or 1, and two times.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    pub row: Cells,
+    pub pane: Cells,
 }
 
 pub struct View {
@@ -51,33 +55,43 @@ pub struct View {
     pub late: u64,
     windows: Vec<Window>,
     contents: Vec<Line>,
-    panes: Vec<String>,
-    changes: Vec<String>,
+    panes: Vec<Line>,
+    /// Of them, those of earlier epochs.
+    panes_before: usize,
+    delta: Vec<(i64, Line)>,
+    changes: Vec<(i64, Cells)>,
     before: i64,
 }
 
 impl View {
     pub fn new(name: String, spec: ViewSpec) -> View {
-        let (windows, contents, panes, changes) = Default::default();
-        View { name, spec, late: 0, windows, contents, panes, changes, before: i64::MIN }
+        let (windows, contents, panes, delta, changes) = Default::default();
+        let (panes_before, before) = (0, i64::MIN);
+        View { name, spec, late: 0, windows, contents, panes, panes_before, delta, changes, before }
     }
 
     /// Rows of the view.
-    pub fn contents(&self) -> Vec<String> {
-        self.contents.iter().map(|l| l.row.clone()).collect()
-    }
-
-    pub fn contents_with_panes(&self) -> Vec<String> {
-        self.contents.iter().map(|l| format!("{}\t{}", l.row, l.pane)).collect()
+    pub fn contents(&self) -> &[Line] {
+        &self.contents
     }
 
     /// All panes so far.
-    pub fn panes(&self) -> &[String] {
+    pub fn panes(&self) -> &[Line] {
         &self.panes
     }
 
+    /// Panes of the last epoch.
+    pub fn new_panes(&self) -> &[Line] {
+        &self.panes[self.panes_before..]
+    }
+
+    /// How the contents differ from those before the last epoch.
+    pub fn delta(&self) -> &[(i64, Line)] {
+        &self.delta
+    }
+
     /// What followers see of the last epoch, as diff and row.
-    pub fn changes(&self) -> &[String] {
+    pub fn changes(&self) -> &[(i64, Cells)] {
         &self.changes
     }
 
@@ -119,12 +133,15 @@ impl View {
 
     /// Applies panes that go and panes that come.
     fn note(&mut self, mut gone: Vec<Line>, mut come: Vec<Line>) {
-        self.panes.extend(come.iter().map(|l| format!("{}\t{}", l.row, l.pane)));
+        self.panes_before = self.panes.len();
+        self.panes.extend(come.iter().cloned());
         for line in &gone {
             let at = self.contents.iter().position(|l| l == line);
             self.contents.remove(at.expect("what goes was there"));
         }
         self.contents.extend(come.iter().cloned());
+        self.delta = gone.iter().map(|l| (-1, l.clone())).collect();
+        self.delta.extend(come.iter().map(|l| (1, l.clone())));
         if !self.spec.lists_panes() {
             // Every change, and only what has changed.
             let same = |a: &Line, b: &[Line]| b.iter().any(|l| l.row == a.row);
@@ -134,21 +151,26 @@ impl View {
         } else if !self.spec.retracts() {
             gone.clear();
         }
-        self.changes = gone.iter().map(|l| format!("-1\t{}", l.row)).collect();
-        self.changes.extend(come.iter().map(|l| format!("1\t{}", l.row)));
+        self.changes = gone.into_iter().map(|l| (-1, l.row)).collect();
+        self.changes.extend(come.into_iter().map(|l| (1, l.row)));
     }
 
     /// Bounds of the windows of a time, in microseconds.
     fn bounds(&self, t: i64) -> Vec<(i64, i64)> {
-        let starts = |slide: i64, size: i64, offset: i64| -> Vec<(i64, i64)> {
+        let starts = |t: i64, slide: i64, size: i64, offset: i64| -> Vec<(i64, i64)> {
             let first = (t - size + 1..=t).filter(|s| (s - offset).rem_euclid(slide) == 0);
             first.map(|s| (s * MS, (s + size) * MS)).collect()
         };
         match self.spec.kind {
             Kind::None | Kind::Session { .. } | Kind::ProcSession { .. } => vec![],
-            Kind::ProcTumble { size } => starts(size, size, 0),
-            Kind::Tumble { size, offset } => starts(size, size, offset),
-            Kind::Hop { slide, size, offset } => starts(slide.min(size), size, offset),
+            Kind::ProcTumble { size } => starts(t, size, size, 0),
+            Kind::Tumble { size, offset } => starts(t, size, size, offset),
+            Kind::Hop { slide, size, offset } => starts(t, slide.min(size), size, offset),
+            Kind::Nested { inner, slide, size } => {
+                // `window_time` of the inner window.
+                let t = t.div_euclid(inner) * inner + inner - 1;
+                starts(t, slide.min(size), size, 0)
+            }
             Kind::Cumulate { step, size } => {
                 let start = t.div_euclid(size) * size;
                 let ends = (1..=size / step).map(|n| start + n * step).filter(|end| *end > t);
@@ -256,29 +278,57 @@ impl Window {
 }
 
 fn line(spec: &ViewSpec, window: &Window, rows: &[Row], firing: &Firing, times: &EpochTimes) -> Line {
-    let number = |n: Option<i64>| n.map_or("NULL".to_string(), |n| n.to_string());
-    let truth = |b: bool| if b { "t" } else { "f" }.to_string();
-    let mut row = vec![number(window.key)];
+    let mut row = vec![window.key];
     if spec.windowed() {
-        // Those of the clock have a zone.
-        let zone = if spec.by_the_clock() { "+00" } else { "" };
-        row.extend([window.start, window.end].map(|bound| format!("{}{zone}", text(bound))));
+        row.extend([Some(window.start), Some(window.end)]);
     }
     let values: Vec<i64> = rows.iter().filter_map(|r| r.v).collect();
     let sum = (!values.is_empty()).then(|| values.iter().sum());
-    row.extend([rows.len().to_string(), number(sum), number(values.iter().max().copied())]);
-    let zoned = |micros: i64| format!("{}+00", text(micros));
-    let watermark = if times.watermark == i64::MIN { "NULL".to_string() } else { zoned(times.watermark) };
-    let pane = [
-        firing.timing.as_str().to_string(),
-        firing.index.to_string(),
-        firing.nonspeculative_index.to_string(),
-        truth(firing.is_first),
-        truth(firing.is_last),
-        zoned(times.now),
-        watermark,
+    row.extend([Some(rows.len() as i64), sum, values.iter().max().copied()]);
+    if !spec.lists_panes() {
+        return Line { row, pane: vec![] };
+    }
+    let pane = vec![
+        Some(timing_number(firing.timing.as_str())),
+        Some(firing.index),
+        Some(firing.nonspeculative_index),
+        Some(i64::from(firing.is_first)),
+        Some(i64::from(firing.is_last)),
+        Some(times.now),
+        (times.watermark != i64::MIN).then_some(times.watermark),
     ];
-    let changes_only = spec.emit.policy == EmitPolicy::Changes && !spec.mode_written;
-    let pane = if changes_only { String::new() } else { pane.join("\t") };
-    Line { row: row.join("\t"), pane }
+    Line { row, pane }
+}
+
+const TIMINGS: [PaneTiming; 3] = [PaneTiming::Early, PaneTiming::OnTime, PaneTiming::Late];
+
+/// What stands for a timing among numbers; −1 for what is none.
+pub fn timing_number(name: &str) -> i64 {
+    TIMINGS.iter().position(|t| t.as_str() == name).map_or(-1, |i| i as i64)
+}
+
+/// Rows of the view as clients get them.
+pub fn row_line(spec: &ViewSpec, row: &[Option<i64>]) -> String {
+    let cell = |(i, value): (usize, &Option<i64>)| match value {
+        Some(bound) if spec.windowed() && (1..3).contains(&i) => {
+            // Those of the clock have a zone.
+            format!("{}{}", text(*bound), if spec.by_the_clock() { "+00" } else { "" })
+        }
+        Some(n) => n.to_string(),
+        None => "NULL".to_string(),
+    };
+    row.iter().enumerate().map(cell).collect::<Vec<_>>().join("\t")
+}
+
+/// The same with the pane columns.
+pub fn whole_line(spec: &ViewSpec, line: &Line) -> String {
+    let cell = |(i, value): (usize, &Option<i64>)| match (i, value) {
+        (_, None) => "NULL".to_string(),
+        (0, Some(n)) => TIMINGS.get(*n as usize).map_or("?", |t| t.as_str()).to_string(),
+        (3 | 4, Some(n)) => if *n == 1 { "t" } else { "f" }.to_string(),
+        (5 | 6, Some(micros)) => format!("{}+00", text(*micros)),
+        (_, Some(n)) => n.to_string(),
+    };
+    let cells = line.pane.iter().enumerate().map(cell);
+    std::iter::once(row_line(spec, &line.row)).chain(cells).collect::<Vec<_>>().join("\t")
 }

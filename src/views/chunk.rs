@@ -55,8 +55,9 @@ impl Chunk {
         self.from.len()
     }
 
-    pub fn ended(&self) -> usize {
-        self.ended
+    /// Whether at least half of the versions have ended.
+    pub fn is_ripe(&self) -> bool {
+        2 * self.ended >= self.len()
     }
 
     pub fn ordinal(&self, row: usize) -> u64 {

@@ -5,9 +5,10 @@
 //! can be looked up at older epochs; without a key it lists the live copies of a row, so
 //! that a deletion finds one; without key and deletions there is none. Invariant: a key has
 //! at most one live version, the last of its list. Small chunks at the end are merged when
-//! the last is not much smaller than its neighbour, so appending costs O(log n) copies.
+//! the last is not much smaller than its neighbour, so appending costs O(log n) copies. A
+//! chunk half of which has ended is noted (`ripe`), so that freeing costs what has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use hashbrown::HashMap;
@@ -19,10 +20,10 @@ use crate::types::hash::{self, PrintHasher};
 
 /// Chunks are merged up to this many rows, and larger input is cut into such pieces.
 pub(super) const CHUNK_ROWS: usize = 4096;
-/// Rows that one call of `collect` may visit.
+/// Rows that one call of `collect` may visit beyond those that have ended since the last.
 const COLLECT_ROWS: usize = 16 * CHUNK_ROWS;
-/// What visiting a chunk costs at least, in rows.
-const COLLECT_CHUNK_COST: usize = 64;
+/// Chunks at least half of which has ended are noted, so a row that ends pays for two.
+const VISITS_PER_ENDED_ROW: usize = 2;
 
 /// What the index refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +91,11 @@ pub(super) struct Shard {
     next_ordinal: u64,
     /// The last epoch applied.
     epoch: u64,
-    /// Where the next `collect` goes on.
-    collect_from: u64,
+    /// Chunks by their start, at least half of which has ended, and the epoch by which it had.
+    /// May name chunks that are no more. Epochs ascend.
+    ripe: VecDeque<(u64, u64)>,
+    /// Rows that have ended since the last `collect`.
+    ended: usize,
 }
 
 /// Rows of a chunk, and of those that changed: epoch, row, weight.
@@ -105,7 +109,8 @@ impl Shard {
             index: HashMap::default(),
             next_ordinal: 0,
             epoch: 0,
-            collect_from: 0,
+            ripe: VecDeque::new(),
+            ended: 0,
         }
     }
 
@@ -124,7 +129,12 @@ impl Shard {
         let Some(last) = entry.as_slice().last().copied() else { return false };
         let Some((_, chunk)) = self.chunks.range_mut(..=last).next_back() else { return false };
         let Some(row) = chunk.position(last).filter(|row| chunk.is_live(*row)) else { return false };
+        let before = chunk.is_ripe();
         chunk.end(row, self.epoch);
+        self.ended += 1;
+        if !before && chunk.is_ripe() {
+            self.ripe.push_back((self.epoch, chunk.start));
+        }
         if self.index_by == IndexBy::WholeRow && entry.remove(last) {
             self.index.remove(&print);
         }
@@ -168,8 +178,15 @@ impl Shard {
             chunk = last.merge(&chunk)?;
             self.chunks.remove(&start);
         }
-        self.chunks.insert(chunk.start, chunk);
+        self.put(chunk);
         Ok(())
+    }
+
+    fn put(&mut self, chunk: Chunk) {
+        if chunk.is_ripe() {
+            self.ripe.push_back((self.epoch, chunk.start));
+        }
+        self.chunks.insert(chunk.start, chunk);
     }
 
     fn locate(&self, ordinal: u64) -> Option<(&Chunk, usize)> {
@@ -201,28 +218,23 @@ impl Shard {
     }
 
     /// Drops versions that no reader at `horizon` or later sees from chunks at least half of
-    /// which have ended. Does a bounded part and goes on there at the next call.
+    /// which have ended. Visits in the long run more rows than end, and a bounded number in a
+    /// call; the next one goes on there.
     pub fn collect(&mut self, horizon: u64) -> Result<()> {
-        let mut visited = 0;
-        let mut at = self.collect_from;
-        while visited < COLLECT_ROWS {
-            let Some((start, chunk)) = self.chunks.range(at..).next() else {
-                at = 0;
-                break;
-            };
+        let mut left = COLLECT_ROWS + VISITS_PER_ENDED_ROW * std::mem::take(&mut self.ended);
+        while let Some((_, start)) = self.ripe.front().filter(|(epoch, _)| *epoch <= horizon && left > 0) {
             let start = *start;
-            at = start + 1;
-            visited += COLLECT_CHUNK_COST;
-            if 2 * chunk.ended() < chunk.len() {
-                continue;
-            }
-            visited += chunk.len();
+            self.ripe.pop_front();
+            // It may have been merged since: then what it is part of is noted too.
+            let Some(chunk) = self.chunks.get(&start).filter(|chunk| chunk.is_ripe()) else { continue };
+            left = left.saturating_sub(chunk.len());
             let dead = chunk.dead(horizon);
-            if 2 * dead.len() >= chunk.len() {
-                self.rewrite(start, &dead, horizon)?;
+            match 2 * dead.len() >= chunk.len() {
+                true => self.rewrite(start, &dead, horizon)?,
+                // It has grown; half of it has ended by now.
+                false => self.ripe.push_back((self.epoch, start)),
             }
         }
-        self.collect_from = at;
         Ok(())
     }
 
@@ -245,7 +257,7 @@ impl Shard {
             kept = previous.merge(&kept)?;
             self.chunks.remove(&before);
         }
-        self.chunks.insert(kept.start, kept);
+        self.put(kept);
         Ok(())
     }
 

@@ -200,6 +200,25 @@ fn small_appends_become_few_chunks_and_dead_versions_go() {
 }
 
 #[test]
+fn dead_versions_go_as_fast_as_they_come() {
+    const ROWS: i64 = 100_000;
+    let store = ViewStore::new("v", schema(), Some(vec![0]), false, 1).with_net_changes(true);
+    let rows = |text| change(&(0..ROWS).map(|k| (k, text, 1)).collect::<Vec<_>>()).rows;
+    let texts = [rows("x"), rows("y")];
+    for epoch in 1..=8usize {
+        let mut changes = vec![ChangeBatch::inserts(texts[epoch % 2].clone())];
+        if epoch > 1 {
+            changes.insert(0, ChangeBatch::deletes(texts[(epoch + 1) % 2].clone()));
+        }
+        store.apply(0, Epoch(epoch as u64), &changes).unwrap();
+        store.set_horizon(Epoch(epoch as u64 - 1)).unwrap();
+        // Those that live, those that a reader of the last epoch sees, and half chunks.
+        assert!(store.versions() <= 2 * ROWS as usize + 10_000, "{} versions", store.versions());
+    }
+    assert_eq!(store.len_at(Epoch(8)), ROWS as usize);
+}
+
+#[test]
 fn whole_chunks_are_not_copied() {
     let store = store(None, true, 1);
     let rows: Vec<_> = (0..4096).map(|k| (k, "text", 1)).collect();
