@@ -20,7 +20,7 @@ use super::{TABLES, change, metamorphic};
 
 /// Queries of an ordinary run.
 pub const QUERIES: u64 = 500;
-const BATCH: u64 = 20;
+const BATCH: u64 = 40;
 
 /// What differs, by a word of the query or of the message, and why.
 const KNOWN: [(&str, &str); 2] = [
@@ -28,8 +28,8 @@ const KNOWN: [(&str, &str); 2] = [
     ("could not implement", "PostgreSQL refuses it; Headwater runs it"),
 ];
 
-/// A run with so many failures ends.
-const FAILURES_SHOWN: usize = 10;
+/// A run with so many failures ends; they are shown as they come.
+const FAILURES_MAX: usize = 40;
 
 /// How many queries were compared, and how.
 #[derive(Default, Debug)]
@@ -51,7 +51,7 @@ pub fn run_queries(runtime: &Arc<Runtime>, seed: u64, count: u64, postgres: &str
         both(&mut server, runtime, &oracle, table)?;
     }
     let mut tally = Tally::default();
-    let mut failures = Vec::new();
+    let (mut failures, mut failed) = (Vec::new(), 0);
     for _ in 0..count.div_ceil(BATCH) {
         let queries: Vec<(String, Vec<Ty>)> = (0..BATCH).map(|_| generator::query(&mut random)).collect();
         let made = create(&mut server, &queries, &mut failures);
@@ -77,12 +77,19 @@ pub fn run_queries(runtime: &Arc<Runtime>, seed: u64, count: u64, postgres: &str
         for i in &made {
             server.run(&format!("DROP MATERIALIZED VIEW q{i}")).map_err(|e| format!("DROP: {e}"))?;
         }
-        if failures.len() > FAILURES_SHOWN {
+        for failure in failures.drain(..) {
+            println!("{failure}\n");
+            failed += 1;
+        }
+        if failed > FAILURES_MAX {
             break;
         }
     }
     println!("random queries: {tally:?}");
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
+    match failed {
+        0 => Ok(()),
+        n => Err(format!("{n} failures, shown above")),
+    }
 }
 
 fn both(server: &mut Instance, runtime: &Runtime, oracle: &Client, sql: &str) -> Result<(), String> {

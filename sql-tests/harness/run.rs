@@ -301,6 +301,27 @@ impl Run<'_> {
 }
 
 /// The rows expected and those that came, side by side when they differ.
+/// A comparison of more rows shows only those that differ.
+const ROWS_SHOWN: usize = 40;
+
+/// Of long sorted answers, the rows that only one of them has.
+fn differences(what: &str, expected: &[String], got: &[String]) -> String {
+    let only = |mine: &[String], others: &[String]| {
+        let mut left = others.to_vec();
+        let rows = mine.iter().filter(|row| match left.iter().position(|r| r == *row) {
+            Some(at) => {
+                left.swap_remove(at);
+                false
+            }
+            None => true,
+        });
+        rows.take(ROWS_SHOWN).map(|r| format!("    {r}")).collect::<Vec<_>>().join("\n")
+    };
+    let (a, b) = (expected.len(), got.len());
+    let (missing, extra) = (only(expected, got), only(got, expected));
+    format!("{what}\n  {a} rows expected, {b} found\n  missing:\n{missing}\n  too many:\n{extra}")
+}
+
 pub fn compare(what: &str, order: Order, expected: &[String], mut got: Vec<String>) -> Result<(), String> {
     let mut expected = expected.to_vec();
     let same = match order {
@@ -317,6 +338,9 @@ pub fn compare(what: &str, order: Order, expected: &[String], mut got: Vec<Strin
     };
     if same {
         return Ok(());
+    }
+    if matches!(order, Order::Sorted) && expected.len().max(got.len()) > ROWS_SHOWN {
+        return Err(differences(what, &expected, &got));
     }
     let list = |rows: &[String]| rows.iter().map(|r| format!("    {r}")).collect::<Vec<_>>().join("\n");
     Err(format!("{what}\n  expected:\n{}\n  got:\n{}", list(&expected), list(&got)))

@@ -53,6 +53,7 @@ fn with_typmod(data_type: PgType, typmod: i32) -> PgType {
             PgType::Numeric(Some(((modifier >> 16) as u8, scale as i8)))
         }
         PgType::Varchar(_) if typmod >= 4 => PgType::Varchar(Some((typmod - 4) as u32)),
+        PgType::Bpchar(_) if typmod >= 4 => PgType::Bpchar(Some((typmod - 4) as u32)),
         other => other,
     }
 }

@@ -21,6 +21,7 @@ pub mod intake;
 pub mod journal;
 pub mod late;
 pub mod local_log;
+pub mod not_null;
 pub mod panes;
 pub mod planning;
 pub mod progress;

@@ -14,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::not_null;
 use super::relations::TableSpec;
 use super::{Engine, Published};
 use crate::error::{HwError, Result, sqlstate};
@@ -85,19 +86,8 @@ impl TableHandle {
 
     /// 23502 if a column that must not be null is.
     pub fn check_not_null(&self, rows: &RecordBatch) -> Result<()> {
-        for column in self.not_null.iter().chain(&self.key) {
-            if rows.column(*column).null_count() > 0 {
-                let name = self.schema.field(*column).name();
-                return Err(HwError::new(
-                    sqlstate::NOT_NULL_VIOLATION,
-                    format!(
-                        "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
-                        self.name
-                    ),
-                ));
-            }
-        }
-        Ok(())
+        let columns: Vec<usize> = self.not_null.iter().chain(&self.key).copied().collect();
+        not_null::check(&self.name, &self.schema, &columns, rows)
     }
 
     /// All present rows: published, logged, and `own` of the transaction.

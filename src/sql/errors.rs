@@ -270,6 +270,9 @@ fn by_text(text: &str) -> HwError {
     if has("Divide by zero") || has("division by zero") {
         return HwError::new(sqlstate::DIVISION_BY_ZERO, "division by zero");
     }
+    if has("Overflowing on") {
+        return crate::sql::functions::decimal::overflow();
+    }
     if has("Overflow happened") || has("overflow") || has("out of range") {
         return HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range");
     }

@@ -20,6 +20,7 @@ mod options;
 mod queries;
 mod session;
 mod show;
+mod signs;
 mod source;
 mod table_queries;
 mod time;
@@ -56,6 +57,7 @@ pub fn parse_sql(text: &str) -> Result<Vec<Statement>> {
     let mut tokens =
         Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|e| source.token_error(&e))?;
     depth::check(&tokens).map_err(|at| too_complex().at(source.position(at)))?;
+    signs::divide(&mut tokens);
     table_queries::expand(&mut tokens);
     dialect.set_tokens(&mut tokens);
     let parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);

@@ -223,6 +223,7 @@ fn overall_type(base: &FieldRef, step: &FieldRef, common: &FieldRef) -> PgType {
     match (PgType::of(base), PgType::of(step)) {
         (PgType::Varchar(a), PgType::Varchar(b)) if a != b => PgType::Varchar(None),
         (PgType::Varchar(_), PgType::Text) => PgType::Varchar(None),
+        (PgType::Bpchar(a), PgType::Bpchar(b)) if a != b => PgType::Bpchar(None),
         (base, step) if base.carrier() == step.carrier() => base,
         _ => PgType::of(common),
     }

@@ -12,6 +12,7 @@ use sqlparser::ast::{ArrayElemTypeDef, CharacterLength, DataType as SqlType, Exa
 
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
+use crate::types::pg_type::TYPMOD_KEY;
 
 /// The [`TypePlanner`] of every session.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub fn pg_type(sql_type: &SqlType) -> Result<PgType> {
         SqlType::Varchar(n) | SqlType::CharacterVarying(n) | SqlType::CharVarying(n) => {
             PgType::Varchar(length(n.as_ref())?)
         }
-        SqlType::Char(n) | SqlType::Character(n) => PgType::Varchar(Some(length(n.as_ref())?.unwrap_or(1))),
+        SqlType::Char(n) | SqlType::Character(n) => PgType::Bpchar(Some(length(n.as_ref())?.unwrap_or(1))),
         SqlType::Bytea => PgType::Bytea,
         SqlType::Date => PgType::Date,
         SqlType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => PgType::Time,
@@ -61,6 +62,21 @@ pub fn pg_type(sql_type: &SqlType) -> Result<PgType> {
         SqlType::Custom(name, _) => named(&name.to_string())?,
         other => return Err(unknown(&other.to_string())),
     })
+}
+
+/// The column with the digits of a second that `timestamp(n)`, `time(n)` or `interval(n)` keep.
+pub fn with_digits(field: Field, sql_type: &SqlType) -> Field {
+    let digits = match sql_type {
+        SqlType::Timestamp(Some(n), _) | SqlType::Time(Some(n), _) => *n,
+        SqlType::Interval { precision: Some(n), .. } => *n,
+        _ => return field,
+    };
+    if digits >= 6 {
+        return field;
+    }
+    let mut metadata = field.metadata().clone();
+    metadata.insert(TYPMOD_KEY.to_string(), digits.to_string());
+    field.with_metadata(metadata)
 }
 
 fn unknown(name: &str) -> HwError {
@@ -84,7 +100,7 @@ fn named(name: &str) -> Result<PgType> {
         "float8" => PgType::Float8,
         "text" | "unknown" | "cstring" => PgType::Text,
         "varchar" => PgType::Varchar(None),
-        "bpchar" => PgType::Varchar(None),
+        "bpchar" => PgType::Bpchar(None),
         "numeric" => PgType::Numeric(None),
         "jsonb" | "json" => PgType::Jsonb,
         "uuid" => PgType::Uuid,

@@ -7,7 +7,7 @@
 //!
 //! | SQL | Arrow | | SQL | Arrow |
 //! |---|---|---|---|---|
-//! | smallint, integer, bigint | Int16, Int32, Int64 | | text, varchar | Utf8 |
+//! | smallint, integer, bigint | Int16, Int32, Int64 | | text, varchar, char (without its padding) | Utf8 |
 //! | real, double precision | Float32, Float64 | | bytea | Binary |
 //! | numeric(p,s) | Decimal128(p,s) | | uuid | FixedSizeBinary(16) |
 //! | numeric | Decimal128(38,10) | | jsonb | LargeUtf8 (canonical text) |
@@ -45,6 +45,8 @@ pub enum PgType {
     Text,
     /// Length in characters if declared.
     Varchar(Option<u32>),
+    /// `character(n)`: kept without the blanks that pad it, shown with them.
+    Bpchar(Option<u32>),
     Bytea,
     Date,
     Time,
@@ -82,6 +84,7 @@ impl PgType {
             PgType::Float8 => 701,
             PgType::Unknown => 705,
             PgType::Varchar(_) => 1043,
+            PgType::Bpchar(_) => 1042,
             PgType::Date => 1082,
             PgType::Time => 1083,
             PgType::Timestamp => 1114,
@@ -102,6 +105,7 @@ impl PgType {
                 PgType::Int4 => 1007,
                 PgType::Text | PgType::Unknown => 1009,
                 PgType::Varchar(_) => 1015,
+                PgType::Bpchar(_) => 1014,
                 PgType::Int8 => 1016,
                 PgType::Float4 => 1021,
                 PgType::Float8 => 1022,
@@ -121,7 +125,7 @@ impl PgType {
 
     /// The type for a `pg_type.oid`, for parameters that a client declares.
     pub fn from_oid(oid: u32) -> Option<PgType> {
-        const SCALARS: [PgType; 22] = [
+        const SCALARS: [PgType; 23] = [
             PgType::Bool,
             PgType::Bytea,
             PgType::Char,
@@ -135,6 +139,7 @@ impl PgType {
             PgType::Float8,
             PgType::Unknown,
             PgType::Varchar(None),
+            PgType::Bpchar(None),
             PgType::Date,
             PgType::Time,
             PgType::Timestamp,
@@ -147,9 +152,6 @@ impl PgType {
         ];
         if oid == 114 {
             return Some(PgType::Jsonb);
-        }
-        if oid == 1042 {
-            return Some(PgType::Varchar(None));
         }
         if let Some(t) = SCALARS.iter().find(|t| t.oid() == oid) {
             return Some(t.clone());
@@ -172,9 +174,12 @@ impl PgType {
             PgType::Float8 => DataType::Float64,
             PgType::Numeric(Some((p, s))) => DataType::Decimal128(*p, *s),
             PgType::Numeric(None) => DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE),
-            PgType::Text | PgType::Varchar(_) | PgType::Name | PgType::Char | PgType::Unknown => {
-                DataType::Utf8
-            }
+            PgType::Text
+            | PgType::Varchar(_)
+            | PgType::Bpchar(_)
+            | PgType::Name
+            | PgType::Char
+            | PgType::Unknown => DataType::Utf8,
             PgType::Bytea => DataType::Binary,
             PgType::Date => DataType::Date32,
             PgType::Time => DataType::Time64(TimeUnit::Microsecond),
@@ -205,7 +210,15 @@ impl PgType {
                     metadata.insert(TYPMOD_KEY.to_string(), (n + 4).to_string());
                 }
             }
+            PgType::Bpchar(n) => {
+                set("bpchar");
+                if let Some(n) = n {
+                    metadata.insert(TYPMOD_KEY.to_string(), (n + 4).to_string());
+                }
+            }
             PgType::Numeric(None) => drop(set("numeric")),
+            // The carrier alone would be a plain numeric.
+            PgType::Numeric(Some((NUMERIC_PRECISION, NUMERIC_SCALE))) => drop(set("numeric(38,10)")),
             _ => {}
         }
         Field::new(name, self.carrier(), nullable).with_metadata(metadata)
@@ -220,6 +233,11 @@ impl PgType {
             Some("regclass") => return PgType::Regclass,
             Some("numeric" | "numeric_avg") => return PgType::Numeric(None),
             Some("void") => return PgType::Void,
+            Some("numeric(38,10)") => return PgType::Numeric(Some((NUMERIC_PRECISION, NUMERIC_SCALE))),
+            Some("bpchar") if field.data_type() == &DataType::Utf8 => {
+                let typmod = field.metadata().get(TYPMOD_KEY).and_then(|v| v.parse::<u32>().ok());
+                return PgType::Bpchar(typmod.map(|t| t.saturating_sub(4)));
+            }
             Some("varchar") if field.data_type() == &DataType::Utf8 => {
                 let typmod = field.metadata().get(TYPMOD_KEY).and_then(|v| v.parse::<u32>().ok());
                 return PgType::Varchar(typmod.map(|t| t.saturating_sub(4)));
@@ -227,6 +245,13 @@ impl PgType {
             _ => {}
         }
         Self::of_carrier(field.data_type())
+    }
+
+    /// Digits of a second that a column of times keeps, if fewer than six.
+    pub fn digits_of(field: &Field) -> Option<u32> {
+        use DataType::{Interval, Time64, Timestamp};
+        let times = matches!(field.data_type(), Timestamp(_, _) | Time64(_) | Interval(_));
+        times.then(|| field.metadata().get(TYPMOD_KEY)?.parse().ok()).flatten()
     }
 
     /// The SQL type that a carrier stands for when there is no metadata.
@@ -238,6 +263,7 @@ impl PgType {
             DataType::Int64 | DataType::UInt32 | DataType::UInt64 => PgType::Int8,
             DataType::Float16 | DataType::Float32 => PgType::Float4,
             DataType::Float64 => PgType::Float8,
+            DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE) => PgType::Numeric(None),
             DataType::Decimal32(p, s)
             | DataType::Decimal64(p, s)
             | DataType::Decimal128(p, s)
@@ -276,6 +302,8 @@ impl PgType {
             PgType::Text => "text".into(),
             PgType::Varchar(Some(n)) => format!("character varying({n})"),
             PgType::Varchar(None) => "character varying".into(),
+            PgType::Bpchar(Some(n)) => format!("character({n})"),
+            PgType::Bpchar(None) => "character".into(),
             PgType::Bytea => "bytea".into(),
             PgType::Date => "date".into(),
             PgType::Time => "time without time zone".into(),
@@ -299,7 +327,7 @@ impl PgType {
     pub fn typmod(&self) -> i32 {
         match self {
             PgType::Numeric(Some((p, s))) => ((*p as i32) << 16 | (*s as i32 & 0x7ff)) + 4,
-            PgType::Varchar(Some(n)) => *n as i32 + 4,
+            PgType::Varchar(Some(n)) | PgType::Bpchar(Some(n)) => *n as i32 + 4,
             _ => -1,
         }
     }

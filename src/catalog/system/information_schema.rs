@@ -147,6 +147,7 @@ fn type_cells(pg_type: &PgType) -> Row {
         PgType::Array(_) => "ARRAY".to_string(),
         PgType::Numeric(_) => "numeric".to_string(),
         PgType::Varchar(_) => "character varying".to_string(),
+        PgType::Bpchar(_) => "character".to_string(),
         other => other.sql_name(),
     };
     let mut row: Row = vec![("data_type", data_type.into())];
@@ -158,10 +159,12 @@ fn type_cells(pg_type: &PgType) -> Row {
         PgType::Float8 => numeric(53, 2, Cell::Null),
         PgType::Numeric(Some((p, s))) => numeric(i32::from(*p), 10, i32::from(*s).into()),
         PgType::Numeric(None) => vec![("numeric_precision_radix", 10.into())],
-        PgType::Varchar(Some(n)) => {
+        PgType::Varchar(Some(n)) | PgType::Bpchar(Some(n)) => {
             vec![("character_maximum_length", (*n).into()), ("character_octet_length", (n * 4).into())]
         }
-        PgType::Text | PgType::Varchar(None) => vec![("character_octet_length", (1 << 30).into())],
+        PgType::Text | PgType::Varchar(None) | PgType::Bpchar(None) => {
+            vec![("character_octet_length", (1 << 30).into())]
+        }
         PgType::Date => vec![("datetime_precision", 0.into())],
         PgType::Time | PgType::Timestamp | PgType::Timestamptz | PgType::Interval => {
             vec![("datetime_precision", 6.into())]

@@ -140,7 +140,7 @@ impl Random {
 
     fn texts(&self, draws: impl Iterator<Item = Draw>, field: &Field) -> Result<ArrayRef> {
         let longest = match PgType::of(field) {
-            PgType::Varchar(Some(length)) => u64::from(length.min(20)),
+            PgType::Varchar(Some(length)) | PgType::Bpchar(Some(length)) => u64::from(length.min(20)),
             _ => 20,
         };
         let shortest = longest.min(3);

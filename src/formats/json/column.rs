@@ -68,16 +68,31 @@ enum Values {
     Int64(Vec<i64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Numeric { values: Vec<i128>, precision: u8, scale: i8 },
+    Numeric {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+    },
     Date(Vec<i32>),
     Time(Vec<i64>),
-    Timestamp { values: Vec<i64>, zone: Option<Arc<str>> },
+    Timestamp {
+        values: Vec<i64>,
+        zone: Option<Arc<str>>,
+    },
     Interval(Vec<IntervalMonthDayNano>),
     Uuid(Vec<u8>),
-    Text { bytes: Bytes<i32>, chars_max: Option<usize> },
+    /// `padded`: of `character(n)`, whose blanks at the end are not kept.
+    Text {
+        bytes: Bytes<i32>,
+        chars_max: Option<usize>,
+        padded: bool,
+    },
     Jsonb(Bytes<i64>),
     Bytea(Bytes<i32>),
-    List { offsets: Vec<i32>, item: Box<Column> },
+    List {
+        offsets: Vec<i32>,
+        item: Box<Column>,
+    },
     Struct(Box<ObjectBuilder>),
 }
 
@@ -111,11 +126,13 @@ impl Column {
             DataType::Interval(IntervalUnit::MonthDayNano) => Values::Interval(Vec::new()),
             DataType::FixedSizeBinary(16) => Values::Uuid(Vec::new()),
             DataType::Utf8 => {
-                let chars_max = match PgType::of(field) {
-                    PgType::Varchar(Some(n)) => Some(n as usize),
+                let ty = PgType::of(field);
+                let padded = matches!(ty, PgType::Bpchar(_));
+                let chars_max = match ty {
+                    PgType::Varchar(Some(n)) | PgType::Bpchar(Some(n)) => Some(n as usize),
                     _ => None,
                 };
-                Values::Text { bytes: Bytes::new(), chars_max }
+                Values::Text { bytes: Bytes::new(), chars_max, padded }
             }
             DataType::LargeUtf8 => Values::Jsonb(Bytes::new()),
             DataType::Binary => Values::Bytea(Bytes::new()),
@@ -147,7 +164,7 @@ impl Column {
         // The two kinds that carry most of the bytes of a stream come first.
         match (&mut self.values, token) {
             (Values::Int64(v), Token::Number(Number { integer: Some(i), .. })) => v.push(i),
-            (Values::Text { bytes, chars_max: None }, Token::Text(t)) => {
+            (Values::Text { bytes, chars_max: None, .. }, Token::Text(t)) => {
                 if t.escaped {
                     unescape(t.bytes, &mut bytes.data)?;
                 } else {
@@ -248,9 +265,9 @@ impl Column {
             }
             Values::Interval(v) => v.push(values::parse_interval(text)?),
             Values::Uuid(v) => v.extend_from_slice(&values::parse_uuid(text)?),
-            Values::Text { bytes, chars_max } => {
+            Values::Text { bytes, chars_max, padded } => {
                 let text = match chars_max {
-                    Some(n) => fit_varchar(text, *n)?,
+                    Some(n) => fit_length(text, *n, *padded)?,
                     None => text,
                 };
                 bytes.data.extend_from_slice(text.as_bytes());
@@ -442,13 +459,15 @@ fn epoch_millis(number: Number<'_>) -> Result<i64, HwError> {
 }
 
 /// 22001 unless the text fits; excess spaces are cut off, as PostgreSQL does.
-fn fit_varchar(text: &str, chars_max: usize) -> Result<&str, HwError> {
+fn fit_length(text: &str, chars_max: usize, padded: bool) -> Result<&str, HwError> {
+    let text = if padded { text.trim_end_matches(' ') } else { text };
+    let name = if padded { "character" } else { "character varying" };
     match text.char_indices().nth(chars_max) {
         None => Ok(text),
         Some((end, _)) if text[end..].bytes().all(|b| b == b' ') => Ok(&text[..end]),
         Some(_) => Err(HwError::new(
             sqlstate::STRING_DATA_RIGHT_TRUNCATION,
-            format!("value too long for type character varying({chars_max})"),
+            format!("value too long for type {name}({chars_max})"),
         )),
     }
 }

@@ -142,7 +142,9 @@ fn null_of(ty: &PgType) -> Result<Expr> {
 fn cast_name(ty: &PgType) -> String {
     match ty {
         // A cast would cut a text that is too long; whoever stores it has to refuse it.
-        PgType::Unknown | PgType::Void | PgType::Record | PgType::Varchar(_) => "text".to_string(),
+        PgType::Unknown | PgType::Void | PgType::Record | PgType::Varchar(_) | PgType::Bpchar(_) => {
+            "text".to_string()
+        }
         other => other.sql_name(),
     }
 }

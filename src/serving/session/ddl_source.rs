@@ -18,7 +18,7 @@ use crate::engine::definitions::{connect, delivered_columns};
 use crate::error::{HwError, Result, sqlstate};
 use crate::serving::pg::api::Outcome;
 use crate::sql::ast::{ColumnSpec, Columns, CreateSource, Encode, Format, FormatSpec, Include, IncludeKind};
-use crate::sql::types::pg_type;
+use crate::sql::types::{pg_type, with_digits};
 use crate::types::PgType;
 
 /// Longest wait for a connector to tell its splits.
@@ -110,7 +110,8 @@ pub(super) fn fields(columns: &[ColumnSpec]) -> Result<Vec<Field>> {
             let text = format!("column \"{}\" has pseudo-type {}", c.name, ty.sql_name());
             return Err(HwError::new(sqlstate::INVALID_TABLE_DEFINITION, text).at(c.position));
         }
-        Ok(ty.field(&c.name, !c.not_null && !c.primary_key))
+        let field = ty.field(&c.name, !c.not_null && !c.primary_key);
+        Ok(with_digits(field, &c.data_type))
     };
     columns.iter().map(field).collect()
 }

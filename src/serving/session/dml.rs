@@ -18,7 +18,7 @@ use sqlparser::ast::{
     TableObject, TableWithJoins, Update, UpdateTableFromKind,
 };
 
-pub(super) use assign::{assignable, check_lengths, typed_literal};
+pub(super) use assign::{assignable, fit, typed_literal};
 
 use super::evaluate::{ROWS_SCHEMA, RowsAtHand, query_of};
 use super::query::Text;
@@ -356,8 +356,7 @@ impl Session {
         } else {
             self.cast_array(array, from, to).await?
         };
-        check_lengths(to, &out)?;
-        Ok(out)
+        fit(to, out)
     }
 
     /// Casts as SQL does, which for some types is not what Arrow does.

@@ -1,7 +1,7 @@
 //! `sum` and `avg` with PostgreSQL's result types.
 //!
 //! sum: smallint, integer → bigint; bigint → numeric; numeric → numeric; real → real;
-//! double → double. avg: whole numbers and numeric → numeric (a quotient, see
+//! double → double; interval → interval. avg: whole numbers and numeric → numeric (a quotient, see
 //! [`super::decimal`]), floats → double. Totals of whole numbers are kept in 128 bits, so
 //! intermediate sums do not overflow; only the result is range-checked (22003). Totals of
 //! floats are exact ([`crate::types::exact::total`]), so the order of rows does not matter.
@@ -13,6 +13,7 @@ mod rules;
 pub mod sketch;
 
 mod frame;
+mod intervals;
 
 use std::collections::HashSet;
 use std::mem::size_of;
@@ -84,12 +85,14 @@ impl AggregateUDFImpl for Total {
             DataType::UInt32 | DataType::UInt64 => DataType::Int64,
             DataType::Decimal128(_, _) => t.clone(),
             DataType::Null => DataType::Float64,
+            t if intervals::is_interval(t) => intervals::carrier(),
             _ => return Err(undefined_function(self.name(), types).into()),
         }])
     }
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         Ok(match (self.average, &types[0]) {
             (true, DataType::Float32 | DataType::Float64) => DataType::Float64,
+            (true, DataType::Interval(_)) => intervals::carrier(),
             (true, _) => DataType::Decimal128(38, QUOTIENT_SCALE),
             (false, DataType::Int16 | DataType::Int32) => DataType::Int64,
             (false, DataType::Int64) => DataType::Decimal128(38, 0),
@@ -110,6 +113,9 @@ impl AggregateUDFImpl for Total {
         }))
     }
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        if intervals::is_interval(args.expr_fields[0].data_type()) {
+            return Ok(Box::new(intervals::IntervalTotal::new(self.average, args.is_distinct)));
+        }
         let shape = self.shape(args.expr_fields[0].data_type(), args.return_field.data_type());
         let distinct = args.is_distinct.then(HashSet::new);
         Ok(Box::new(TotalAccumulator { shape, total: Sums::default(), count: 0, distinct }))
@@ -125,13 +131,13 @@ impl AggregateUDFImpl for Total {
         let shape = self.shape(args.input_fields[0].data_type(), args.return_field.data_type());
         let field =
             |suffix: &str, t: DataType| Arc::new(Field::new(format_state_name(args.name, suffix), t, true));
-        if args.is_distinct {
+        if args.is_distinct || intervals::is_interval(args.input_fields[0].data_type()) {
             return Ok(vec![field("distinct", DataType::Binary)]);
         }
         Ok(vec![field("total", shape.total_type()), field("count", DataType::Int64)])
     }
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        !args.is_distinct
+        !args.is_distinct && !intervals::is_interval(args.expr_fields[0].data_type())
     }
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         let shape = self.shape(args.expr_fields[0].data_type(), args.return_field.data_type());

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
@@ -86,6 +86,9 @@ impl ScalarUDFImpl for PgCast {
 /// A column cast to the type of `to`.
 pub fn cast_array(array: &ArrayRef, from: &Field, to: &Field, cx: &Cx) -> DfResult<ArrayRef> {
     let unlimited = matches!(PgType::of(to), PgType::Text | PgType::Varchar(None) | PgType::Numeric(_));
+    if let Some(times) = dates_as_timestamps(array, to)? {
+        return Ok(times);
+    }
     if unlimited && array.data_type() == to.data_type() && to.data_type() != &DataType::Null {
         return Ok(Arc::clone(array));
     }
@@ -101,6 +104,23 @@ pub fn cast_array(array: &ArrayRef, from: &Field, to: &Field, cx: &Cx) -> DfResu
             (value, _) => cast_datum(value.clone(), from, to, cx),
         })?;
     value.into_array(array.len())
+}
+
+/// Dates at midnight; infinity stays what it is. 22008 for what a timestamp cannot hold.
+fn dates_as_timestamps(array: &ArrayRef, to: &Field) -> Result<Option<ArrayRef>> {
+    let DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None) = to.data_type() else {
+        return Ok(None);
+    };
+    let Some(dates) = array.as_primitive_opt::<arrow::datatypes::Date32Type>() else { return Ok(None) };
+    let midnight = |day: i32| match day {
+        i32::MAX => Ok(i64::MAX),
+        i32::MIN => Ok(i64::MIN),
+        day => i64::from(day).checked_mul(MICROS_PER_DAY).ok_or_else(|| {
+            HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")
+        }),
+    };
+    let times = dates.try_unary::<_, arrow::datatypes::TimestampMicrosecondType, HwError>(midnight)?;
+    Ok(Some(Arc::new(times)))
 }
 
 fn cast_items(items: &ArrayRef, to: &Field, cx: &Cx) -> Result<ArrayRef> {
@@ -306,6 +326,10 @@ fn to_text<'a>(value: Datum<'a>, from: &Field, to: &Field, cx: &Cx) -> Datum<'a>
         other => format_datum(&other, from, &cx.zone).into(),
     };
     match PgType::of(to) {
+        PgType::Bpchar(n) => {
+            let cut: String = text.chars().take(n.map_or(usize::MAX, |n| n as usize)).collect();
+            Datum::Text(cut.trim_end_matches(' ').to_string().into())
+        }
         PgType::Varchar(Some(n)) if text.chars().nth(n as usize).is_some() => {
             Datum::Text(text.chars().take(n as usize).collect::<String>().into())
         }

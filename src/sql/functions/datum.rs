@@ -426,10 +426,7 @@ impl ScalarUDFImpl for RowFunction {
         let data_type = self.return_type(&types)?;
         let literal = |i: usize| args.scalar_arguments.get(i).copied().flatten();
         Ok(Arc::new(match (self.name(), literal(0), literal(1)) {
-            // Seconds have a fraction; the other fields are shown as whole numbers.
-            ("extract", Some(ScalarValue::Utf8(Some(unit))), _) if !fractional_field(unit) => {
-                with_type(Field::new("extract", data_type, true), "numeric")
-            }
+            ("extract", Some(ScalarValue::Utf8(Some(unit))), _) => extracted(unit, data_type, &types),
             ("round" | "trunc", _, Some(digits)) => {
                 let data_type = rounded_type(data_type, digits);
                 Field::new(self.name(), data_type, true)
@@ -455,9 +452,20 @@ impl ScalarUDFImpl for RowFunction {
     }
 }
 
-fn fractional_field(unit: &str) -> bool {
+/// A field of a time: seconds show their fraction, the others are whole numbers.
+fn extracted(unit: &str, data_type: DataType, types: &[DataType]) -> Field {
     let unit = unit.to_ascii_lowercase();
-    unit == "epoch" || unit.starts_with("sec") || unit.starts_with("millisec") || unit.starts_with("msec")
+    let of_date = types.last() == Some(&DataType::Date32);
+    let field = |data_type| Field::new("extract", data_type, true);
+    match unit.as_str() {
+        "julian" => with_type(field(DataType::Decimal128(38, 20)), "numeric"),
+        "epoch" if !of_date => field(data_type),
+        unit if unit.starts_with("sec") => field(data_type),
+        unit if unit.starts_with("millisec") || unit.starts_with("msec") => {
+            field(DataType::Decimal128(38, 3))
+        }
+        _ => with_type(field(data_type), "numeric"),
+    }
 }
 
 /// The scale that a constant number of digits rounds a numeric to.

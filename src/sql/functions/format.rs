@@ -8,6 +8,7 @@ use super::column::Column;
 use super::datum::Datum;
 use super::decimal::Numeric;
 use super::zone::{Civil, MICROS_PER_SECOND, Zone, civil_of_days};
+use crate::types::PgType;
 use crate::types::pg_type::TYPE_KEY;
 
 /// The text form of a value of `field`.
@@ -20,7 +21,11 @@ pub fn format_datum(value: &Datum, field: &Field, zone: &Zone) -> String {
         Datum::Float(v) if field.data_type() == &DataType::Float32 => format_float4(*v as f32),
         Datum::Float(v) => format_float8(*v),
         Datum::Num(n) => format_numeric(*n, field),
-        Datum::Text(s) | Datum::Json(s) => s.to_string(),
+        Datum::Text(s) => match PgType::of(field) {
+            PgType::Bpchar(Some(width)) => format!("{s:<width$}", width = width as usize),
+            _ => s.to_string(),
+        },
+        Datum::Json(s) => s.to_string(),
         Datum::Bytes(b) if matches!(field.data_type(), DataType::FixedSizeBinary(16)) => format_uuid(b),
         Datum::Bytes(b) => format!("\\x{}", hex(b)),
         Datum::Date(d) => format_date(i64::from(*d)),
@@ -37,7 +42,7 @@ pub fn format_datum(value: &Datum, field: &Field, zone: &Zone) -> String {
 pub fn format_numeric(n: Numeric, field: &Field) -> String {
     match field.metadata().get(TYPE_KEY).map(String::as_str) {
         Some("numeric_avg") => n.quotient_text(),
-        Some("numeric") => n.trimmed().to_string(),
+        _ if PgType::of(field) == PgType::Numeric(None) => n.trimmed().to_string(),
         _ => n.to_string(),
     }
 }

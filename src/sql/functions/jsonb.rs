@@ -103,6 +103,8 @@ fn member<'v>(value: &'v Value, key: &Datum) -> Option<&'v Value> {
             let at = if *n < 0 { items.len() as i64 + n } else { *n };
             usize::try_from(at).ok().and_then(|at| items.get(at))
         }
+        // A scalar counts as an array of itself.
+        (scalar, Datum::Int(0 | -1)) if !scalar.is_object() => Some(scalar),
         _ => None,
     }
 }

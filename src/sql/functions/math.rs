@@ -168,6 +168,9 @@ fn division() -> Vec<Function> {
             let rest = x.remainder(y)?;
             Ok(Datum::Num(x.checked_add(rest.negated())?.quotient(y)?.round(0)?))
         }),
+        Function::new("min_scale")
+            .on(&[Num], Int4, |_, a| Ok(Datum::Int(i64::from(a[0].as_num().trimmed().scale)))),
+        Function::new("trim_scale").ret(&[Num], Ret::Is(Num), |_, a| Ok(Datum::Num(a[0].as_num().trimmed()))),
         Function::new("gcd")
             .on(&[Int4, Int4], Int4, |_, a| {
                 narrow(gcd(a[0].as_i64().into(), a[1].as_i64().into()), "integer")

@@ -248,6 +248,7 @@ pub fn functions() -> Vec<Function> {
                     .map_or("unknown".into(), |f| match PgType::of(f) {
                         PgType::Numeric(_) => "numeric".to_string(),
                         PgType::Varchar(_) => "character varying".to_string(),
+                        PgType::Bpchar(_) => "character".to_string(),
                         _ if f.data_type() == &DataType::Null => "unknown".to_string(),
                         other => other.sql_name(),
                     })
@@ -260,6 +261,11 @@ pub fn functions() -> Vec<Function> {
             }
             Ok(Datum::Text(format_type(a[0].as_i64(), a[1].as_i64()).into()))
         }),
+        Function::new(crate::sql::rules::subqueries::nullable::NULLABLE).called_on_null().volatile().ret(
+            &[Any],
+            Ret::Like(0),
+            |_, a| Ok(a[0].clone()),
+        ),
         Function::new("num_nulls").called_on_null().variadic(&[Any], Ret::Is(Int4), |_, a| {
             Ok(Datum::Int(a.iter().filter(|v| v.is_null()).count() as i64))
         }),
@@ -276,6 +282,7 @@ pub fn format_type(oid: i64, typmod: i64) -> String {
     };
     match t {
         PgType::Varchar(_) if typmod >= 4 => format!("character varying({})", typmod - 4),
+        PgType::Bpchar(_) if typmod >= 4 => format!("character({})", typmod - 4),
         PgType::Numeric(_) if typmod >= 4 => {
             format!("numeric({},{})", (typmod - 4) >> 16, (typmod - 4) & 0x7ff)
         }

@@ -13,6 +13,7 @@ use super::zone::{
     Civil, MICROS_PER_DAY, MICROS_PER_SECOND, Zone, days_in_month, days_of_civil, iso_week, iso_weekday,
 };
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::text::round_micros;
 
 fn bad_unit(unit: &str, typname: &str) -> HwError {
     HwError::new(
@@ -36,6 +37,23 @@ fn whole(v: i64) -> Numeric {
 
 fn micros(v: i64) -> Numeric {
     Numeric::new(i128::from(v), 6)
+}
+
+/// Whether a field of an infinite time grows with it; the others are NULL.
+fn grows(unit: &str) -> bool {
+    let unit = unit.to_ascii_lowercase();
+    let growing = ["year", "decade", "century", "centuries", "millenni", "julian", "isoyear", "epoch"];
+    growing.iter().any(|u| unit.starts_with(u))
+}
+
+/// The sign of an infinite date or timestamp.
+fn infinity(value: &Datum) -> Option<f64> {
+    let (low, high) = match value {
+        Datum::Date(d) => (*d == i32::MIN, *d == i32::MAX),
+        Datum::Ts(t) | Datum::Tstz(t) => (*t == i64::MIN, *t == i64::MAX),
+        _ => return None,
+    };
+    if high { Some(f64::INFINITY) } else { low.then_some(f64::NEG_INFINITY) }
 }
 
 fn field(cx: &Cx, unit: &str, value: &Datum) -> Result<Numeric> {
@@ -82,7 +100,14 @@ fn timestamp_field(cx: &Cx, unit: &str, value: &Datum) -> Result<Numeric> {
         "decade" | "decades" => whole(c.year.div_euclid(10)),
         "century" | "centuries" => whole((c.year + 99).div_euclid(100)),
         "millennium" | "millennia" => whole((c.year + 999).div_euclid(1000)),
-        "julian" => Numeric::new(i128::from(days + 2_440_588), 0),
+        "julian" => match value {
+            Datum::Date(_) => whole(days + 2_440_588),
+            _ => {
+                let (whole, part) = (i128::from(days + 2_440_588), i128::from(c.time));
+                let scale = 10i128.pow(20);
+                Numeric::new(whole * scale + (part * scale + 43_200_000_000) / 86_400_000_000, 20)
+            }
+        },
         "timezone" => whole(zone_seconds()),
         "timezone_hour" => whole(zone_seconds() / 3600),
         "timezone_minute" => whole(zone_seconds() / 60 % 60),
@@ -163,12 +188,6 @@ fn trunc_interval(unit: &str, i: IntervalMonthDayNano) -> Result<Datum<'static>>
     }))
 }
 
-/// Rounded to so many digits of a second, halves away from zero.
-fn to_digits(at: i64, digits: i64) -> i64 {
-    let unit = 10i64.pow((6 - digits.clamp(0, 6)) as u32);
-    if at == i64::MAX || at == i64::MIN { at } else { (at + at.signum() * (unit / 2)) / unit * unit }
-}
-
 fn trunc_in(unit: &str, t: i64, zone: &Zone) -> Result<Datum<'static>> {
     let at = trunc(unit, zone.to_local(t)).ok_or_else(|| bad_unit(unit, "timestamp with time zone"))?;
     Ok(Datum::Tstz(zone.to_utc(at)))
@@ -213,6 +232,30 @@ fn timestamp_of(a: &[Datum]) -> Result<i64> {
     }
     let time = (h * 3600 + m * 60) * MICROS_PER_SECOND + (s * 1e6).round() as i64;
     Ok(days * MICROS_PER_DAY + time)
+}
+
+/// A time moved by the offset that an interval stands for.
+fn shifted(a: &[Datum], sign: i64) -> Result<i64> {
+    let i = a[0].as_interval();
+    if i.months != 0 || i.days != 0 {
+        let message = "interval time zone must not include months or days";
+        return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+    }
+    let at = a[1].as_i64();
+    if at == i64::MAX || at == i64::MIN {
+        return Ok(at);
+    }
+    at.checked_add(i.nanoseconds / 1000 * sign).ok_or_else(timestamp_out_of_range)
+}
+
+fn make_time(a: &[Datum]) -> Result<i64> {
+    let (h, m, s) = (a[0].as_i64(), a[1].as_i64(), a[2].as_f64());
+    let day = h == 24 && m == 0 && s == 0.0;
+    if !day && (!(0..24).contains(&h) || !(0..60).contains(&m) || !(0.0..=60.0).contains(&s)) {
+        let message = format!("time field value out of range: {h}:{m:02}:{s:02}");
+        return Err(HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, message));
+    }
+    Ok((h * 3600 + m * 60) * MICROS_PER_SECOND + (s * 1e6).round() as i64)
 }
 
 fn make_interval<'a>(_: &Cx, a: &[Datum<'a>]) -> Result<Datum<'a>> {
@@ -272,10 +315,21 @@ fn extract_type(types: &[DataType]) -> DataType {
 fn fields() -> Vec<Function> {
     use Kind::*;
     fn extract<'a>(cx: &Cx, a: &[Datum<'a>]) -> Result<Datum<'a>> {
-        Ok(Datum::Num(field(cx, a[0].as_str(), &a[1])?))
+        match infinity(&a[1]) {
+            Some(_) if grows(a[0].as_str()) => Err(HwError::unsupported(
+                "an infinite numeric",
+                "Use date_part(), whose results are double precision.",
+            )),
+            Some(_) => Ok(Datum::Null),
+            None => Ok(Datum::Num(field(cx, a[0].as_str(), &a[1])?)),
+        }
     }
     fn part<'a>(cx: &Cx, a: &[Datum<'a>]) -> Result<Datum<'a>> {
-        Ok(Datum::Float(field(cx, a[0].as_str(), &a[1])?.to_f64()))
+        match infinity(&a[1]) {
+            Some(sign) if grows(a[0].as_str()) => Ok(Datum::Float(sign)),
+            Some(_) => Ok(Datum::Null),
+            None => Ok(Datum::Float(field(cx, a[0].as_str(), &a[1])?.to_f64())),
+        }
     }
     let mut extract_fn = Function::new("extract");
     let mut part_fn = Function::new("date_part").alias("datepart");
@@ -288,9 +342,14 @@ fn fields() -> Vec<Function> {
         part_fn,
         // The cast to timestamp(n).
         Function::new("timestamp_scale")
-            .on(&[Tstz, Int4], Tstz, |_, a| Ok(Datum::Tstz(to_digits(a[0].as_i64(), a[1].as_i64()))))
-            .on(&[Ts, Int4], Ts, |_, a| Ok(Datum::Ts(to_digits(a[0].as_i64(), a[1].as_i64()))))
-            .on(&[Time, Int4], Time, |_, a| Ok(Datum::Time(to_digits(a[0].as_i64(), a[1].as_i64())))),
+            .on(&[Tstz, Int4], Tstz, |_, a| Ok(Datum::Tstz(round_micros(a[0].as_i64(), a[1].as_i64()))))
+            .on(&[Ts, Int4], Ts, |_, a| Ok(Datum::Ts(round_micros(a[0].as_i64(), a[1].as_i64()))))
+            .on(&[Time, Int4], Time, |_, a| Ok(Datum::Time(round_micros(a[0].as_i64(), a[1].as_i64()))))
+            .on(&[Interval, Int4], Interval, |_, a| {
+                let i = a[0].as_interval();
+                let nanos = round_micros(i.nanoseconds / 1000, a[1].as_i64()) * 1000;
+                Ok(Datum::Interval(IntervalMonthDayNano::new(i.months, i.days, nanos)))
+            }),
         Function::new("date_trunc")
             .alias("datetrunc")
             .on(&[Text, Tstz], Tstz, |cx, a| trunc_in(a[0].as_str(), a[1].as_i64(), &cx.zone))
@@ -320,6 +379,8 @@ fn fields() -> Vec<Function> {
                 Ok(Datum::Ts(bin(a[0].as_interval(), a[1].as_i64(), a[2].as_i64())?))
             }),
         Function::new("timezone")
+            .on(&[Interval, Tstz], Ts, |_, a| Ok(Datum::Ts(shifted(a, 1)?)))
+            .on(&[Interval, Ts], Tstz, |_, a| Ok(Datum::Tstz(shifted(a, -1)?)))
             .on(&[Text, Tstz], Ts, |_, a| Ok(Datum::Ts(Zone::parse(a[0].as_str())?.to_local(a[1].as_i64()))))
             .on(&[Text, Ts], Tstz, |_, a| Ok(Datum::Tstz(Zone::parse(a[0].as_str())?.to_utc(a[1].as_i64())))),
         Function::new("age").on(&[Tstz, Tstz], Interval, |cx, a| age(local(cx, &a[0]), local(cx, &a[1]))).on(
@@ -344,6 +405,7 @@ fn makers() -> Vec<Function> {
         Function::new("make_date").on(&[Int4, Int4, Int4], Date, |_, a| {
             Ok(Datum::Date(date_of(a[0].as_i64(), a[1].as_i64(), a[2].as_i64())? as i32))
         }),
+        Function::new("make_time").on(&[Int4, Int4, Float8], Time, |_, a| Ok(Datum::Time(make_time(a)?))),
         Function::new("make_timestamp").on(&parts, Ts, |_, a| Ok(Datum::Ts(timestamp_of(a)?))),
         Function::new("make_timestamptz")
             .on(&parts, Tstz, |cx, a| Ok(Datum::Tstz(cx.zone.to_utc(timestamp_of(a)?))))

@@ -13,6 +13,7 @@ use super::names::item_name;
 use super::whole_rows::Tables;
 use crate::error::Result;
 use crate::sql::functions::parse::parse_interval;
+use crate::types::text::{IntervalField, parse_interval_fields, round_micros};
 
 /// Rewrites a query or statement in place; call it once, before planning.
 pub fn prepare<V: VisitMut>(statement: &mut V, tables: &Tables) -> Result<()> {
@@ -79,7 +80,9 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::Function(f) => {
             strip_schema(&mut f.name);
             super::aggregates::rewrite(f)?;
-            super::phrases::row_constructor(f)
+            let ranked = super::hypothetical::rewrite(f)?;
+            ranked
+                .or_else(|| super::phrases::row_constructor(f))
                 .or_else(|| super::calls::rewrite(f))
                 .or_else(|| super::json_tables::expression(f))
         }
@@ -156,12 +159,13 @@ fn strip_schema(name: &mut ObjectName) {
     }
 }
 
-/// Takes the precision off `timestamp(n)` and `time(n)`.
+/// Takes the precision off `timestamp(n)`, `time(n)` and `interval(n)`.
 fn rounded_timestamp(data_type: &mut DataType) -> Option<u64> {
     match data_type {
         DataType::Timestamp(precision, _) | DataType::Time(precision, _) => {
             precision.take().filter(|n| *n < 6)
         }
+        DataType::Interval { precision, .. } => precision.take().filter(|n| *n < 6),
         _ => None,
     }
 }
@@ -192,6 +196,19 @@ fn float_literal(v: &ValueWithSpan) -> Option<Expr> {
     })
 }
 
+fn interval_field(field: &DateTimeField) -> Option<IntervalField> {
+    use DateTimeField as D;
+    Some(match field {
+        D::Year | D::Years => IntervalField::Year,
+        D::Month | D::Months => IntervalField::Month,
+        D::Day | D::Days => IntervalField::Day,
+        D::Hour | D::Hours => IntervalField::Hour,
+        D::Minute | D::Minutes => IntervalField::Minute,
+        D::Second | D::Seconds => IntervalField::Second,
+        _ => return None,
+    })
+}
+
 /// `INTERVAL '1-2' YEAR TO MONTH`, `INTERVAL 'P1D'`, … in the units DataFusion reads.
 fn normalise_interval(interval: &mut Interval) -> Result<()> {
     let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = interval.value.as_mut()
@@ -199,11 +216,15 @@ fn normalise_interval(interval: &mut Interval) -> Result<()> {
         return Ok(());
     };
     let bare = text.trim().parse::<f64>().is_ok();
-    let parsed = match (&interval.leading_field, &interval.last_field) {
-        (Some(unit), None) if bare => parse_interval(&format!("{text} {unit}"))?,
+    let named = |field: &Option<DateTimeField>| field.as_ref().and_then(interval_field);
+    let (first, last) = (named(&interval.leading_field), named(&interval.last_field));
+    let parsed = match (&interval.leading_field, first, last) {
+        (_, Some(first), last) => parse_interval_fields(text, first, last.unwrap_or(first))?,
+        (Some(unit), None, _) if bare => parse_interval(&format!("{text} {unit}"))?,
         _ => parse_interval(text)?,
     };
-    let micros = parsed.nanoseconds / 1000;
+    let digits = interval.fractional_seconds_precision.or(interval.leading_precision).unwrap_or(6);
+    let micros = round_micros(parsed.nanoseconds / 1000, digits as i64);
     let (months, days) = (parsed.months, parsed.days);
     *text = format!("{months} months {days} days {micros} microseconds");
     interval.leading_field = None;

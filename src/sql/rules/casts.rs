@@ -60,10 +60,10 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 /// Whether Arrow's kernel rounds, fails or prints differently, or may fail at all.
 fn differs(from: &DataType, to: &FieldRef) -> bool {
     use DataType::{
-        Boolean, Date32, Decimal128, Dictionary, Float32, Float64, LargeUtf8, List, Null, Utf8, Utf8View,
+        Boolean, Decimal128, Dictionary, Float32, Float64, LargeUtf8, List, Null, Utf8, Utf8View,
     };
-    use DataType::{Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32};
-    let varchar = matches!(PgType::of(to), PgType::Varchar(Some(_)));
+    use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
+    let varchar = matches!(PgType::of(to), PgType::Varchar(Some(_)) | PgType::Bpchar(_));
     match (from, to.data_type()) {
         (Null | Dictionary(_, _), _) | (_, Dictionary(_, _)) => false,
         (a, b) if a == b => varchar,
@@ -80,7 +80,6 @@ fn differs(from: &DataType, to: &FieldRef) -> bool {
         (Decimal128(p1, s1), Decimal128(p2, s2)) => {
             s2 < s1 || i32::from(*p2) - i32::from(*s2) < i32::from(*p1) - i32::from(*s1)
         }
-        (Date32, Timestamp(_, None)) => false,
         (List(a), List(b)) => a.data_type() != b.data_type() && a.data_type() != &Null,
         (Boolean, LargeUtf8) | (_, LargeUtf8) => true,
         (_, to) => supported(from) && supported(to),

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::operators::{align, arithmetic_call};
+use super::operators::{align, arithmetic_call, unpadded};
 use super::{rewrite_expressions, rewrite_nodes};
 use crate::error::{HwError, sqlstate};
 use crate::sql::functions::arith::undefined_operator;
@@ -70,7 +70,8 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
         },
         Expr::InList(InList { expr, list, negated }) => {
             let to = expr.get_type(schema)?;
-            let list = list.into_iter().map(|item| typed_literal(item, &to)).collect();
+            let list =
+                list.into_iter().map(|item| typed_literal(unpadded(item, &expr, schema), &to)).collect();
             in_list(InList { expr, list, negated }, schema)?
         }
         Expr::Between(between) => rewrite_between(between, schema)?,
@@ -227,8 +228,8 @@ fn interval_comparison(binary: BinaryExpr, schema: &DFSchema) -> DfResult<Expr> 
 
 fn rewrite_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
     let to = between.expr.get_type(schema)?;
-    let low = typed_literal(*between.low, &to);
-    let high = typed_literal(*between.high, &to);
+    let low = typed_literal(unpadded(*between.low, &between.expr, schema), &to);
+    let high = typed_literal(unpadded(*between.high, &between.expr, schema), &to);
     let kind = Kind::of(&to);
     if kind != Kind::Interval {
         let (low, high) = (Box::new(low), Box::new(high));
@@ -306,7 +307,7 @@ fn uncast(expr: &Expr) -> &Expr {
 }
 
 /// Correlated columns carry the type that the outer column had when the query was planned.
-fn retype_outer_references(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+pub(super) fn retype_outer_references(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
     let mut plan = plan.map_subqueries(|subquery| retype_from(subquery, &schema))?;
     // The right side of a lateral join reads columns of the left.

@@ -127,6 +127,7 @@ fn type_column(data_type: &DataType) -> Option<String> {
         T::Numeric(_) => "numeric",
         T::Text => "text",
         T::Varchar(_) => "varchar",
+        T::Bpchar(_) => "bpchar",
         T::Bytea => "bytea",
         T::Date => "date",
         T::Time => "time",

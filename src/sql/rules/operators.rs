@@ -11,7 +11,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Cast, Placeholder};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, lit, when};
 use sqlparser::ast::BinaryOperator as Op;
 
 use super::literals::narrow_literal;
@@ -68,7 +68,8 @@ impl ExprPlanner for PgOperators {
                 functions::scalar("jsonb_object_field")?.call(vec![expr, narrow_literal(*key.clone())])
             }
             GetFieldAccess::ListIndex { key } => {
-                datafusion::functions_nested::expr_fn::array_element(expr, *key.clone())
+                let key = subscript(narrow_literal(*key.clone()))?;
+                datafusion::functions_nested::expr_fn::array_element(expr, key)
             }
             _ => return Ok(PlannerResult::Original(RawFieldAccessExpr { field_access, expr })),
         };
@@ -81,6 +82,14 @@ impl ExprPlanner for PgOperators {
 
     fn plan_position(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(functions::scalar("strpos")?.call(args)))
+    }
+}
+
+/// Subscripts count from 1; DataFusion would count negative ones from the end.
+fn subscript(key: Expr) -> DfResult<Expr> {
+    match &key {
+        Expr::Literal(ScalarValue::Int32(Some(n)), _) if *n > 0 => Ok(key),
+        _ => when(key.clone().gt(lit(0i64)), key).end(),
     }
 }
 
@@ -150,6 +159,8 @@ fn plan(op: OpKind, left: Expr, right: Expr, schema: &DFSchema) -> DfResult<Plan
             Ok(Planned::Done(Arith::call(op, left, right)))
         }
         OpKind::Compare(symbol) => {
+            let left = unpadded(left, &right, schema);
+            let right = unpadded(right, &left, schema);
             let left = resolve_unknown(left, &types.0, &types.1, None);
             let right = resolve_unknown(right, &types.1, &types.0, None);
             compare(symbol, left, right, schema)
@@ -173,6 +184,18 @@ fn infer(expr: Expr, other: &Expr, schema: &DFSchema) -> DfResult<Expr> {
             }))
         }
         other => Ok(other),
+    }
+}
+
+/// A quoted literal beside a `character(n)` is one, too: blanks at its end do not count.
+pub(super) fn unpadded(expr: Expr, beside: &Expr, schema: &DFSchema) -> Expr {
+    let padded =
+        |e: &Expr| e.to_field(schema).is_ok_and(|(_, f)| matches!(PgType::of(&f), PgType::Bpchar(_)));
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), m) if text.ends_with(' ') && padded(beside) => {
+            Expr::Literal(ScalarValue::Utf8(Some(text.trim_end_matches(' ').to_string())), m)
+        }
+        other => other,
     }
 }
 
@@ -284,13 +307,16 @@ fn concat(left: Expr, right: Expr, types: (DataType, DataType)) -> DfResult<Plan
     let call = |name: &str, l: Expr, r: Expr| -> DfResult<Planned> {
         Ok(Planned::Done(functions::scalar(name)?.call(vec![l, r])))
     };
-    let cast = |e: Expr| Expr::Cast(Cast::new(Box::new(e), DataType::LargeUtf8));
+    let cast_to = |e: Expr, to: DataType| Expr::Cast(Cast::new(Box::new(e), to));
+    let cast = |e: Expr| cast_to(e, DataType::LargeUtf8);
     match (l, r) {
         (Kind::AnyArray, _) | (_, Kind::AnyArray) => Ok(Planned::Default(left, right)),
         (Kind::Jsonb, Kind::Jsonb) => call("jsonb_concat", left, right),
         (Kind::Jsonb, _) if is_unknown(&right) => call("jsonb_concat", left, cast(right)),
         (_, Kind::Jsonb) if is_unknown(&left) => call("jsonb_concat", cast(left), right),
         (Kind::Bytea, Kind::Bytea) => call("pg_concat", left, right),
+        (Kind::Bytea, _) if is_unknown(&right) => call("pg_concat", left, cast_to(right, DataType::Binary)),
+        (_, Kind::Bytea) if is_unknown(&left) => call("pg_concat", cast_to(left, DataType::Binary), right),
         (Kind::Text, _) | (_, Kind::Text) => call("pg_concat", left, right),
         _ if null(&types.0) || null(&types.1) => call("pg_concat", left, right),
         _ => Err(undefined_operator("||", &types.0, &types.1).into()),

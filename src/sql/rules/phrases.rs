@@ -157,12 +157,12 @@ pub fn row_constructor(function: &Function) -> Option<Expr> {
     Some(Expr::Tuple(columns.collect::<Option<Vec<_>>>()?))
 }
 
-fn parsed(text: &str) -> Result<Expr> {
+pub(super) fn parsed(text: &str) -> Result<Expr> {
     let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(text);
     parser.and_then(|mut p| p.parse_expr()).map_err(|_| HwError::internal("a template does not parse"))
 }
 
-fn nested(expr: Expr) -> Expr {
+pub(super) fn nested(expr: Expr) -> Expr {
     Expr::Nested(Box::new(expr))
 }
 
@@ -170,7 +170,7 @@ fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(nested(expr)) }
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 

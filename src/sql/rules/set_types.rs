@@ -30,7 +30,8 @@ impl AnalyzerRule for PgSetTypes {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
         let plan = plan.transform_down_with_subqueries(flatten)?.data;
-        Ok(plan.transform_up_with_subqueries(set_operation)?.data)
+        let plan = plan.transform_up_with_subqueries(set_operation)?.data;
+        Ok(plan.transform_up_with_subqueries(super::literals::retype_outer_references)?.data)
     }
 }
 

@@ -11,6 +11,7 @@
 //! In the analyzer it leaves uncorrelated scalar subqueries alone, which DataFusion runs once;
 //! for views ([`for_stream`]) nothing may be left.
 
+pub mod nullable;
 mod push;
 
 use std::cell::Cell;
@@ -43,13 +44,16 @@ impl AnalyzerRule for PgSubqueries {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        rewrite(plan, Mode::Correlated)
+        let plan = rewrite(plan, Mode::Correlated)?;
+        // What a subquery gives may be NULL where its plan says that it cannot.
+        let plan = nullable::mark(plan)?;
+        Ok(plan.transform_up_with_subqueries(|node| node.recompute_schema().map(Transformed::yes))?.data)
     }
 }
 
 /// Leaves no subquery in an expression, apart from EXISTS and IN that become semi joins.
 pub fn for_stream(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    rewrite(plan, Mode::Stream)
+    rewrite(nullable::unmark(plan)?, Mode::Stream)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -196,8 +200,15 @@ fn becomes_semi_join(conjunct: &Expr, mode: Mode) -> bool {
         },
         _ => return false,
     };
-    // A correlated NOT IN asks of each outer row's own set whether it holds a NULL.
-    mode != Mode::Everything && !(negated_in && is_correlated(subquery)) && pulls_up(&subquery.subquery)
+    // A correlated NOT IN asks of each outer row's own set whether it holds a NULL, and that of a
+    // constant would be no condition on the rows of this side.
+    let constant = match conjunct {
+        Expr::InSubquery(i) => !i.expr.any_column_refs(),
+        Expr::Not(inner) => matches!(inner.as_ref(), Expr::InSubquery(i) if !i.expr.any_column_refs()),
+        _ => false,
+    };
+    let own = negated_in && (constant || is_correlated(subquery));
+    mode != Mode::Everything && !own && pulls_up(&subquery.subquery)
 }
 
 /// Whether DataFusion can move the correlation of a plan into a join condition.

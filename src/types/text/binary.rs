@@ -217,9 +217,12 @@ fn read_value(reader: &mut Reader, ty: &PgType, options: &TextOptions) -> Result
             let text = read_numeric(reader)?;
             ScalarValue::Decimal128(Some(parse_numeric(&text, precision, scale)?), precision, scale)
         }
-        PgType::Text | PgType::Varchar(_) | PgType::Name | PgType::Char | PgType::Unknown => {
-            ScalarValue::Utf8(Some(character_value(utf8(reader.rest())?, ty)?))
-        }
+        PgType::Text
+        | PgType::Varchar(_)
+        | PgType::Bpchar(_)
+        | PgType::Name
+        | PgType::Char
+        | PgType::Unknown => ScalarValue::Utf8(Some(character_value(utf8(reader.rest())?, ty)?)),
         PgType::Bytea => ScalarValue::Binary(Some(reader.rest().to_vec())),
         PgType::Date => ScalarValue::Date32(Some(match reader.i32()? {
             infinite @ (DATE_INFINITY | DATE_MINUS_INFINITY) => infinite,

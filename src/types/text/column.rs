@@ -191,14 +191,17 @@ impl Values {
             DataType::Float64 => Values::Float8(array.as_primitive().clone()),
             DataType::Decimal128(_, scale) => {
                 let style = match field.metadata().get(TYPE_KEY).map(String::as_str) {
-                    Some("numeric") => NumericStyle::Trimmed,
                     Some("numeric_avg") => NumericStyle::Average,
+                    _ if PgType::of(field) == PgType::Numeric(None) => NumericStyle::Trimmed,
                     _ => NumericStyle::Scale,
                 };
                 Values::Numeric(array.as_primitive().clone(), *scale, style)
             }
             DataType::Decimal256(_, scale) => Values::WideNumeric(array.as_primitive().clone(), *scale),
-            DataType::Utf8 => Values::Text(array.as_string().clone()),
+            DataType::Utf8 => match PgType::of(field) {
+                PgType::Bpchar(Some(width)) => Values::Text(padded(array.as_string(), width as usize)),
+                _ => Values::Text(array.as_string().clone()),
+            },
             DataType::LargeUtf8 => Values::Jsonb(array.as_string().clone()),
             DataType::Binary => Values::Bytea(array.as_binary().clone()),
             DataType::FixedSizeBinary(_) => Values::Uuid(array.as_fixed_size_binary().clone()),
@@ -222,6 +225,11 @@ impl Values {
             other => return Err(HwError::internal(format!("values of Arrow type {other} have no SQL form"))),
         })
     }
+}
+
+/// `character(n)` as it is shown: with blanks up to its length.
+fn padded(texts: &StringArray, width: usize) -> StringArray {
+    texts.iter().map(|text| text.map(|text| format!("{text:<width$}"))).collect()
 }
 
 /// Index range of a list's elements.

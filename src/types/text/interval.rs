@@ -74,6 +74,10 @@ struct Parts {
     months: f64,
     days: f64,
     micros: f64,
+    /// The unit of a last number without one; seconds otherwise.
+    bare: Option<Unit>,
+    /// `1:30` is minutes and seconds.
+    minutes_first: bool,
 }
 
 impl Parts {
@@ -147,10 +151,14 @@ fn unit(word: &[u8]) -> Option<Unit> {
 
 /// Reads `1 year 2 days 03:04:05`, `1-2 3 4:05:06`, `P1Y2M3DT4H5M6S`, `@ 1 day ago`, `90` (seconds).
 pub fn parse_interval(text: &[u8]) -> Result<IntervalMonthDayNano> {
+    read_interval(text, Parts::default())
+}
+
+fn read_interval(text: &[u8], parts: Parts) -> Result<IntervalMonthDayNano> {
     let body = trim(text);
     let parsed = match body.split_first() {
         Some((b'P' | b'p', iso)) => parse_iso(iso),
-        _ => parse_words(body),
+        _ => parse_words(body, parts),
     };
     parsed.map_err(|problem| match problem {
         Problem::Syntax => invalid_syntax(sqlstate::INVALID_DATETIME_FORMAT, "interval", text),
@@ -161,6 +169,50 @@ pub fn parse_interval(text: &[u8]) -> Result<IntervalMonthDayNano> {
                 format!("interval field value out of range: \"{text}\""),
             )
         }
+    })
+}
+
+/// A field of `INTERVAL '…' field` and `INTERVAL '…' field TO field`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IntervalField {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+}
+
+/// Reads an interval whose fields are named: the last is the unit of a number without one, and
+/// smaller fields are cut off.
+pub fn parse_interval_fields(
+    text: &str,
+    first: IntervalField,
+    last: IntervalField,
+) -> Result<IntervalMonthDayNano> {
+    use IntervalField as F;
+    let unit = match last {
+        F::Year => Unit::Months(12.0),
+        F::Month => Unit::Months(1.0),
+        F::Day => Unit::Days(1.0),
+        F::Hour => Unit::Micros(MICROS_PER_HOUR),
+        F::Minute => Unit::Micros(60e6),
+        F::Second => Unit::Micros(1e6),
+    };
+    let minutes_first = (first, last) == (F::Minute, F::Second);
+    let parts = Parts { bare: Some(unit), minutes_first, ..Parts::default() };
+    let i = read_interval(text.as_bytes(), parts)?;
+    let whole = |seconds: i64| {
+        let nanos = seconds * 1_000_000_000;
+        IntervalMonthDayNano::new(i.months, i.days, i.nanoseconds / nanos * nanos)
+    };
+    Ok(match last {
+        F::Year => IntervalMonthDayNano::new(i.months / 12 * 12, 0, 0),
+        F::Month => IntervalMonthDayNano::new(i.months, 0, 0),
+        F::Day => IntervalMonthDayNano::new(i.months, i.days, 0),
+        F::Hour => whole(3600),
+        F::Minute => whole(60),
+        F::Second => i,
     })
 }
 
@@ -236,9 +288,8 @@ fn parse_iso_alternative(text: &[u8], date_length: usize) -> Result<IntervalMont
     if rest.is_empty() { parts.finish(false) } else { Err(Problem::Syntax) }
 }
 
-fn parse_words(text: &[u8]) -> Result<IntervalMonthDayNano, Problem> {
+fn parse_words(text: &[u8], mut parts: Parts) -> Result<IntervalMonthDayNano, Problem> {
     let mut rest = skip_space(text.strip_prefix(b"@").unwrap_or(text));
-    let mut parts = Parts::default();
     let mut fields = 0;
     let mut ago = false;
     while !rest.is_empty() {
@@ -277,7 +328,8 @@ fn parse_field<'a>(text: &'a [u8], parts: &mut Parts) -> Result<&'a [u8], Proble
             let after = skip_space(after);
             let length = after.iter().take_while(|b| b.is_ascii_alphabetic()).count();
             if length == 0 {
-                let bare = if after.is_empty() { Unit::Micros(1e6) } else { Unit::Days(1.0) };
+                let last = parts.bare.unwrap_or(Unit::Micros(1e6));
+                let bare = if after.is_empty() { last } else { Unit::Days(1.0) };
                 let unsigned = after.strip_prefix(b"-").or_else(|| after.strip_prefix(b"+")).unwrap_or(after);
                 let clock = unsigned.iter().position(|b| !b.is_ascii_digit()).map(|at| unsigned[at]);
                 if !after.is_empty() && clock != Some(b':') {
@@ -317,7 +369,7 @@ fn parse_clock<'a>(text: &'a [u8], parts: &mut Parts) -> Result<&'a [u8], Proble
         given += 1;
     }
     let [mut hours, mut minutes, mut seconds] = fields;
-    if given == 2 && clock.contains('.') {
+    if given == 2 && (clock.contains('.') || parts.minutes_first) {
         (hours, minutes, seconds) = (0.0, hours, minutes);
     }
     if minutes >= 60.0 || seconds >= 61.0 {

@@ -30,7 +30,7 @@ pub use binary::parse_binary;
 pub use calendar::{civil_from_days, days_from_civil, write_date, write_time, write_timestamp};
 pub use column::ColumnWriter;
 pub use date_parse::{parse_date_days, parse_time_micros, parse_timestamp_micros, parse_timestamptz_micros};
-pub use interval::{parse_interval, write_interval};
+pub use interval::{IntervalField, parse_interval, parse_interval_fields, write_interval};
 pub use json::canonical_jsonb;
 pub use number::{
     NumericStyle, parse_float4, parse_float8, parse_integer, parse_numeric, write_float4, write_float8,
@@ -38,6 +38,15 @@ pub use number::{
 };
 pub use scalar::{parse_bool, parse_bytea, parse_text, parse_uuid, write_bytea, write_uuid};
 pub use zone::Zone;
+
+/// Microseconds rounded to so many digits of a second, halves away from zero; infinity stays.
+pub fn round_micros(at: i64, digits: i64) -> i64 {
+    let unit = 10i64.pow((6 - digits.clamp(0, 6)) as u32);
+    if at == i64::MAX || at == i64::MIN {
+        return at;
+    }
+    at.saturating_add(at.signum() * (unit / 2)) / unit * unit
+}
 
 /// Order of day and month in dates such as `01/02/2021` (the second half of DateStyle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -42,9 +42,12 @@ pub fn parse_text(text: &str, ty: &PgType, options: &TextOptions) -> Result<Scal
             let (precision, scale) = modifier.unwrap_or((NUMERIC_PRECISION, NUMERIC_SCALE));
             ScalarValue::Decimal128(Some(parse_numeric(bytes, precision, scale)?), precision, scale)
         }
-        PgType::Text | PgType::Varchar(_) | PgType::Name | PgType::Char | PgType::Unknown => {
-            ScalarValue::Utf8(Some(character_value(text, ty)?))
-        }
+        PgType::Text
+        | PgType::Varchar(_)
+        | PgType::Bpchar(_)
+        | PgType::Name
+        | PgType::Char
+        | PgType::Unknown => ScalarValue::Utf8(Some(character_value(text, ty)?)),
         PgType::Bytea => ScalarValue::Binary(Some(parse_bytea(bytes)?)),
         PgType::Date => ScalarValue::Date32(Some(parse_date_days(bytes, options)?)),
         PgType::Time => ScalarValue::Time64Microsecond(Some(parse_time_micros(bytes)?)),
@@ -102,6 +105,16 @@ pub(super) fn character_value(text: &str, ty: &PgType) -> Result<String> {
                 format!("value too long for type character varying({limit})"),
             )),
         },
+        PgType::Bpchar(limit) => {
+            let body = text.trim_end_matches(' ');
+            match limit.filter(|n| body.chars().nth(*n as usize).is_some()) {
+                None => Ok(body.to_string()),
+                Some(limit) => Err(HwError::new(
+                    sqlstate::STRING_DATA_RIGHT_TRUNCATION,
+                    format!("value too long for type character({limit})"),
+                )),
+            }
+        }
         PgType::Name => Ok(text[..text.floor_char_boundary(NAME_BYTES_MAX)].to_string()),
         PgType::Char => Ok(text.chars().take(1).collect()),
         _ => Ok(text.to_string()),

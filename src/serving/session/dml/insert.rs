@@ -11,6 +11,7 @@ use super::{
     is_generated, not_a_table,
 };
 use crate::catalog::{Definition, Details, Kind};
+use crate::engine::not_null;
 use crate::engine::table::OnConflict;
 use crate::engine::{SourceSpec, TableHandle};
 use crate::error::{HwError, Result, sqlstate};
@@ -98,16 +99,7 @@ impl Session {
         }
         let rows = self.source_rows(insert, definition, text).await?;
         let rows = feed.complete(&rows.project(&feed.delivered)?, &feed.delivered)?;
-        for column in &feed.not_null {
-            if rows.column(*column).null_count() > 0 {
-                let name = feed.schema.field(*column).name();
-                let text = format!(
-                    "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
-                    feed.name
-                );
-                return Err(HwError::new(sqlstate::NOT_NULL_VIOLATION, text));
-            }
-        }
+        not_null::check(&feed.name, &feed.schema, &feed.not_null, &rows)?;
         if rows.num_rows() > 0 {
             self.transaction.parts.push((feed.id, ChangeBatch::inserts(rows.clone())));
         }
@@ -178,11 +170,11 @@ impl Session {
         let ready = self.plan_with(&query, &text, rows).await?;
         let (found, batches) = self.collect(&ready, &text).await?;
         let all = arrow::compute::concat_batches(&found, &batches)?;
-        assign::check_lengths(field, all.column(0))?;
-        match all.column(0).data_type() == field.data_type() {
-            true => Ok(Arc::clone(all.column(0))),
-            false => Ok(arrow::compute::cast(all.column(0), field.data_type())?),
-        }
+        let found = match all.column(0).data_type() == field.data_type() {
+            true => Arc::clone(all.column(0)),
+            false => arrow::compute::cast(all.column(0), field.data_type())?,
+        };
+        assign::fit(field, found)
     }
 
     /// `$n` alone in VALUES has the column's type.

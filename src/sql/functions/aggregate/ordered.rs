@@ -21,7 +21,8 @@ use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimpl
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
-use super::rules::{Finished, Rule};
+use super::rules::Finished;
+pub use super::rules::Rule;
 use crate::types::order_key::{ASCENDING, order_key, order_type};
 
 /// One aggregate of this family.
@@ -33,14 +34,20 @@ pub struct Ordered {
 }
 
 /// All aggregates of this family.
+/// One of the functions, for planners.
+pub fn function(rule: Rule) -> AggregateUDF {
+    named(rule, &[])
+}
+
+fn named(rule: Rule, aliases: &[&str]) -> AggregateUDF {
+    AggregateUDF::new_from_impl(Ordered {
+        rule,
+        aliases: aliases.iter().map(|a| a.to_string()).collect(),
+        signature: Signature::user_defined(Volatility::Immutable),
+    })
+}
+
 pub fn functions() -> Vec<AggregateUDF> {
-    let function = |(rule, aliases): (Rule, &[&str])| {
-        AggregateUDF::new_from_impl(Ordered {
-            rule,
-            aliases: aliases.iter().map(|a| a.to_string()).collect(),
-            signature: Signature::user_defined(Volatility::Immutable),
-        })
-    };
     let all: [(Rule, &[&str]); 13] = [
         (Rule::ArrayAgg, &[]),
         (Rule::StringAgg, &["listagg"]),
@@ -56,7 +63,7 @@ pub fn functions() -> Vec<AggregateUDF> {
         (Rule::MinBy, &["arg_min"]),
         (Rule::MaxBy, &["arg_max"]),
     ];
-    all.into_iter().map(function).collect()
+    all.into_iter().map(|(rule, aliases)| named(rule, aliases)).collect()
 }
 
 impl AggregateUDFImpl for Ordered {
