@@ -34,7 +34,7 @@ pub use super::functions::system::SessionVars;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
 use super::rules::orders::PgOrders;
-use super::rules::{casts, literals, null_safe, set_types, subqueries};
+use super::rules::{casts, guarded, literals, set_types, subqueries};
 use super::send::{SendFuture, assert_send};
 use super::types::PgTypePlanner;
 use crate::clock;
@@ -104,7 +104,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     rules.retain(|r| r.name() != "single_distinct_aggregation_to_group_by");
-    rules = rules.into_iter().map(null_safe::guarded).collect();
+    rules = rules.into_iter().map(guarded::guarded).collect();
     rules.push(Arc::new(GuardFilters));
     rules
 }
@@ -224,7 +224,7 @@ pub fn optimize_for_stream(plan: LogicalPlan, state: &SessionState) -> Result<Lo
     let plan = super::rules::distinct_on::number_rows(plan, state)?;
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(SimplifyExpressions::new())];
     let all = Optimizer::new().rules.into_iter();
-    rules.extend(all.filter(|r| wanted.contains(&r.name())).map(null_safe::guarded));
+    rules.extend(all.filter(|r| wanted.contains(&r.name())).map(guarded::guarded));
     rules.push(Arc::new(GuardFilters));
     let mut context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()));
     if let Some(start) = state.execution_props().query_execution_start_time {

@@ -18,6 +18,7 @@ use super::scan::{DEPTH_MAX, Number, RawText, Scanner, Token, unescape};
 use super::{datetime, jsonb, values};
 use crate::error::{HwError, sqlstate};
 use crate::types::pg_type::PgType;
+use crate::types::text::round_micros;
 
 type Push = Result<(), HwError>;
 
@@ -400,6 +401,9 @@ impl Column {
             Values::Date(v) => primitive::<Date32Type>(v, nulls),
             Values::Time(v) => primitive::<Time64MicrosecondType>(v, nulls),
             Values::Timestamp { values, zone } => {
+                if let Some(digits) = PgType::digits_of(&self.field) {
+                    values.iter_mut().for_each(|at| *at = round_micros(*at, i64::from(digits)));
+                }
                 let array = TimestampMicrosecondArray::new(renew(values).into(), nulls);
                 Arc::new(array.with_timezone_opt(zone.clone()))
             }

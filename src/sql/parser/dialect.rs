@@ -170,6 +170,10 @@ impl Dialect for HeadwaterDialect {
 
     fn is_select_item_alias(&self, explicit: bool, kw: &Keyword, parser: &mut Parser) -> bool {
         let current = &parser.get_current_token().token;
+        // `x ISNULL` is an operator.
+        if !explicit && is_word(current, "ISNULL") {
+            return false;
+        }
         explicit
             || *kw == Keyword::VIEW
             || (!begins_emit(current, parser)
@@ -207,6 +211,9 @@ impl Dialect for HeadwaterDialect {
         if partition_by_follows(parser) {
             return Some(Ok(PARTITION_BY_PRECEDENCE));
         }
+        if is_word(&parser.peek_token_ref().token, "ISNULL") {
+            return Some(Ok(self.prec_value(Precedence::Is)));
+        }
         if self.in_column_definition.get()
             && is_word(&parser.peek_token_ref().token, "NOT")
             && is_word(&parser.peek_nth_token_ref(1).token, "NULL")
@@ -222,6 +229,10 @@ impl Dialect for HeadwaterDialect {
         expr: &Expr,
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if is_word(&parser.peek_token_ref().token, "ISNULL") {
+            parser.advance_token();
+            return Some(Ok(Expr::IsNull(Box::new(expr.clone()))));
+        }
         if let Some(negated) = distinct_from_follows(parser) {
             (0..3 + negated as usize).for_each(|_| parser.advance_token());
             let other = parser.parse_subexpr(precedence);

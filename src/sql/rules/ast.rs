@@ -245,6 +245,7 @@ impl VisitorMut for NameItems {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         name_set(&mut query.body, self.depth > 0);
+        name_positions(query);
         self.depth += 1;
         ControlFlow::Continue(())
     }
@@ -263,6 +264,28 @@ fn name_set(body: &mut SetExpr, nested: bool) {
         }
         _ => {}
     }
+}
+
+/// `ORDER BY 2` means the item by its name: DataFusion would look for its columns below GROUP BY.
+fn name_positions(query: &mut Query) {
+    let (SetExpr::Select(select), Some(order)) = (query.body.as_mut(), &query.order_by) else { return };
+    let OrderByKind::Expressions(keys) = &order.kind else { return };
+    for key in keys {
+        let Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) = &key.expr else { continue };
+        let at = n.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+        let Some(item) = at.and_then(|at| select.projection.get_mut(at)) else { continue };
+        if let SelectItem::UnnamedExpr(e) = item
+            && !matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        {
+            let alias = Ident::with_quote('"', item_name_or(e, n));
+            *item = SelectItem::ExprWithAlias { expr: e.clone(), alias };
+        }
+    }
+}
+
+fn item_name_or(expr: &Expr, position: &str) -> String {
+    let name = item_name(&SelectItem::UnnamedExpr(expr.clone()));
+    format!("{}:{position}", name.unwrap_or_else(|| "?column?".into()))
 }
 
 fn name_items(items: &mut [SelectItem], nested: bool) {

@@ -4,6 +4,8 @@
 //! get the type that PostgreSQL would find for them; rows with expressions of different types
 //! become a UNION ALL of SELECTs, whose types [`super::set_types`] finds.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::*;
 
 use super::visit::each_query;
@@ -107,7 +109,17 @@ fn unify(values: &mut Values) -> Result<bool> {
             }
         }
     }
-    Ok(mixed)
+    Ok(mixed || values.rows.iter().flat_map(|row| &row.content).any(reads_columns))
+}
+
+/// Whether a cell reads columns, as those of LATERAL may; DataFusion wants the rows of VALUES to
+/// agree in more than their types then.
+fn reads_columns(cell: &Expr) -> bool {
+    let found = visit_expressions(cell, |e| match e {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 fn cast(cell: &mut Expr, data_type: &DataType) {
