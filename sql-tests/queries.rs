@@ -28,6 +28,12 @@ const KNOWN: [(&str, &str); 2] = [
     ("could not implement", "PostgreSQL refuses it; Headwater runs it"),
 ];
 
+/// What ad-hoc queries refuse, by a word of the message, and why; their views are compared.
+const KNOWN_HERE: [(&str, &str); 1] = [(
+    "does not satisfy order requirements",
+    "DataFusion's check of the plan forgets below a join that a key of the order is constant",
+)];
+
 /// A run with so many failures ends; they are shown as they come.
 const FAILURES_MAX: usize = 40;
 
@@ -37,6 +43,7 @@ struct Tally {
     views: usize,
     ad_hoc_only: usize,
     refused_by_postgres: usize,
+    refused_ad_hoc: usize,
     /// Comparisons that need no PostgreSQL.
     metamorphic: usize,
 }
@@ -128,11 +135,14 @@ fn check(
         Err(e) => return Err(format!("PostgreSQL does not run {query}\n  got: {e}")),
     };
     let expected = plain(expected);
-    let ad_hoc = match server.run(query) {
-        Ok(answer) => plain(answer.lines()),
+    match server.run(query) {
+        Ok(answer) => {
+            let found = plain(answer.lines());
+            compare(&format!("ad hoc: {query}"), Order::Sorted, &expected, found)?;
+        }
+        Err(e) if KNOWN_HERE.iter().any(|(word, _)| e.text.contains(word)) => tally.refused_ad_hoc += 1,
         Err(e) => return Err(format!("{query}\n  got: {e}")),
-    };
-    compare(&format!("ad hoc: {query}"), Order::Sorted, &expected, ad_hoc)?;
+    }
     let Some(view) = view else {
         tally.ad_hoc_only += 1;
         return Ok(());

@@ -249,6 +249,14 @@ fn clause_error(m: &str) -> Option<HwError> {
     })
 }
 
+/// 22003; a decimal that does not fit its digits says how many there are.
+fn too_large(m: &str) -> HwError {
+    match m.contains("Overflowing on") {
+        true => crate::sql::functions::decimal::overflow(),
+        false => HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range"),
+    }
+}
+
 fn by_text(text: &str) -> HwError {
     if let Some(error) = embedded(text).or_else(|| clause_error(&clean(text))) {
         return error;
@@ -270,11 +278,8 @@ fn by_text(text: &str) -> HwError {
     if has("Divide by zero") || has("division by zero") {
         return HwError::new(sqlstate::DIVISION_BY_ZERO, "division by zero");
     }
-    if has("Overflowing on") {
-        return crate::sql::functions::decimal::overflow();
-    }
-    if has("Overflow happened") || has("overflow") || has("out of range") {
-        return HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range");
+    if has("Overflow") || has("overflow") || has("out of range") {
+        return too_large(&m);
     }
     if has("Can't cast value") || has("Cannot cast value") {
         return HwError::new(

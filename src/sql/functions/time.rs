@@ -378,6 +378,12 @@ fn fields() -> Vec<Function> {
             .on(&[Interval, Ts, Ts], Ts, |_, a| {
                 Ok(Datum::Ts(bin(a[0].as_interval(), a[1].as_i64(), a[2].as_i64())?))
             }),
+    ]
+}
+
+fn zones() -> Vec<Function> {
+    use Kind::*;
+    vec![
         Function::new("timezone")
             .on(&[Interval, Tstz], Ts, |_, a| Ok(Datum::Ts(shifted(a, 1)?)))
             .on(&[Interval, Ts], Tstz, |_, a| Ok(Datum::Tstz(shifted(a, -1)?)))
@@ -454,5 +460,5 @@ fn makers() -> Vec<Function> {
 
 /// Every function of this file.
 pub fn functions() -> Vec<Function> {
-    [fields(), makers()].into_iter().flatten().collect()
+    [fields(), zones(), makers()].into_iter().flatten().collect()
 }

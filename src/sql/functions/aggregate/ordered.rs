@@ -166,7 +166,7 @@ impl Kept {
         keys.extend(arguments.iter().flat_map(|a| [order_key(a), Arc::clone(a)]));
         options.resize(keys.len(), ASCENDING);
         let fields = keys.iter().zip(options);
-        let fields = fields.map(|(k, o)| SortField::new_with_options(order_type(k.data_type()), o)).collect();
+        let fields = fields.map(|(k, o)| SortField::new_with_options(k.data_type().clone(), o)).collect();
         Ok(RowConverter::new(fields)?.convert_columns(&keys)?)
     }
 
