@@ -2,6 +2,7 @@
 //! queries call.
 
 use super::super::SystemState;
+use super::super::describe::quote_ident;
 use super::super::rows::Cell;
 use super::{Entry, int, text};
 use crate::error::{HwError, Result, sqlstate};
@@ -21,6 +22,7 @@ pub(super) fn entries() -> Vec<Entry> {
         ("user", PgType::Name, |s, _| Ok(s.user.as_str().into())),
         ("current_setting", PgType::Text, current_setting),
         ("set_config", PgType::Text, set_config),
+        ("format", PgType::Text, format_text),
         ("pg_backend_pid", PgType::Int4, |s, _| Ok(s.backend_pid.into())),
         ("pg_is_in_recovery", PgType::Bool, |_, _| Ok(false.into())),
         ("pg_is_other_temp_schema", PgType::Bool, |_, _| Ok(false.into())),
@@ -74,6 +76,37 @@ fn set_config(state: &SystemState, args: &[Cell]) -> Result<Cell> {
         Some(set) => Ok((set.0)(name, value, local)?.into()),
         None => Err(HwError::unsupported("set_config", "Use SET instead.")),
     }
+}
+
+/// `format`: `%s`, `%I`, `%L`, `%%`, without positions and widths.
+fn format_text(_: &SystemState, args: &[Cell]) -> Result<Cell> {
+    let Some(template) = text(args, 0) else { return Ok(Cell::Null) };
+    let mut values = args.iter().skip(1);
+    let mut out = String::new();
+    let mut chars = template.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let directive = chars.next();
+        if directive == Some('%') {
+            out.push('%');
+            continue;
+        }
+        let invalid = |message: &str| HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message);
+        let value = values.next().ok_or_else(|| invalid("too few arguments for format()"))?;
+        let value = to_text(value);
+        match (directive, value.as_text()) {
+            (Some('s'), value) => out.push_str(value.unwrap_or_default()),
+            (Some('I'), Some(name)) => out.push_str(&quote_ident(name)),
+            (Some('I'), None) => return Err(invalid("null values cannot be formatted as an SQL identifier")),
+            (Some('L'), Some(value)) => out.push_str(&format!("'{}'", value.replace('\'', "''"))),
+            (Some('L'), None) => out.push_str("NULL"),
+            _ => return Err(invalid("unrecognized format() type specifier")),
+        }
+    }
+    Ok(out.into())
 }
 
 fn pg_encoding_to_char(_: &SystemState, args: &[Cell]) -> Result<Cell> {
