@@ -1,9 +1,16 @@
-//! State structures of operators: rows kept in columnar chunks under stable ids.
+//! State structures of operators: rows kept in columnar chunks under stable ids, hash indexes of
+//! little overhead, sort keys.
 //!
 //! Nothing here knows SQL or epochs; operators own their state and drop it themselves.
 
+pub mod chunks;
+pub mod grow;
 pub mod row_store;
 pub mod sort_key;
+pub mod word_table;
 
+pub use chunks::Chunks;
+pub use grow::Grow;
 pub use row_store::{RowId, RowStore};
 pub use sort_key::{Key, KeyEncoder};
+pub use word_table::{SlotIndex, WordTable};

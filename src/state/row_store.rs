@@ -1,21 +1,27 @@
 //! Rows of one schema in Arrow chunks, addressed by stable ids.
 //!
-//! `append` takes a batch and gives consecutive ids (chunk in the high, row in the low 32
-//! bits); `release` gives one row back; `gather` reads rows in any order. Small appends are
-//! concatenated to the last chunk, so single rows do not become single-row chunks. A chunk
+//! `append` takes a batch and gives consecutive ids; `release` gives one row back; `gather`
+//! reads rows in any order. An id is a number in pages of 1,024; each page belongs to one chunk,
+//! so ids have four bytes. Small appends are concatenated to the last chunk, so single rows do
+//! not become single-row chunks; buffers with much room beside the rows are copied. A chunk
 //! is dropped with its last live row; `compact` empties chunks that are mostly dead and
 //! reports the ids that moved. Invariants: an id is valid from `append` until `release` (or
 //! until `compact` reports it as moved); each id is released at most once.
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, MutableArrayData, RecordBatch, RecordBatchOptions, UInt32Array, make_array,
+};
 use arrow::compute::{concat, concat_batches, interleave, take};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 
+use self::pages::Pages;
 use crate::error::Result;
 
+mod pages;
+
 /// Address of a row in a [`RowStore`].
-pub type RowId = u64;
+pub type RowId = u32;
 
 /// Appends go to the last chunk while it has fewer rows than this.
 const OPEN_CHUNK_ROWS: usize = 4096;
@@ -29,6 +35,9 @@ const MIN_RUN_ROWS: usize = 32;
 
 struct Chunk {
     rows: RecordBatch,
+    /// Id of the first row; this and the rows that fit give its pages.
+    base: RowId,
+    room: usize,
     /// One bit a row, set while the row is live.
     live_bits: Vec<u64>,
     live: usize,
@@ -36,21 +45,24 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new(rows: RecordBatch) -> Chunk {
+    fn new(rows: RecordBatch, base: RowId, room: usize) -> Chunk {
         let n = rows.num_rows();
-        let mut chunk = Chunk { rows, live_bits: Vec::new(), live: 0, bytes: 0 };
+        let mut chunk = Chunk { rows, base, room, live_bits: Vec::new(), live: 0, bytes: 0 };
         chunk.mark_live(0, n);
         chunk
     }
 
     /// Marks the rows `from..to` live and re-measures the chunk.
     fn mark_live(&mut self, from: usize, to: usize) {
-        self.live_bits.resize(to.div_ceil(64), 0);
+        let words = to.div_ceil(64);
+        self.live_bits.reserve_exact(words.saturating_sub(self.live_bits.len()));
+        self.live_bits.resize(words, 0);
         for row in from..to {
             self.live_bits[row / 64] |= 1 << (row % 64);
         }
         self.live += to - from;
-        self.bytes = self.rows.get_array_memory_size();
+        let bits = self.live_bits.capacity() * size_of::<u64>();
+        self.bytes = size_of::<Chunk>() + bits + self.rows.get_array_memory_size();
     }
 
     fn live_rows(&self) -> impl Iterator<Item = u32> + '_ {
@@ -64,23 +76,13 @@ pub struct RowStore {
     schema: SchemaRef,
     chunks: Vec<Option<Chunk>>,
     free_chunks: Vec<u32>,
+    /// The chunk of each page of ids.
+    pages: Pages,
     /// The chunk that small appends go to.
     tail: Option<u32>,
     live: usize,
     dead: usize,
     bytes: usize,
-}
-
-fn id(chunk: u32, row: usize) -> RowId {
-    (chunk as u64) << 32 | row as u64
-}
-
-fn chunk_of(id: RowId) -> u32 {
-    (id >> 32) as u32
-}
-
-fn row_of(id: RowId) -> u32 {
-    id as u32
 }
 
 impl RowStore {
@@ -89,6 +91,7 @@ impl RowStore {
             schema,
             chunks: Vec::new(),
             free_chunks: Vec::new(),
+            pages: Pages::default(),
             tail: None,
             live: 0,
             dead: 0,
@@ -109,9 +112,9 @@ impl RowStore {
         self.live == 0
     }
 
-    /// Bytes of Arrow buffers held, dead rows included.
+    /// Bytes of Arrow buffers held, dead rows included, and of what leads to them.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.pages.bytes()
     }
 
     /// Forgets all rows.
@@ -130,17 +133,19 @@ impl RowStore {
             && let Some(chunk) = &mut self.chunks[tail as usize]
         {
             let had = chunk.rows.num_rows();
-            if had < OPEN_CHUNK_ROWS && had + added <= MAX_CHUNK_ROWS {
+            if had < OPEN_CHUNK_ROWS && had + added <= chunk.room {
                 self.bytes -= chunk.bytes;
                 chunk.rows = concat_batches(&self.schema, [&chunk.rows, &batch])?;
                 chunk.mark_live(had, had + added);
                 self.bytes += chunk.bytes;
                 self.live += added;
-                return Ok(id(tail, had));
+                return Ok(chunk.base + had as RowId);
             }
         }
         let index = self.free_chunks.pop().unwrap_or(self.chunks.len() as u32);
-        let chunk = Chunk::new(batch);
+        let room = added.max(MAX_CHUNK_ROWS);
+        let base = self.pages.take(room, index)?;
+        let chunk = Chunk::new(fitted(batch)?, base, room);
         self.live += added;
         self.bytes += chunk.bytes;
         if index as usize == self.chunks.len() {
@@ -149,16 +154,24 @@ impl RowStore {
             self.chunks[index as usize] = Some(chunk);
         }
         self.tail = Some(index);
-        Ok(id(index, 0))
+        Ok(base)
+    }
+
+    /// The chunk of a row, and its row there.
+    #[inline]
+    fn place(&self, id: RowId) -> (u32, u32) {
+        let index = self.pages.chunk_of(id);
+        (index, id - self.chunk(index).base)
     }
 
     /// Gives one row back. Releasing an id twice is an error of the caller.
     pub fn release(&mut self, id: RowId) {
-        let (index, row) = (chunk_of(id), row_of(id) as usize);
+        let index = self.pages.chunk_of(id);
         let Some(chunk) = &mut self.chunks[index as usize] else {
             debug_assert!(false, "row {id:#x} was released before");
             return;
         };
+        let row = (id - chunk.base) as usize;
         let bit = 1 << (row % 64);
         debug_assert!(chunk.live_bits[row / 64] & bit != 0, "row {id:#x} was released before");
         chunk.live_bits[row / 64] &= !bit;
@@ -175,6 +188,7 @@ impl RowStore {
             self.bytes -= chunk.bytes;
             self.dead -= chunk.rows.num_rows() - chunk.live;
             self.live -= chunk.live;
+            self.pages.give_back(chunk.base, chunk.room);
             self.free_chunks.push(index);
             if self.tail == Some(index) {
                 self.tail = None;
@@ -207,20 +221,20 @@ impl RowStore {
         if projection.is_empty() {
             return Ok(Vec::new());
         }
-        let chunk = chunk_of(*first);
-        if ids.iter().all(|id| chunk_of(*id) == chunk) {
+        let chunk = self.pages.chunk_of(*first);
+        if ids.iter().all(|id| self.pages.chunk_of(*id) == chunk) {
             return self.gather_from_chunk(chunk, ids, projection);
         }
         self.gather_from_many(ids, projection)
     }
 
     fn gather_from_chunk(&self, chunk: u32, ids: &[RowId], projection: &[usize]) -> Result<Vec<ArrayRef>> {
-        let rows = &self.chunk(chunk).rows;
-        let start = row_of(ids[0]) as usize;
+        let Chunk { rows, base, .. } = self.chunk(chunk);
+        let start = (ids[0] - base) as usize;
         if ids.windows(2).all(|pair| pair[1] == pair[0] + 1) {
             return Ok(projection.iter().map(|c| rows.column(*c).slice(start, ids.len())).collect());
         }
-        let indices = UInt32Array::from_iter_values(ids.iter().map(|id| row_of(*id)));
+        let indices = UInt32Array::from_iter_values(ids.iter().map(|id| id - base));
         projection.iter().map(|c| Ok(take(rows.column(*c), &indices, None)?)).collect()
     }
 
@@ -230,7 +244,7 @@ impl RowStore {
         let mut indices = Vec::with_capacity(ids.len());
         let (mut last, mut position) = (u32::MAX, 0);
         for id in ids {
-            let chunk = chunk_of(*id);
+            let (chunk, row) = self.place(*id);
             if chunk != last || used.is_empty() {
                 position = *positions.entry(chunk).or_insert_with(|| {
                     used.push(chunk);
@@ -238,7 +252,7 @@ impl RowStore {
                 });
                 last = chunk;
             }
-            indices.push((position, row_of(*id) as usize));
+            indices.push((position, row as usize));
         }
         if let Some(pieces) = runs(&indices) {
             return projection.iter().map(|c| self.concatenated(&used, &pieces, *c)).collect();
@@ -288,13 +302,36 @@ impl RowStore {
         for index in victims {
             let chunk = self.chunk(index);
             let rows = UInt32Array::from_iter_values(chunk.live_rows());
+            let base = chunk.base;
             let batch = crate::types::change_batch::take_rows(&chunk.rows, &rows)?;
             let first = self.append(batch)?;
-            moved.extend(rows.values().iter().zip(first..).map(|(row, new)| (id(index, *row as usize), new)));
+            moved.extend(rows.values().iter().zip(first..).map(|(row, new)| (base + row, new)));
             self.drop_chunk(index);
         }
         Ok(moved)
     }
+}
+
+/// `batch` in buffers of its own if those that it has are much larger.
+fn fitted(batch: RecordBatch) -> Result<RecordBatch> {
+    let held = batch.get_array_memory_size();
+    let mut needed = 0;
+    for column in batch.columns() {
+        needed += column.to_data().get_slice_memory_size()?;
+    }
+    if held <= needed + needed / 8 + 512 * batch.num_columns() {
+        return Ok(batch);
+    }
+    let copied = batch.columns().iter().map(|c| {
+        let data = c.to_data();
+        let mut copy = MutableArrayData::new(vec![&data], false, data.len());
+        copy.try_extend(0, 0, data.len())?;
+        let mut copy = make_array(copy.freeze());
+        copy.shrink_to_fit();
+        Ok(copy)
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), copied.collect::<Result<_>>()?, &options)?)
 }
 
 /// Rows as runs of neighbours, if these are long.

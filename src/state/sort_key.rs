@@ -46,6 +46,27 @@ impl<const N: usize> Key for [u64; N] {
     }
 }
 
+impl<const N: usize> Key for [u32; N] {
+    #[inline]
+    fn of(bytes: &[u8]) -> Self {
+        let mut words = [0; N];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks(4)) {
+            let mut padded = [0; 4];
+            padded[..chunk.len()].copy_from_slice(chunk);
+            *word = u32::from_be_bytes(padded);
+        }
+        words
+    }
+
+    fn least() -> Self {
+        [0; N]
+    }
+
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
 impl Key for Box<[u8]> {
     fn of(bytes: &[u8]) -> Self {
         bytes.into()

@@ -160,6 +160,9 @@ impl AggregateOperator {
         let make_groups =
             || Groups::new(key_schema.clone(), &spec.input_schema, &spec.calls, spec.input_append_only);
         let mut groups = make_groups()?;
+        if spec.window.is_some() || spec.ttl_us.is_some() || strategy == Emitting::Panes {
+            groups.keep_tags();
+        }
         let slices = match &spec.window {
             Some(WindowSpec { bounds: WindowBounds::Sliced(hop), .. }) => {
                 let counts_rows = strategy == Emitting::Panes && !spec.input_append_only;
@@ -343,8 +346,7 @@ impl AggregateOperator {
             return Ok(());
         }
         self.emit(self.groups.retractions(&slots, &self.spec.errors)?, out)?;
-        self.groups.release(&slots);
-        Ok(())
+        self.groups.release(&slots)
     }
 
     /// Drops windows whose horizon has passed.
@@ -356,8 +358,7 @@ impl AggregateOperator {
         if self.strategy == Emitting::Final {
             self.emit(self.groups.final_rows(&closed, &self.spec.errors)?, out)?;
         }
-        self.groups.release(&closed);
-        Ok(())
+        self.groups.release(&closed)
     }
 }
 
@@ -416,12 +417,12 @@ impl Operator for AggregateOperator {
         if self.strategy == Emitting::Panes {
             let panes = self.groups.take_panes(&times, &self.spec.errors)?;
             self.emit_panes(panes, out)?;
-            self.groups.end_pane_epoch();
+            self.groups.end_pane_epoch()?;
         } else {
             if let Some(idle) = &mut self.idle {
                 idle.note(&self.groups, cx.now.0);
             }
-            self.groups.end_epoch();
+            self.groups.end_epoch()?;
         }
         self.drop_idle(cx.now.0, out)?;
         self.close_windows(out)?;

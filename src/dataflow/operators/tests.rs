@@ -58,3 +58,5 @@ pub fn run_epoch(
     operator.finish_epoch(cx, &mut out).unwrap();
     out
 }
+
+mod bytes;

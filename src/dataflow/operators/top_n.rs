@@ -58,6 +58,7 @@ pub struct TopNSpec {
 pub fn top_n(spec: TopNSpec) -> Result<Box<dyn Operator>> {
     let encoder = KeyEncoder::new(&spec.input_schema, &spec.order)?;
     Ok(match encoder.width() {
+        Some(..=12) => Box::new(TopN::<[u32; 3]>::new(spec, encoder)),
         Some(..=16) => Box::new(TopN::<[u64; 2]>::new(spec, encoder)),
         Some(..=24) => Box::new(TopN::<[u64; 3]>::new(spec, encoder)),
         _ => Box::new(TopN::<Box<[u8]>>::new(spec, encoder)),

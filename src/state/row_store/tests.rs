@@ -69,7 +69,7 @@ proptest! {
             match kind {
                 0 => {
                     let first = store.append(batch(next..next + n as i64)).unwrap();
-                    live.extend((0..n as i64).map(|i| (next + i, first + i as u64)));
+                    live.extend((0..n as i64).map(|i| (next + i, first + i as RowId)));
                     next += n as i64;
                 }
                 1 => {

@@ -23,6 +23,7 @@ use super::percentile::Percentile;
 use super::sum::{ExactSum, Finish};
 use super::{AggregateCall, AggregateFunction as F};
 use crate::error::{HwError, Result};
+use crate::state::Grow;
 use crate::types::PgType;
 
 /// Positions (in the slots asked for) whose value has no representation, and why.
@@ -150,7 +151,7 @@ struct Count {
 
 impl Accumulator for Count {
     fn resize(&mut self, slots: usize) {
-        self.counts.resize(slots, 0);
+        self.counts.grow(slots, 0);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -194,7 +195,7 @@ struct BoolTest {
 
 impl Accumulator for BoolTest {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, [0; 2]);
+        self.states.grow(slots, [0; 2]);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type};
 
 use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
 use crate::error::{HwError, Result};
+use crate::state::Grow;
 
 /// Which bits of the result are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Bits {
 
 impl Accumulator for Bits {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots * (self.width + 1), 0);
+        self.states.grow(slots * (self.width + 1), 0);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {

@@ -2,8 +2,8 @@
 //!
 //! A value reaches the inner accumulator with +1 when its weight becomes positive and with
 //! −1 when it stops being so; all else only changes the weights. Values of up to 64 bits are
-//! kept as they are, others by fingerprint; over append-only input a value that is there stays,
-//! so no weights are kept. Groups can be added up where the inner accumulator just counts.
+//! kept as they are (`few`), others by fingerprint; over append-only input a value that is there
+//! stays, so no weights are kept. Groups can be added up where the inner accumulator just counts.
 
 use std::hash::Hash;
 
@@ -12,9 +12,13 @@ use arrow::datatypes::DataType;
 use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
+use self::few::Few;
 use super::accumulator::{Accumulator, Failures, Input, same};
 use crate::error::Result;
+use crate::state::Grow;
 use crate::types::hash::{PrintHasher, fingerprints, value_words};
+
+mod few;
 
 /// The accumulator that lets each value of a group through once. `counts`: `inner` counts what it
 /// gets and reads no values.
@@ -26,8 +30,8 @@ pub fn distinct(
 ) -> Box<dyn Accumulator> {
     let is_word = value_words(&arrow::array::new_empty_array(values)).is_some();
     match (is_word, append_only) {
-        (true, true) => Box::new(Distinct::<Seen<u64>>::new(inner, counts)),
-        (true, false) => Box::new(Distinct::<Weighed<u64>>::new(inner, counts)),
+        (true, true) => Box::new(Distinct::<Few<()>>::new(inner, counts)),
+        (true, false) => Box::new(Distinct::<Few<i8>>::new(inner, counts)),
         (false, true) => Box::new(Distinct::<Seen<u128>>::new(inner, counts)),
         (false, false) => Box::new(Distinct::<Weighed<u128>>::new(inner, counts)),
     }
@@ -53,11 +57,10 @@ impl Print for u128 {
 /// The values of one group.
 trait Values: Default + Send + 'static {
     type Print: Print;
-    /// Bytes of an entry of the table.
-    const ENTRY: usize;
     /// +1 if the value is there now and was not, −1 if it was and is not.
     fn add(&mut self, print: Self::Print, weight: i64) -> i64;
-    fn capacity(&self) -> usize;
+    /// Bytes held outside of the value itself.
+    fn heap_bytes(&self) -> usize;
     /// Calls `f` with each value and its weight.
     fn each(&self, f: impl FnMut(Self::Print, i64));
 }
@@ -72,16 +75,14 @@ impl<P> Default for Seen<P> {
 
 impl<P: Print> Values for Seen<P> {
     type Print = P;
-    const ENTRY: usize = size_of::<P>() + 1;
-
     #[inline(always)]
     fn add(&mut self, print: P, weight: i64) -> i64 {
         debug_assert!(weight > 0, "append-only input has positive weights");
         self.0.insert(print) as i64
     }
 
-    fn capacity(&self) -> usize {
-        self.0.capacity()
+    fn heap_bytes(&self) -> usize {
+        self.0.allocation_size()
     }
 
     fn each(&self, mut f: impl FnMut(P, i64)) {
@@ -100,8 +101,6 @@ impl<P> Default for Weighed<P> {
 
 impl<P: Print> Values for Weighed<P> {
     type Print = P;
-    const ENTRY: usize = size_of::<(P, i64)>() + 1;
-
     #[inline(always)]
     fn add(&mut self, print: P, weight: i64) -> i64 {
         if weight == 0 {
@@ -124,8 +123,8 @@ impl<P: Print> Values for Weighed<P> {
         (after > 0) as i64 - (before > 0) as i64
     }
 
-    fn capacity(&self) -> usize {
-        self.0.capacity()
+    fn heap_bytes(&self) -> usize {
+        self.0.allocation_size()
     }
 
     fn each(&self, mut f: impl FnMut(P, i64)) {
@@ -139,41 +138,41 @@ struct Distinct<V> {
     /// The inner accumulator reads no values.
     counts: bool,
     groups: Vec<V>,
-    /// Entries that the tables of all groups have room for.
-    capacity: usize,
+    /// Bytes of the tables of all groups.
+    bytes: usize,
     /// Weight each row of a batch has for the inner accumulator.
     effective: Vec<i64>,
 }
 
 impl<V: Values> Distinct<V> {
     fn new(inner: Box<dyn Accumulator>, counts: bool) -> Distinct<V> {
-        Distinct { inner, counts, groups: Vec::new(), capacity: 0, effective: Vec::new() }
+        Distinct { inner, counts, groups: Vec::new(), bytes: 0, effective: Vec::new() }
     }
 }
 
 impl<V: Values> Accumulator for Distinct<V> {
     fn resize(&mut self, slots: usize) {
-        self.groups.resize_with(slots, V::default);
+        self.groups.grow_with(slots, V::default);
         self.inner.resize(slots);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let prints = V::Print::of(input.array()?);
-        let Distinct { groups, effective, capacity, .. } = self;
+        let Distinct { groups, effective, bytes, .. } = self;
         effective.clear();
         effective.resize(input.slots.len(), 0);
-        let (mut grown, mut any) = (*capacity, false);
+        let (mut grown, mut any) = (*bytes, false);
         input.each(|row, slot, weight| {
             let group = &mut groups[slot];
-            let before = group.capacity();
+            let before = group.heap_bytes();
             let change = group.add(prints[row], weight);
             if change != 0 {
                 effective[row] = change;
                 any = true;
-                grown += group.capacity() - before.min(group.capacity());
             }
+            grown = grown + group.heap_bytes() - before;
         });
-        *capacity = grown;
+        *bytes = grown;
         if !any {
             return Ok(());
         }
@@ -185,7 +184,7 @@ impl<V: Values> Accumulator for Distinct<V> {
         let (mut slots, mut effective) = (Vec::new(), Vec::new());
         for (from, to) in pairs {
             let group = &mut self.groups[*to as usize];
-            let before = group.capacity();
+            let before = group.heap_bytes();
             other.groups[*from as usize].each(|print, weight| {
                 let change = group.add(print, weight);
                 if change != 0 {
@@ -193,7 +192,7 @@ impl<V: Values> Accumulator for Distinct<V> {
                     effective.push(change);
                 }
             });
-            self.capacity += group.capacity() - before.min(group.capacity());
+            self.bytes = self.bytes + group.heap_bytes() - before;
         }
         let weights = Some(effective.as_slice());
         let input = Input { slots: &slots, arguments: &[], order: &[], weights, selected: None };
@@ -208,13 +207,13 @@ impl<V: Values> Accumulator for Distinct<V> {
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
             let gone = std::mem::take(&mut self.groups[*slot as usize]);
-            self.capacity -= gone.capacity().min(self.capacity);
+            self.bytes -= gone.heap_bytes();
         }
         self.inner.clear(slots);
     }
 
     fn bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<V>() + self.capacity * V::ENTRY + self.inner.bytes()
+        self.groups.capacity() * size_of::<V>() + self.bytes + self.inner.bytes()
     }
 
     fn mergeable(&self) -> bool {

@@ -15,6 +15,7 @@ use arrow::datatypes::*;
 use super::accumulator::{Accumulator, Failures, Input, same};
 use super::bag::Bag;
 use crate::error::{HwError, Result};
+use crate::state::Grow;
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
@@ -210,7 +211,7 @@ struct Best<K> {
 
 impl<K: Key> Accumulator for Best<K> {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, None);
+        self.states.grow(slots, None);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -259,7 +260,7 @@ struct Bags<K> {
 
 impl<K: Key> Accumulator for Bags<K> {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, Bag::default());
+        self.states.grow(slots, Bag::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 
 use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
 use crate::error::Result;
+use crate::state::Grow;
 use crate::types::exact::total::FloatTotal;
 
 /// Sums or averages of floats.
@@ -25,7 +26,7 @@ impl FloatSum {
 
 impl Accumulator for FloatSum {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, FloatTotal::default());
+        self.states.grow(slots, FloatTotal::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {

@@ -1,9 +1,9 @@
 //! All groups of an aggregate: hash table, key rows and accumulator slots.
 //!
-//! A group is a slot number. The table maps a 32-bit tag of the group's 128-bit fingerprint
-//! to its slot; a slot's head (32 bytes, half a cache line) holds the fingerprint that
-//! confirms the match together with the weight and the epoch stamp that the same row needs
-//! next, so locating a row touches the table and one head. Keys are stored once, as Arrow
+//! A group is a slot number. The index maps a 32-bit tag of the group's fingerprint
+//! to its slot; a slot's head (`heads`) holds 64 bits of the fingerprint that
+//! confirm the match together with the weight that the same row needs
+//! next, so locating a row touches the index and one head. Keys are stored once, as Arrow
 //! rows. At the first touch of a shown group in an epoch its old values are captured in columns;
 //! `take_changes` compares them in bulk. Invariants: a slot is in the table iff it is live; a
 //! freed slot's accumulators are empty.
@@ -11,6 +11,7 @@
 mod columns;
 mod fired;
 mod fires;
+mod heads;
 mod panes;
 
 use std::collections::BTreeMap;
@@ -23,51 +24,22 @@ use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
-use hashbrown::{HashMap, HashSet, HashTable};
+use hashbrown::{HashMap, HashSet};
 
 pub use self::columns::feed;
+use self::heads::{Heads, Shown};
 pub use self::panes::{PaneChange, Panes};
 use super::accumulator::{Accumulator, Failures, accumulator};
 use super::{AggregateCall, AggregateFunction};
 use crate::dataflow::operators::errors::RowErrors;
 use crate::error::{HwError, Result};
-use crate::state::{RowId, RowStore};
+use crate::state::{Grow, RowId, RowStore, SlotIndex};
 use crate::types::ChangeBatch;
+use crate::types::hash::fingerprints;
 
-#[derive(Clone, Copy)]
-struct Entry {
-    tag: u32,
-    slot: u32,
-}
-
-/// What readers of the output know of a group.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    /// The slot is free.
-    Free,
-    No,
-    Yes,
-    /// What is shown is not what the accumulators hold: `panes` has set it aside.
-    Held,
-    /// Its value cannot be represented: it is in the error relation.
-    Failed,
-}
-
-struct Head {
-    print: u128,
-    /// Sum of the weights of the group's rows; also `count(*)`.
-    weight: i64,
-    /// Stamp of the epoch that touched the group last.
-    touched: u32,
-    shown: Shown,
-}
-
+/// What the index finds a group by.
 fn tag_of(print: u128) -> u32 {
     (print >> 64) as u32
-}
-
-fn hash_of(tag: u32) -> u64 {
-    (tag as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// The groups of a batch's rows.
@@ -105,15 +77,16 @@ struct Touched {
 /// The groups of one aggregate operator.
 pub struct Groups {
     calls: Vec<AggregateCall>,
-    table: HashTable<Entry>,
-    heads: Vec<Head>,
+    index: SlotIndex,
+    heads: Heads,
+    /// Tags by slot, where groups go in great numbers; otherwise their keys are hashed again.
+    tags: Option<Vec<u32>>,
     key_ids: Vec<RowId>,
     /// Window end (or slice start) of each slot, where there are windows.
     bounds: Vec<i64>,
     free: Vec<u32>,
     keys: RowStore,
     accumulators: Vec<Option<Box<dyn Accumulator>>>,
-    stamp: u32,
     touched: Touched,
     /// Slots by window end; may name slots that were freed since.
     by_end: BTreeMap<i64, Vec<u32>>,
@@ -135,19 +108,24 @@ impl Groups {
         let touched = Touched { old_values: vec![Vec::new(); calls.len()], ..Touched::default() };
         Ok(Groups {
             calls: calls.to_vec(),
-            table: HashTable::new(),
-            heads: Vec::new(),
+            index: SlotIndex::default(),
+            heads: Heads::default(),
+            tags: None,
             key_ids: Vec::new(),
             bounds: Vec::new(),
             free: Vec::new(),
             keys: RowStore::new(key_schema),
             accumulators,
-            stamp: 1,
             touched,
             by_end: BTreeMap::new(),
             keep_empty: false,
             panes: None,
         })
+    }
+
+    /// Groups go with their windows, and their fingerprints are not those of their keys alone.
+    pub fn keep_tags(&mut self) {
+        self.tags = Some(Vec::new());
     }
 
     /// Makes the group with fingerprint `print` exist for ever, with or without rows.
@@ -169,17 +147,22 @@ impl Groups {
     }
 
     pub fn bytes(&self) -> usize {
-        let slot = size_of::<Head>() + size_of::<RowId>() + size_of::<i64>();
         let accumulators: usize = self.accumulators.iter().flatten().map(|a| a.bytes()).sum();
-        self.heads.capacity() * slot
-            + self.table.capacity() * (size_of::<Entry>() + 1)
+        let ends: usize = self.by_end.values().map(|slots| slots.capacity() * size_of::<u32>()).sum();
+        self.heads.bytes()
+            + self.index.bytes()
+            + self.tags.as_ref().map_or(0, |t| t.capacity() * size_of::<u32>())
+            + self.key_ids.capacity() * size_of::<RowId>()
+            + self.bounds.capacity() * size_of::<i64>()
+            + self.free.capacity() * size_of::<u32>()
+            + ends
             + self.keys.bytes()
             + accumulators
             + self.panes.as_ref().map_or(0, |p| p.bytes())
     }
 
     pub fn weight(&self, slot: u32) -> i64 {
-        self.heads[slot as usize].weight
+        self.heads.weight(slot)
     }
 
     pub fn bound(&self, slot: u32) -> i64 {
@@ -209,51 +192,40 @@ impl Groups {
 
     #[inline(always)]
     fn locate_row(&mut self, row: usize, print: u128, weight: i64, located: &mut Located) {
-        let tag = tag_of(print);
-        let heads = &self.heads;
-        let found = self.table.find(hash_of(tag), |e| e.tag == tag && heads[e.slot as usize].print == print);
-        let slot = match found {
-            Some(entry) => entry.slot,
+        let slot = match self.slot_of(print) {
+            Some(slot) => slot,
             None => {
                 located.new_rows.push(row as u32);
-                self.insert(tag, print)
+                self.insert(print)
             }
         };
         located.slots.push(slot);
-        let head = &mut self.heads[slot as usize];
-        if head.touched != self.stamp {
-            head.touched = self.stamp;
-            if head.shown == Shown::Yes {
+        if self.heads.touch(slot) {
+            if self.heads.shown(slot) == Shown::Yes {
                 self.touched.shown.push(slot);
-                self.touched.old_weights.push(head.weight);
+                self.touched.old_weights.push(self.heads.weight(slot));
             } else {
                 self.touched.hidden.push(slot);
             }
         }
-        head.weight += weight;
+        self.heads.add_weight(slot, weight);
     }
 
     /// The slot of a group that exists.
+    #[inline(always)]
     fn slot_of(&self, print: u128) -> Option<u32> {
-        let (tag, heads) = (tag_of(print), &self.heads);
-        let is_it = |e: &Entry| e.tag == tag && heads[e.slot as usize].print == print;
-        self.table.find(hash_of(tag), is_it).map(|e| e.slot)
+        self.index.find(tag_of(print), |slot| self.heads.is(slot, print as u64))
     }
 
     #[cold]
-    fn insert(&mut self, tag: u32, print: u128) -> u32 {
-        let head = Head { print, weight: 0, touched: 0, shown: Shown::No };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.heads[slot as usize] = head;
-                slot
-            }
-            None => {
-                self.heads.push(head);
-                self.heads.len() as u32 - 1
-            }
-        };
-        self.table.insert_unique(hash_of(tag), Entry { tag, slot }, |e| hash_of(e.tag));
+    fn insert(&mut self, print: u128) -> u32 {
+        let slot = self.free.pop().unwrap_or(self.heads.len() as u32);
+        self.heads.open(slot, print as u64);
+        self.index.insert(tag_of(print), slot);
+        if let Some(tags) = &mut self.tags {
+            tags.grow(tags.len().max(slot as usize + 1), 0);
+            tags[slot as usize] = tag_of(print);
+        }
         slot
     }
 
@@ -262,8 +234,10 @@ impl Groups {
     pub fn store_keys(&mut self, located: &Located, keys: RecordBatch, bounds: Option<&[i64]>) -> Result<()> {
         let slots = self.heads.len();
         if slots > self.key_ids.len() {
-            self.key_ids.resize(slots, 0);
-            self.bounds.resize(slots, 0);
+            self.key_ids.grow(slots, 0);
+            if bounds.is_some() {
+                self.bounds.grow(slots, 0);
+            }
             self.accumulators.iter_mut().flatten().for_each(|a| a.resize(slots));
             self.panes.iter_mut().for_each(|p| p.resize(slots));
         }
@@ -288,6 +262,7 @@ impl Groups {
 
     /// Sets the bound of new groups without indexing it.
     pub fn set_bounds(&mut self, located: &Located, bounds: &[i64]) {
+        self.bounds.grow(self.heads.len(), 0);
         for row in &located.new_rows {
             self.bounds[located.slots[*row as usize] as usize] = bounds[*row as usize];
         }
@@ -383,16 +358,17 @@ impl Groups {
             weights
         });
         let emitted = picks.iter().map(|(_, i)| slots[*i]).collect();
-        let had_failed = |slot: &u32| self.heads[*slot as usize].shown == Shown::Failed;
+        let had_failed = |slot: &u32| self.heads.shown(*slot) == Shown::Failed;
         let before: Vec<u32> = touched.hidden.iter().copied().filter(had_failed).collect();
         self.report_failures(&slots, &before, failures, errors)?;
         for (slot, failed) in slots.iter().zip(failed) {
             let lives = self.lives(*slot);
-            self.heads[*slot as usize].shown = match (failed, lives) {
+            let shown = match (failed, lives) {
                 (true, true) => Shown::Failed,
                 (false, true) => Shown::Yes,
                 (_, false) => Shown::No,
             };
+            self.heads.show(*slot, shown);
         }
         // Groups that were hidden and hold nothing need no row, only to be freed.
         slots.extend(touched.hidden);
@@ -452,19 +428,18 @@ impl Groups {
     }
 
     /// Ends the epoch: groups without rows are freed and touches are forgotten.
-    pub fn end_epoch(&mut self) {
+    pub fn end_epoch(&mut self) -> Result<()> {
         let mut empty = std::mem::take(&mut self.touched.hidden);
         empty.append(&mut self.touched.shown);
         empty.retain(|s| {
-            let head = &self.heads[*s as usize];
-            head.weight == 0 && head.shown != Shown::Free && !self.keep_empty
+            self.heads.untouch(*s);
+            self.heads.weight(*s) == 0 && self.heads.shown(*s) != Shown::Free && !self.keep_empty
         });
         empty.sort_unstable();
         empty.dedup();
-        self.release(&empty);
         self.touched.old_weights.clear();
         self.touched.captured = 0;
-        self.stamp = self.stamp.wrapping_add(1).max(1);
+        self.release(&empty)
     }
 
     /// The groups of all windows with `end + lateness <= watermark`, each once.
@@ -478,9 +453,7 @@ impl Groups {
             let mut slots = window.remove();
             // Groups with panes stay until their window goes.
             if self.panes.is_none() {
-                slots.retain(|s| {
-                    self.heads[*s as usize].shown != Shown::Free && self.bounds[*s as usize] == end
-                });
+                slots.retain(|s| self.heads.shown(*s) != Shown::Free && self.bounds[*s as usize] == end);
                 slots.sort_unstable();
                 slots.dedup();
             }
@@ -520,7 +493,7 @@ impl Groups {
 
     /// The rows that are shown of `slots`, each with weight −1; they leave `errors`, too.
     pub fn retractions(&self, slots: &[u32], errors: &RowErrors) -> Result<Emission> {
-        let is = |s: &&u32, shown: Shown| self.heads[**s as usize].shown == shown;
+        let is = |s: &&u32, shown: Shown| self.heads.shown(**s) == shown;
         for slot in slots.iter().filter(|s| is(s, Shown::Failed)) {
             errors.add(&self.keys_of(&[*slot])?, 0, -1, HwError::internal("the group has expired"))?;
         }
@@ -529,31 +502,43 @@ impl Groups {
         Ok(Emission { weights: Some(vec![-1; shown.len()]), slots: shown, values })
     }
 
-    /// Frees groups and their state.
-    pub fn release(&mut self, slots: &[u32]) {
-        self.release_panes(slots);
-        for slot in slots {
-            let head = &mut self.heads[*slot as usize];
-            head.shown = Shown::Free;
-            head.weight = 0;
-            let tag = tag_of(head.print);
-            if let Ok(entry) = self.table.find_entry(hash_of(tag), |e| e.slot == *slot) {
-                entry.remove();
+    /// What the index knows `slots` by.
+    fn tags_of(&self, slots: &[u32]) -> Result<Vec<u32>> {
+        Ok(match &self.tags {
+            Some(tags) => slots.iter().map(|s| tags[*s as usize]).collect(),
+            None => {
+                fingerprints(self.keys_of(slots)?.columns(), slots.len()).into_iter().map(tag_of).collect()
             }
+        })
+    }
+
+    /// Frees groups and their state.
+    pub fn release(&mut self, slots: &[u32]) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        self.release_panes(slots);
+        for (slot, tag) in slots.iter().zip(self.tags_of(slots)?) {
+            let found = self.index.remove(tag, *slot);
+            debug_assert!(found, "a live group is in the index");
+            self.heads.set_weight(*slot, 0);
+            self.heads.show(*slot, Shown::Free);
             self.keys.release(self.key_ids[*slot as usize]);
         }
         self.accumulators.iter_mut().flatten().for_each(|a| a.clear(slots));
         self.free.extend_from_slice(slots);
+        Ok(())
     }
 
     /// Rewrites key rows when most of those held are dead.
     pub fn compact(&mut self) -> Result<()> {
+        self.index.trim();
         if !self.keys.wants_compaction() {
             return Ok(());
         }
         let moved: HashMap<RowId, RowId> = self.keys.compact()?.into_iter().collect();
-        for (id, head) in self.key_ids.iter_mut().zip(&self.heads) {
-            if head.shown != Shown::Free
+        for (slot, id) in self.key_ids.iter_mut().enumerate() {
+            if self.heads.shown(slot as u32) != Shown::Free
                 && let Some(new) = moved.get(id)
             {
                 *id = *new;
@@ -565,10 +550,11 @@ impl Groups {
     /// Forgets all groups.
     pub fn clear(&mut self) {
         let live: Vec<u32> =
-            (0..self.heads.len() as u32).filter(|s| self.heads[*s as usize].shown != Shown::Free).collect();
+            (0..self.heads.len() as u32).filter(|s| self.heads.shown(*s) != Shown::Free).collect();
         self.accumulators.iter_mut().flatten().for_each(|a| a.clear(&live));
-        self.table.clear();
+        self.index.clear();
         self.heads.clear();
+        self.tags.iter_mut().for_each(Vec::clear);
         self.free.clear();
         self.keys.clear();
         self.key_ids.clear();

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int16Type, Int32Ty
 
 use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
 use crate::error::{HwError, Result};
+use crate::state::Grow;
 use crate::types::exact::moments::{FloatMoments, Statistic, WholeMoments};
 
 /// A variance or deviation of whole numbers or numerics.
@@ -41,7 +42,7 @@ impl WholeSpread {
 
 impl Accumulator for WholeSpread {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, WholeMoments::default());
+        self.states.grow(slots, WholeMoments::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -104,7 +105,7 @@ impl FloatSpread {
 
 impl Accumulator for FloatSpread {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, FloatMoments::default());
+        self.states.grow(slots, FloatMoments::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {

@@ -21,6 +21,7 @@ use super::bag::Bag;
 use super::{AggregateCall, AggregateFunction};
 use crate::dataflow::operators::expressions::evaluation_error;
 use crate::error::{HwError, Result};
+use crate::state::Grow;
 use crate::types::order_key::{ASCENDING, keeps_value, order_key, order_type};
 
 /// Rows that are decoded together.
@@ -222,7 +223,7 @@ fn evaluate_group(
 
 impl Accumulator for Ordered {
     fn resize(&mut self, slots: usize) {
-        self.groups.resize_with(slots, Bag::default);
+        self.groups.grow_with(slots, Bag::default);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {

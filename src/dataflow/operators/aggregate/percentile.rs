@@ -8,6 +8,7 @@ use arrow::datatypes::Float64Type;
 
 use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
 use crate::error::Result;
+use crate::state::Grow;
 use crate::types::exact::sketch::Sketch;
 
 /// One percentile of each group.
@@ -24,7 +25,7 @@ impl Percentile {
 
 impl Accumulator for Percentile {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, Sketch::default());
+        self.states.grow(slots, Sketch::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Exact `sum` and `avg` of integers and decimals.
 //!
-//! State is the exact sum and the number of values, wider than any input: 128 bits hold
+//! State is the exact sum and the number of values. A sum is a word of 64 bits and, for the few
+//! groups that need it, a rest beside it that is wider than any input: 128 bits hold
 //! 2^64 sums of bigint, 256 bits any sum of decimals. Range is checked only when a value is
 //! shown, so the order of changes inside an epoch cannot overflow.
 
@@ -11,12 +12,15 @@ use arrow::datatypes::{
     DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt32Type, i256,
 };
 
+use hashbrown::HashMap;
+
 use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
 use crate::error::{HwError, Result, sqlstate};
+use crate::state::Grow;
 use crate::types::exact::quotient::average;
 
-/// A sum word: exact addition of weighted values.
-pub trait Sum: Copy + Default + Send + 'static {
+/// The rest of a sum: exact addition of weighted values.
+pub trait Sum: Copy + Default + PartialEq + Send + 'static {
     fn add(&mut self, value: i128, weight: i64);
     fn join(&mut self, other: Self);
     fn wide(self) -> i256;
@@ -88,14 +92,66 @@ impl Finish {
 }
 
 #[derive(Clone, Copy, Default)]
-struct State<S> {
-    sum: S,
+struct State {
+    /// The sum, but for the rest.
+    low: i64,
     count: i64,
+}
+
+/// The states of all groups.
+struct States<S> {
+    states: Vec<State>,
+    /// What did not fit, by slot; never 0.
+    rests: HashMap<u32, S>,
+}
+
+impl<S: Sum> States<S> {
+    #[inline(always)]
+    fn add(&mut self, slot: usize, value: i128, weight: i64) {
+        let state = &mut self.states[slot];
+        state.count += weight;
+        let term = i64::try_from(value).ok().and_then(|v| v.checked_mul(weight));
+        match term.and_then(|term| state.low.checked_add(term)) {
+            Some(low) => state.low = low,
+            None => self.add_rest(slot, |rest| rest.add(value, weight)),
+        }
+    }
+
+    #[cold]
+    fn add_rest(&mut self, slot: usize, add: impl FnOnce(&mut S)) {
+        let slot = slot as u32;
+        let rest = self.rests.entry(slot).or_default();
+        add(rest);
+        if *rest == S::default() {
+            self.rests.remove(&slot);
+        }
+    }
+
+    fn join(&mut self, to: u32, other: &States<S>, from: u32) {
+        let State { low, count } = other.states[from as usize];
+        self.add(to as usize, low as i128, 1);
+        self.states[to as usize].count += count - 1;
+        if let Some(rest) = other.rests.get(&from) {
+            self.add_rest(to as usize, |to| to.join(*rest));
+        }
+    }
+
+    fn count(&self, slot: u32) -> i64 {
+        self.states[slot as usize].count
+    }
+
+    fn sum(&self, slot: u32) -> i256 {
+        let low = i256::from_i128(self.states[slot as usize].low as i128);
+        match self.rests.is_empty() {
+            true => low,
+            false => self.rests.get(&slot).map_or(low, |rest| low.wrapping_add(rest.wide())),
+        }
+    }
 }
 
 /// Exact sums with counts of the values, for `sum` and `avg`.
 pub struct ExactSum<S> {
-    states: Vec<State<S>>,
+    states: States<S>,
     finish: Finish,
     /// Decimals of the argument, known from the first batch.
     scale: i8,
@@ -103,21 +159,22 @@ pub struct ExactSum<S> {
 
 impl<S: Sum> ExactSum<S> {
     pub fn new(finish: Finish) -> Self {
-        ExactSum { states: Vec::new(), finish, scale: 0 }
+        let states = States { states: Vec::new(), rests: HashMap::new() };
+        ExactSum { states, finish, scale: 0 }
     }
 
     fn decimals<'a>(
         &'a self,
         slots: &'a [u32],
-        value: impl Fn(&State<S>) -> Option<i128> + 'a,
+        value: impl Fn(i256, i64) -> Option<i128> + 'a,
         failures: &'a mut Failures,
     ) -> impl Iterator<Item = Option<i128>> + 'a {
         slots.iter().enumerate().map(move |(position, slot)| {
-            let state = &self.states[*slot as usize];
-            if state.count == 0 {
+            let count = self.states.count(*slot);
+            if count == 0 {
                 return None;
             }
-            let value = value(state);
+            let value = value(self.states.sum(*slot), count);
             if value.is_none() {
                 let report = HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow");
                 failures.push((position, report));
@@ -128,11 +185,10 @@ impl<S: Sum> ExactSum<S> {
 
     fn big_ints(&self, slots: &[u32], failures: &mut Failures) -> ArrayRef {
         let value = |(position, slot): (usize, &u32)| {
-            let state = &self.states[*slot as usize];
-            if state.count == 0 {
+            if self.states.count(*slot) == 0 {
                 return None;
             }
-            let value = state.sum.wide().to_i128().and_then(|v| i64::try_from(v).ok());
+            let value = self.states.sum(*slot).to_i128().and_then(|v| i64::try_from(v).ok());
             if value.is_none() {
                 let report = HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range");
                 failures.push((position, report));
@@ -146,17 +202,13 @@ impl<S: Sum> ExactSum<S> {
 macro_rules! add_ints {
     ($input:expr, $states:expr, $array:expr, $type:ty) => {{
         let values = $array.as_primitive::<$type>().values();
-        $input.each(|row, slot, weight| {
-            let state = &mut $states[slot];
-            state.sum.add(values[row] as i128, weight);
-            state.count += weight;
-        })
+        $input.each(|row, slot, weight| $states.add(slot, values[row] as i128, weight))
     }};
 }
 
 impl<S: Sum> Accumulator for ExactSum<S> {
     fn resize(&mut self, slots: usize) {
-        self.states.resize(slots, State::default());
+        self.states.states.grow(slots, State::default());
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -181,10 +233,7 @@ impl<S: Sum> Accumulator for ExactSum<S> {
         let other = same::<Self>(other);
         self.scale = self.scale.max(other.scale);
         for (from, to) in pairs {
-            let from = other.states[*from as usize];
-            let to = &mut self.states[*to as usize];
-            to.sum.join(from.sum);
-            to.count += from.count;
+            self.states.join(*to, &other.states, *from);
         }
     }
 
@@ -194,17 +243,17 @@ impl<S: Sum> Accumulator for ExactSum<S> {
             Finish::Int64 => return Ok(self.big_ints(slots, failures)),
             Finish::Decimal { precision, scale: output_scale } => {
                 let limit = 10u128.pow(precision.min(38) as u32);
-                let value = |state: &State<S>| {
-                    let sum = rescale(state.sum.wide(), scale, output_scale)?;
+                let value = |sum: i256, _count: i64| {
+                    let sum = rescale(sum, scale, output_scale)?;
                     (sum.unsigned_abs() < limit).then_some(sum)
                 };
                 (self.decimals(slots, value, failures).collect(), precision, output_scale)
             }
             Finish::Average { precision, scale: output_scale, plain } => {
-                let value = |state: &State<S>| {
-                    let (sum, scale) = (state.sum.wide(), scale.max(0) as u32);
+                let value = |sum: i256, count: i64| {
+                    let scale = scale.max(0) as u32;
                     let shown = if plain { significant_decimals(sum, scale) } else { scale };
-                    average(sum, scale, shown, state.count as i128, output_scale as u32)
+                    average(sum, scale, shown, count as i128, output_scale as u32)
                 };
                 (self.decimals(slots, value, failures).collect(), precision, output_scale)
             }
@@ -213,11 +262,17 @@ impl<S: Sum> Accumulator for ExactSum<S> {
     }
 
     fn clear(&mut self, slots: &[u32]) {
-        slots.iter().for_each(|s| self.states[*s as usize] = State::default());
+        slots.iter().for_each(|s| self.states.states[*s as usize] = State::default());
+        if !self.states.rests.is_empty() {
+            for slot in slots {
+                self.states.rests.remove(slot);
+            }
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.states.capacity() * size_of::<State<S>>()
+        let rest = size_of::<(u32, S)>() + 1;
+        self.states.states.capacity() * size_of::<State>() + self.states.rests.capacity() * rest
     }
 }
 

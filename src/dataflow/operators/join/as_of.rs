@@ -131,7 +131,7 @@ impl AsOfJoinOperator {
         let mut run = Vec::with_capacity(times.len());
         for (row, (key, time)) in arrival.key_prints.iter().zip(times).enumerate() {
             let waiting =
-                Waiting { id: first + row as u64, weight: arrival.rows.weights.get(row), key: *key };
+                Waiting { id: first + row as RowId, weight: arrival.rows.weights.get(row), key: *key };
             let slot = self.free.pop().unwrap_or(self.waiting.len() as u32);
             match self.waiting.get_mut(slot as usize) {
                 Some(place) => *place = waiting,
@@ -152,7 +152,7 @@ impl AsOfJoinOperator {
             let first = self.right.append(arrival.rows.rows.clone())?;
             let mut run = Vec::new();
             for (row, (key, time)) in arrival.key_prints.iter().zip(times).enumerate() {
-                let id = first + row as u64;
+                let id = first + row as RowId;
                 if arrival.rows.weights.get(row) <= 0 {
                     self.right.release(id);
                     continue;

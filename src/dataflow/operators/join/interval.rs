@@ -20,6 +20,7 @@ use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::operators::late::{LateReason, Refusal};
 use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::{HwError, Result};
+use crate::state::RowId;
 use crate::types::{ChangeBatch, EventTime, Weights};
 
 /// Incremental interval join of one worker.
@@ -130,7 +131,7 @@ impl IntervalJoinOperator {
 
     fn show(&self, side: usize, nodes: &[u32], matched: bool, out: &mut Vec<ChangeBatch>) -> Result<()> {
         for nodes in nodes.chunks(OUTPUT_ROWS) {
-            let (ids, weights): (Vec<u64>, Vec<i64>) =
+            let (ids, weights): (Vec<RowId>, Vec<i64>) =
                 nodes.iter().map(|node| self.sides[side].row(*node)).unzip();
             let columns: Vec<ArrayRef> = self.sides[side].gather(&ids)?;
             let weights = match weights.iter().all(|w| *w == 1) {

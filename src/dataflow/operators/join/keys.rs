@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
-use hashbrown::HashMap;
 
+use super::side::halves;
 use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::Result;
+use crate::state::{Chunks, SlotIndex};
 use crate::types::ChangeBatch;
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::fingerprints;
 
 /// Rows of a batch that can match, reduced to the stored columns.
 pub struct Arrival {
@@ -57,7 +58,7 @@ impl Admission {
             return Ok(None);
         }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|k| keyed.rows.column(*k).clone()).collect();
-        let key_prints = fingerprints(&keys, keyed.len());
+        let key_prints = key_prints(&keys, keyed.len());
         let ends = match self.end_column {
             Some(column) => timestamp_values(&keyed, column)?.values().to_vec(),
             None => Vec::new(),
@@ -65,6 +66,13 @@ impl Admission {
         let rows = keyed.with_rows(keyed.rows.project(&self.columns)?);
         Ok(Some(Arrival { rows, key_prints, ends }))
     }
+}
+
+/// Fingerprints of keys, of which 96 bits count.
+pub fn key_prints(keys: &[ArrayRef], rows: usize) -> Vec<u128> {
+    let mut prints = fingerprints(keys, rows);
+    prints.iter_mut().for_each(|print| *print &= u128::MAX >> 32);
+    prints
 }
 
 /// Keys by the end of their window; a key may be there twice or be gone.
@@ -83,6 +91,10 @@ impl KeysByEnd {
         }
     }
 
+    pub fn bytes(&self) -> usize {
+        self.0.values().map(|keys| keys.capacity() * size_of::<u128>()).sum()
+    }
+
     /// The keys of windows that ended at `reached` or before.
     pub fn take(&mut self, reached: i64) -> Vec<u128> {
         let mut keys = Vec::new();
@@ -93,42 +105,81 @@ impl KeysByEnd {
     }
 }
 
+/// A key, but for the 32 bits by which it is found, and the weight of its rows, in halves.
+#[derive(Clone, Copy)]
+struct KeyCount {
+    print: [u32; 2],
+    count: [u32; 2],
+}
+
+impl KeyCount {
+    /// The count afterwards.
+    fn add(&mut self, weight: i64) -> i64 {
+        let sum = ((self.count[1] as u64) << 32 | self.count[0] as u64) as i64 + weight;
+        self.count = [sum as u32, (sum >> 32) as u32];
+        sum
+    }
+}
+
 /// How many rows a side holds of each key, and nothing else of them.
 #[derive(Default)]
 pub struct KeyCounts {
-    counts: HashMap<u128, i64, PrintHasher>,
+    index: SlotIndex,
+    counts: Chunks<KeyCount>,
+    free: Vec<u32>,
     ends: KeysByEnd,
 }
 
 impl KeyCounts {
     pub fn store(&mut self, arrival: &Arrival) {
-        let counts = &self.counts;
-        self.ends.note(arrival, |key| counts.contains_key(&key));
+        let mut ends = std::mem::take(&mut self.ends);
+        ends.note(arrival, |key| self.contains(key));
+        self.ends = ends;
         for (row, key) in arrival.key_prints.iter().enumerate() {
-            let count = self.counts.entry(*key).or_insert(0);
-            *count += arrival.rows.weights.get(row);
-            if *count == 0 {
-                self.counts.remove(key);
+            let weight = arrival.rows.weights.get(row);
+            let slot = self.find(*key).unwrap_or_else(|| self.add(*key));
+            if self.counts[slot].add(weight) == 0 {
+                self.remove(*key, slot);
             }
         }
     }
 
+    #[inline(always)]
+    fn find(&self, key: u128) -> Option<u32> {
+        self.index.find((key >> 64) as u32, |slot| self.counts[slot].print == halves(key))
+    }
+
+    fn add(&mut self, key: u128) -> u32 {
+        let slot = self.free.pop().unwrap_or(self.counts.len() as u32);
+        self.counts.put(slot, KeyCount { print: halves(key), count: [0; 2] });
+        self.index.insert((key >> 64) as u32, slot);
+        slot
+    }
+
+    fn remove(&mut self, key: u128, slot: u32) {
+        self.index.remove((key >> 64) as u32, slot);
+        self.free.push(slot);
+    }
+
     #[inline]
     pub fn contains(&self, key: u128) -> bool {
-        self.counts.contains_key(&key)
+        self.find(key).is_some()
     }
 
     pub fn expire(&mut self, reached: i64) {
         for key in self.ends.take(reached) {
-            self.counts.remove(&key);
+            if let Some(slot) = self.find(key) {
+                self.remove(key, slot);
+            }
         }
     }
 
     pub fn len(&self) -> usize {
-        self.counts.len()
+        self.index.len()
     }
 
     pub fn bytes(&self) -> usize {
-        self.counts.capacity() * (size_of::<(u128, i64)>() + 1)
+        let free = self.free.capacity() * size_of::<u32>();
+        self.index.bytes() + self.counts.bytes() + free + self.ends.bytes()
     }
 }

@@ -23,14 +23,14 @@ use datafusion::physical_expr::expressions::{
 use hashbrown::HashMap;
 use std::sync::Arc;
 
-use super::keys::{Arrival, KeyCounts};
+use super::keys::{Arrival, KeyCounts, key_prints};
 use super::shape::Shape;
 use super::side::{Leaving, Matches, Placement, Side};
 use super::{JoinKind, JoinSpec, JoinWindow, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
 use crate::state::RowId;
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::PrintHasher;
 use crate::types::{ChangeBatch, Weights};
 
 /// What is held of a side.
@@ -91,7 +91,7 @@ impl OuterJoinOperator {
             JoinKind::Anti { null_aware: true } => {
                 admissions.iter_mut().for_each(|a| a.null_equal = true);
                 let key = spec.left_schema.field(spec.left_keys[0]).data_type();
-                let null_key = fingerprints(&[new_null_array(key, 1)], 1)[0];
+                let null_key = key_prints(&[new_null_array(key, 1)], 1)[0];
                 Some(NullAware { null_key, total: 0, total_before: 0 })
             }
             _ => None,

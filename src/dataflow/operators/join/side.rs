@@ -1,24 +1,31 @@
 //! What one side of a join holds: rows by key, with weights.
 //!
-//! A key's fingerprint leads to a chain of nodes, one node a different row. Nodes are
-//! parallel vectors, rows are in a `RowStore`. On a retracting side a second table finds a
-//! node by the fingerprint of key and row, and chains link both ways, so a deletion is O(1)
-//! however long the chain. Weights are never 0, but may be negative inside an epoch when a
-//! deletion comes before its insertion. Invariant: a node is in its key's chain and, on a
-//! retracting side, in the row table, iff it is not free.
+//! A key's fingerprint leads to a chain of nodes, one node a different row; rows are in a
+//! `RowStore`. On a retracting side chains link both ways and nodes know the fingerprint of their
+//! row: in a short chain it is looked for, the nodes of a long one are in a second index, so a
+//! deletion is O(1) however long the chain. Keys and rows are identified by 96 bits of their
+//! fingerprints. Weights are never 0, but may be negative inside an epoch when a
+//! deletion comes before its insertion. Invariant: a node is in its key's chain and, if that is
+//! marked as long, in the index of rows, iff it is not free.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 use super::keys::{Admission, Arrival, KeysByEnd};
 use crate::error::Result;
-use crate::state::{RowId, RowStore};
+use crate::state::{Chunks, RowId, RowStore, SlotIndex};
 use crate::types::ChangeBatch;
-use crate::types::hash::{PrintHasher, extend_print, fingerprints};
+use crate::types::hash::{extend_print, fingerprints};
 
 const NONE: u32 = u32::MAX;
+/// Before the first node of a chain whose nodes are in the index of rows.
+const LONG: u32 = u32::MAX - 1;
+/// A chain with more nodes than this is long.
+const SHORT_MAX: usize = 8;
+/// The weight is in the map.
+const WIDE: i32 = i32::MIN;
 
 /// Pairs found: row of the arriving batch, stored row, product of weights.
 #[derive(Default)]
@@ -49,16 +56,43 @@ pub struct Placement {
 /// A stored row in the chain of its key.
 #[derive(Clone, Copy)]
 struct Node {
+    /// 64 bits of the key's fingerprint.
+    key: [u32; 2],
     id: RowId,
-    weight: i64,
+    weight: i32,
     next: u32,
 }
 
 /// What sides need of a node that can be taken out of its chain.
 #[derive(Clone, Copy)]
 struct Link {
-    key: u128,
+    /// 32 more bits of the key's fingerprint.
+    tag: u32,
+    /// `NONE` or `LONG` at the first node.
     previous: u32,
+}
+
+/// Rows by fingerprint.
+#[derive(Default)]
+struct RowPrints {
+    /// By node.
+    prints: Chunks<[u32; 3]>,
+    /// The nodes of long chains.
+    index: SlotIndex,
+}
+
+#[inline(always)]
+fn tag_of(print: u128) -> u32 {
+    (print >> 64) as u32
+}
+
+#[inline(always)]
+pub(super) fn halves(print: u128) -> [u32; 2] {
+    [print as u32, (print >> 32) as u32]
+}
+
+fn thirds(print: u128) -> [u32; 3] {
+    [print as u32, (print >> 32) as u32, tag_of(print)]
 }
 
 /// How rows leave a side.
@@ -84,13 +118,15 @@ pub struct Side {
     all_columns: Vec<usize>,
     store: RowStore,
     /// First node of each key.
-    chains: HashMap<u128, u32, PrintHasher>,
-    nodes: Vec<Node>,
+    chains: SlotIndex,
+    nodes: Chunks<Node>,
+    /// Weights beyond 32 bits, by node.
+    wide: HashMap<u32, i64>,
     free: Vec<u32>,
     /// Absent if rows leave with their keys.
-    links: Option<Vec<Link>>,
-    /// Present if rows are retracted: nodes by fingerprint of key and row.
-    by_row: Option<RowTable>,
+    links: Option<Chunks<Link>>,
+    /// Present if rows are retracted: fingerprints of key and row.
+    by_row: Option<RowPrints>,
     /// Nodes whose weight became 0 and that may still be in their chains.
     emptied: Vec<u32>,
     ends: KeysByEnd,
@@ -104,12 +140,6 @@ impl Placement {
     }
 }
 
-#[derive(Default)]
-struct RowTable {
-    table: HashTable<u32>,
-    prints: Vec<u128>,
-}
-
 impl Side {
     /// The rows that `admission` lets in are stored.
     pub fn new(schema: &SchemaRef, admission: Admission, leaving: Leaving) -> Result<Side> {
@@ -118,11 +148,12 @@ impl Side {
             all_columns: (0..admission.columns.len()).collect(),
             admission,
             store: RowStore::new(stored),
-            chains: HashMap::default(),
-            nodes: Vec::new(),
+            chains: SlotIndex::default(),
+            nodes: Chunks::default(),
+            wide: HashMap::new(),
             free: Vec::new(),
-            links: (leaving != Leaving::WithKey).then(Vec::new),
-            by_row: (leaving == Leaving::ByRow).then(RowTable::default),
+            links: (leaving != Leaving::WithKey).then(Chunks::default),
+            by_row: (leaving == Leaving::ByRow).then(RowPrints::default),
             emptied: Vec::new(),
             ends: KeysByEnd::default(),
         })
@@ -133,11 +164,12 @@ impl Side {
     }
 
     pub fn bytes(&self) -> usize {
-        let rows = self.by_row.as_ref();
-        let rows = rows.map_or(0, |r| r.prints.capacity() * size_of::<u128>() + r.table.capacity() * 5);
-        let links = self.links.as_ref().map_or(0, |l| l.capacity() * size_of::<Link>());
-        let chains = self.chains.capacity() * 33;
-        self.store.bytes() + self.nodes.capacity() * size_of::<Node>() + chains + links + rows
+        let rows = self.by_row.as_ref().map_or(0, |r| r.prints.bytes() + r.index.bytes());
+        let links = self.links.as_ref().map_or(0, Chunks::bytes);
+        let others = self.free.capacity() * size_of::<u32>()
+            + self.wide.capacity() * (size_of::<(u32, i64)>() + 1)
+            + self.ends.bytes();
+        self.store.bytes() + self.nodes.bytes() + self.chains.bytes() + links + rows + others
     }
 
     pub fn gather(&self, ids: &[RowId]) -> Result<Vec<ArrayRef>> {
@@ -152,18 +184,21 @@ impl Side {
     /// Whether rows of this key are held.
     #[inline]
     pub fn contains(&self, key: u128) -> bool {
-        self.chains.contains_key(&key)
+        self.first(key).is_some()
     }
 
     /// The keys held, in no order.
     pub fn keys(&self) -> impl Iterator<Item = u128> + '_ {
-        self.chains.keys().copied()
+        self.chains.iter().map(|(tag, first)| {
+            let [low, high] = self.nodes[first].key;
+            (tag as u128) << 64 | (high as u128) << 32 | low as u128
+        })
     }
 
     /// The nodes of a key.
     pub fn chain(&self, key: u128) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(self.first(key), |node| {
-            let next = self.nodes[*node as usize].next;
+            let next = self.nodes[*node].next;
             (next != NONE).then_some(next)
         })
     }
@@ -171,8 +206,27 @@ impl Side {
     /// Address and weight of a node's row.
     #[inline]
     pub fn row(&self, node: u32) -> (RowId, i64) {
-        let node = &self.nodes[node as usize];
-        (node.id, node.weight)
+        (self.nodes[node].id, self.weight(node))
+    }
+
+    #[inline(always)]
+    fn weight(&self, node: u32) -> i64 {
+        match self.nodes[node].weight {
+            WIDE => self.wide.get(&node).copied().unwrap_or(0),
+            weight => weight as i64,
+        }
+    }
+
+    fn set_weight(&mut self, node: u32, weight: i64) {
+        let narrow = i32::try_from(weight).ok().filter(|w| *w != WIDE);
+        let place = &mut self.nodes[node].weight;
+        if *place == WIDE && narrow.is_some() {
+            self.wide.remove(&node);
+        }
+        *place = narrow.unwrap_or(WIDE);
+        if narrow.is_none() {
+            self.wide.insert(node, weight);
+        }
     }
 
     /// One more than the largest node.
@@ -183,17 +237,17 @@ impl Side {
     /// The first node of a key's chain.
     #[inline]
     pub fn first(&self, key: u128) -> Option<u32> {
-        self.chains.get(&key).copied()
+        self.chains.find(tag_of(key), |node| self.nodes[node].key == halves(key))
     }
 
     /// Adds the pair of `row` and `node`; returns the next node.
     #[inline]
     pub fn push_match(&self, node: u32, row: usize, weight: i64, matches: &mut Matches) -> Option<u32> {
-        let node = &self.nodes[node as usize];
+        let Node { id, next, .. } = self.nodes[node];
         matches.rows.push(row as u32);
-        matches.ids.push(node.id);
-        matches.weights.push(node.weight * weight);
-        (node.next != NONE).then_some(node.next)
+        matches.ids.push(id);
+        matches.weights.push(self.weight(node) * weight);
+        (next != NONE).then_some(next)
     }
 
     /// Applies arrived rows to what this side holds.
@@ -206,14 +260,15 @@ impl Side {
     /// Like [`store`](Self::store), and tells where the rows went. Rows whose weight becomes
     /// 0 stay in their chains until [`unlink_emptied`](Self::unlink_emptied).
     pub fn place(&mut self, arrival: &Arrival, mut placed: Option<&mut Placement>) -> Result<()> {
-        let chains = &self.chains;
-        self.ends.note(arrival, |key| chains.contains_key(&key));
+        let mut ends = std::mem::take(&mut self.ends);
+        ends.note(arrival, |key| self.contains(key));
+        self.ends = ends;
         if self.by_row.is_some() {
             return self.store_changes(arrival, placed);
         }
         let first = self.store.append(arrival.rows.rows.clone())?;
         for (row, key) in arrival.key_prints.iter().enumerate() {
-            let node = self.link(first + row as u64, arrival.rows.weights.get(row), *key, 0);
+            let node = self.link(first + row as RowId, arrival.rows.weights.get(row), *key, 0);
             if let Some(placed) = &mut placed {
                 placed.add(node, true, 0);
             }
@@ -229,21 +284,25 @@ impl Side {
     }
 
     fn forget(&mut self, key: u128) {
-        let mut next = self.chains.remove(&key).unwrap_or(NONE);
+        let Some(first) = self.first(key) else { return };
+        self.chains.remove(tag_of(key), first);
+        let is_long = self.is_long(first);
+        let mut next = first;
         while next != NONE {
-            let index = next;
-            let node = &mut self.nodes[index as usize];
-            next = node.next;
-            node.weight = 0;
-            self.store.release(node.id);
-            self.free.push(index);
-            if let Some(rows) = &mut self.by_row {
-                let print = rows.prints[index as usize];
-                if let Ok(entry) = rows.table.find_entry(print as u64, |n| *n == index) {
-                    entry.remove();
-                }
+            let node = next;
+            next = self.nodes[node].next;
+            self.set_weight(node, 0);
+            self.store.release(self.nodes[node].id);
+            self.free.push(node);
+            if let (true, Some(rows)) = (is_long, &mut self.by_row) {
+                rows.index.remove(rows.prints[node][2], node);
             }
         }
+    }
+
+    /// Whether the chain that starts with `first` is long.
+    fn is_long(&self, first: u32) -> bool {
+        self.by_row.is_some() && self.links.as_ref().is_some_and(|l| l[first].previous == LONG)
     }
 
     fn store_changes(&mut self, arrival: &Arrival, mut placed: Option<&mut Placement>) -> Result<()> {
@@ -253,18 +312,18 @@ impl Side {
         for (row, key) in arrival.key_prints.iter().enumerate() {
             let print = extend_print(extend_print(row_prints[row], *key as u64), (*key >> 64) as u64);
             let weight = arrival.rows.weights.get(row);
-            let known = self.find(print);
+            let known = self.find(*key, print);
             // The row id follows when the new rows are stored together.
             let node = known.unwrap_or_else(|| self.link(0, 0, *key, print));
             if known.is_none() {
                 new.push((row as u32, node));
             }
-            let node_ref = &mut self.nodes[node as usize];
+            let before = self.weight(node);
             if let Some(placed) = &mut placed {
-                placed.add(node, known.is_none(), node_ref.weight);
+                placed.add(node, known.is_none(), before);
             }
-            node_ref.weight += weight;
-            if node_ref.weight == 0 {
+            self.set_weight(node, before + weight);
+            if before + weight == 0 {
                 self.emptied.push(node);
             }
         }
@@ -276,7 +335,7 @@ impl Side {
         let stored = arrow::array::RecordBatch::try_new_with_options(schema, columns, &options)?;
         let first = self.store.append(stored)?;
         for (id, (_, node)) in (first..).zip(&new) {
-            self.nodes[*node as usize].id = id;
+            self.nodes[*node].id = id;
         }
         Ok(())
     }
@@ -287,7 +346,7 @@ impl Side {
         emptied.sort_unstable();
         emptied.dedup();
         for node in &emptied {
-            if self.nodes[*node as usize].weight == 0 {
+            if self.nodes[*node].weight == 0 {
                 self.unlink(*node);
             }
         }
@@ -295,28 +354,61 @@ impl Side {
         self.emptied = emptied;
     }
 
-    fn find(&self, print: u128) -> Option<u32> {
+    /// The node of a row. A short chain that has grown long becomes marked as such.
+    fn find(&mut self, key: u128, print: u128) -> Option<u32> {
+        let first = self.first(key)?;
+        let print = thirds(print);
         let rows = self.by_row.as_ref()?;
-        rows.table.find(print as u64, |node| rows.prints[*node as usize] == print).copied()
+        if self.is_long(first) {
+            return rows.index.find(print[2], |node| rows.prints[node] == print);
+        }
+        let (mut node, mut length) = (first, 0);
+        while node != NONE {
+            if rows.prints[node] == print {
+                return Some(node);
+            }
+            node = self.nodes[node].next;
+            length += 1;
+        }
+        if length > SHORT_MAX {
+            self.mark_long(first);
+        }
+        None
+    }
+
+    fn mark_long(&mut self, first: u32) {
+        let (Some(rows), Some(links)) = (&mut self.by_row, &mut self.links) else { return };
+        links[first].previous = LONG;
+        let mut node = first;
+        while node != NONE {
+            rows.index.insert(rows.prints[node][2], node);
+            node = self.nodes[node].next;
+        }
     }
 
     /// Puts a new node at the head of its key's chain.
     fn link(&mut self, id: RowId, weight: i64, key: u128, print: u128) -> u32 {
         let index = self.free.pop().unwrap_or(self.nodes.len() as u32);
-        let head = self.chains.entry(key).or_insert(NONE);
-        let node = Node { id, weight, next: *head };
-        *head = index;
-        put(&mut self.nodes, index, node);
+        let head = self.first(key);
+        match head {
+            Some(head) => self.chains.replace(tag_of(key), head, index),
+            None => self.chains.insert(tag_of(key), index),
+        }
+        let next = head.unwrap_or(NONE);
+        self.nodes.put(index, Node { key: halves(key), id, weight: 0, next });
+        self.set_weight(index, weight);
+        let mut previous = NONE;
         if let Some(links) = &mut self.links {
-            put(links, index, Link { key, previous: NONE });
-            if node.next != NONE {
-                links[node.next as usize].previous = index;
+            if let Some(head) = head {
+                previous = std::mem::replace(&mut links[head].previous, index);
             }
+            links.put(index, Link { tag: tag_of(key), previous });
         }
         if let Some(rows) = &mut self.by_row {
-            put(&mut rows.prints, index, print);
-            let prints = &rows.prints;
-            rows.table.insert_unique(print as u64, index, |n| prints[*n as usize] as u64);
+            rows.prints.put(index, thirds(print));
+            if previous == LONG {
+                rows.index.insert(tag_of(print), index);
+            }
         }
         index
     }
@@ -325,23 +417,24 @@ impl Side {
     /// with their key.
     pub fn unlink(&mut self, index: u32) {
         let Some(links) = &mut self.links else { return };
-        let Link { key, previous } = links[index as usize];
-        let Node { id, next, .. } = self.nodes[index as usize];
+        let Link { tag, previous } = links[index];
+        let Node { id, next, .. } = self.nodes[index];
         if next != NONE {
-            links[next as usize].previous = previous;
+            links[next].previous = previous;
         }
-        match (previous, next) {
-            (NONE, NONE) => drop(self.chains.remove(&key)),
-            (NONE, next) => drop(self.chains.insert(key, next)),
-            (previous, next) => self.nodes[previous as usize].next = next,
-        }
-        if let Some(rows) = &mut self.by_row {
-            let print = rows.prints[index as usize];
-            if let Ok(entry) = rows.table.find_entry(print as u64, |n| *n == index) {
-                entry.remove();
+        if previous != NONE && previous != LONG {
+            self.nodes[previous].next = next;
+        } else {
+            match next {
+                NONE => drop(self.chains.remove(tag, index)),
+                next => self.chains.replace(tag, index, next),
             }
         }
-        self.nodes[index as usize].weight = 0;
+        if let Some(rows) = &mut self.by_row {
+            // Not there if the chain is short.
+            rows.index.remove(rows.prints[index][2], index);
+        }
+        self.set_weight(index, 0);
         self.free.push(index);
         self.store.release(id);
     }
@@ -358,13 +451,5 @@ impl Side {
             }
         }
         Ok(())
-    }
-}
-
-/// Sets an element, or adds it at the end.
-fn put<T>(elements: &mut Vec<T>, index: u32, element: T) {
-    match elements.get_mut(index as usize) {
-        Some(place) => *place = element,
-        None => elements.push(element),
     }
 }

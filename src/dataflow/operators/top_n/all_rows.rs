@@ -1,7 +1,7 @@
 //! Top-n over an input that retracts: all rows, in one ordered tree.
 //!
-//! The tree orders rows by group, sort key, tie and fingerprint of the whole row, so a
-//! deletion finds its row, and the next row of a group that lost one, in O(log n). Equal rows
+//! The tree orders rows by group, sort key, tie and 64 bits of the fingerprint of the whole row
+//! (equal ties are rare, and no row knows its fingerprint beforehand), so a deletion finds its row, and the next row of a group that lost one, in O(log n). Equal rows
 //! are one entry with a weight. Where only the first rows are left out (`OFFSET` alone), what
 //! changes is the input itself less the change of the rows left out.
 
@@ -12,24 +12,74 @@ use arrow::array::UInt32Array;
 use hashbrown::HashMap;
 
 use super::Placed;
+use super::first_rows::thirds;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
-use crate::state::{Key, RowId, RowStore};
+use crate::state::{Chunks, Key, RowId, RowStore, SlotIndex};
 use crate::types::Weights;
 use crate::types::hash::PrintHasher;
 use crate::types::order::RankRange;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place<K> {
-    group: u128,
+    group: u32,
     key: K,
     tie: u64,
-    print: u128,
+    print: u64,
 }
 
 struct Row {
     id: RowId,
-    weight: i64,
+    /// In halves, which need no room between.
+    weight: [u32; 2],
+}
+
+impl Row {
+    fn weight(&self) -> i64 {
+        ((self.weight[1] as u64) << 32 | self.weight[0] as u64) as i64
+    }
+
+    /// The weight afterwards.
+    fn add(&mut self, weight: i64) -> i64 {
+        let sum = self.weight() + weight;
+        self.weight = [sum as u32, (sum >> 32) as u32];
+        sum
+    }
+}
+
+/// Numbers of groups, identified by 96 bits of their fingerprints.
+#[derive(Default)]
+struct Slots {
+    index: SlotIndex,
+    prints: Chunks<[u32; 3]>,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    fn find(&self, print: u128) -> Option<u32> {
+        let print = thirds(print);
+        self.index.find(print[2], |slot| self.prints[slot] == print)
+    }
+
+    fn find_or_add(&mut self, print: u128) -> u32 {
+        if let Some(slot) = self.find(print) {
+            return slot;
+        }
+        let slot = self.free.pop().unwrap_or(self.prints.len() as u32);
+        self.prints.put(slot, thirds(print));
+        self.index.insert(self.prints[slot][2], slot);
+        slot
+    }
+
+    fn release(&mut self, slot: u32) {
+        if self.index.remove(self.prints[slot][2], slot) {
+            self.free.push(slot);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.index.bytes() + self.prints.bytes() + self.free.capacity() * size_of::<u32>()
+    }
 }
 
 /// The rows of a top-n whose input retracts.
@@ -38,9 +88,10 @@ pub struct AllRows<K: Key> {
     limits: Limits,
     /// The rows shown are all but those in `limits`.
     inverted: bool,
+    slots: Slots,
     tree: BTreeMap<Place<K>, Row>,
     /// Groups changed in this epoch.
-    dirty: Vec<u128>,
+    dirty: Vec<u32>,
     key_bytes: usize,
 }
 
@@ -52,24 +103,25 @@ impl<K: Key> AllRows<K> {
             false => limits.range,
         };
         let limits = Limits { range, ..limits };
-        AllRows { limits, inverted, tree: BTreeMap::new(), dirty: Vec::new(), key_bytes: 0 }
+        let slots = Slots::default();
+        AllRows { limits, inverted, slots, tree: BTreeMap::new(), dirty: Vec::new(), key_bytes: 0 }
     }
 
-    fn rows_of(&self, group: u128) -> impl Iterator<Item = (&Place<K>, &Row)> {
+    fn rows_of(&self, group: u32) -> impl Iterator<Item = (&Place<K>, &Row)> {
         let start = Place { group, key: K::least(), tie: 0, print: 0 };
         self.tree.range((Bound::Included(start), Bound::Unbounded)).take_while(move |(p, _)| p.group == group)
     }
 
     pub fn has(&self, group: u128) -> bool {
-        self.rows_of(group).next().is_some()
+        self.slots.find(group).is_some()
     }
 
-    fn show(&self, group: u128, sign: i64, shown: &mut Vec<Shown>) {
+    fn show(&self, group: u32, sign: i64, shown: &mut Vec<Shown>) {
         if self.limits.range.last == Some(0) {
             return;
         }
         let sign = if self.inverted { -sign } else { sign };
-        let rows = self.rows_of(group).map(|(place, row)| (&place.key, row.id, row.weight));
+        let rows = self.rows_of(group).map(|(place, row)| (&place.key, row.id, row.weight()));
         show(rows, &self.limits, sign, shown);
     }
 
@@ -84,15 +136,16 @@ impl<K: Key> AllRows<K> {
         mut shown: Option<&mut Vec<Shown>>,
         released: &mut Vec<RowId>,
     ) -> Result<()> {
-        self.dirty = placed.groups.clone();
+        let groups: Vec<u32> = placed.groups.iter().map(|g| self.slots.find_or_add(*g)).collect();
+        self.dirty = groups.clone();
         self.dirty.sort_unstable();
         self.dirty.dedup();
         if let Some(shown) = shown.as_deref_mut() {
             self.dirty.iter().for_each(|group| self.show(*group, -1, shown));
         }
-        let Placed { rows, groups, keys, ties } = placed;
+        let Placed { rows, keys, ties, .. } = placed;
         let mut places: Vec<Place<K>> = (keys.into_iter().enumerate())
-            .map(|(row, key)| Place { group: groups[row], key, tie: ties[row], print: prints[row] })
+            .map(|(row, key)| Place { group: groups[row], key, tie: ties[row], print: prints[row] as u64 })
             .collect();
         let mut new: Vec<u32> = Vec::new();
         let mut emptied: Vec<u32> = Vec::new();
@@ -101,16 +154,15 @@ impl<K: Key> AllRows<K> {
             match self.tree.get_mut(place) {
                 Some(kept) => {
                     let weight = weights.get(row);
-                    kept.weight += weight;
                     if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
                         shown.push(Shown { id: kept.id, rank: 0, weight });
                     }
-                    if kept.weight == 0 {
+                    if kept.add(weight) == 0 {
                         emptied.push(row as u32);
                     }
                 }
                 None => {
-                    if seen.insert(place.print, ()).is_none() {
+                    if seen.insert(prints[row], ()).is_none() {
                         new.push(row as u32);
                     }
                 }
@@ -120,10 +172,13 @@ impl<K: Key> AllRows<K> {
             store.append(arrow::compute::take_record_batch(&rows, &UInt32Array::from(new.clone()))?)?;
         for (id, row) in (first..).zip(&new) {
             self.key_bytes += places[*row as usize].key.heap_bytes();
-            self.tree.insert(places[*row as usize].clone(), Row { id, weight: 0 });
+            self.tree.insert(places[*row as usize].clone(), Row { id, weight: [0; 2] });
         }
-        self.add_new(&places, &seen, weights, &mut shown, &mut emptied);
-        emptied.into_iter().for_each(|row| self.remove_empty(&mut places[row as usize], released));
+        let new = (0..places.len() as u32).filter(|row| seen.contains_key(&prints[*row as usize]));
+        self.add_new(&places, new, weights, &mut shown, &mut emptied);
+        for row in emptied {
+            self.remove_empty(&mut places[row as usize], released);
+        }
         Ok(())
     }
 
@@ -131,33 +186,32 @@ impl<K: Key> AllRows<K> {
     fn add_new(
         &mut self,
         places: &[Place<K>],
-        new: &HashMap<u128, (), PrintHasher>,
+        new: impl Iterator<Item = u32>,
         weights: &Weights,
         shown: &mut Option<&mut Vec<Shown>>,
         emptied: &mut Vec<u32>,
     ) {
-        if new.is_empty() {
-            return;
-        }
-        for (row, place) in places.iter().enumerate().filter(|(_, p)| new.contains_key(&p.print)) {
-            let Some(kept) = self.tree.get_mut(place) else { continue };
-            let weight = weights.get(row);
-            kept.weight += weight;
+        for row in new {
+            let Some(kept) = self.tree.get_mut(&places[row as usize]) else { continue };
+            let weight = weights.get(row as usize);
             if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
                 shown.push(Shown { id: kept.id, rank: 0, weight });
             }
-            if kept.weight == 0 {
-                emptied.push(row as u32);
+            if kept.add(weight) == 0 {
+                emptied.push(row);
             }
         }
     }
 
     fn remove_empty(&mut self, place: &mut Place<K>, released: &mut Vec<RowId>) {
-        if self.tree.get(place).is_some_and(|row| row.weight == 0)
+        if self.tree.get(place).is_some_and(|row| row.weight() == 0)
             && let Some(row) = self.tree.remove(place)
         {
             self.key_bytes -= place.key.heap_bytes();
             released.push(row.id);
+            if self.rows_of(place.group).next().is_none() {
+                self.slots.release(place.group);
+            }
         }
     }
 
@@ -171,10 +225,11 @@ impl<K: Key> AllRows<K> {
 
     /// Drops a group; `shown` gets what it held.
     pub fn forget(&mut self, group: u128, shown: Option<&mut Vec<Shown>>, released: &mut Vec<RowId>) {
+        let Some(group) = self.slots.find(group) else { return };
         if let Some(shown) = shown {
             self.show(group, 1, shown);
             if self.inverted {
-                let all = self.rows_of(group).map(|(_, r)| Shown { id: r.id, rank: 0, weight: r.weight });
+                let all = self.rows_of(group).map(|(_, r)| Shown { id: r.id, rank: 0, weight: r.weight() });
                 shown.extend(all.filter(|s| s.weight > 0));
             }
         }
@@ -185,6 +240,7 @@ impl<K: Key> AllRows<K> {
                 released.push(row.id);
             }
         }
+        self.slots.release(group);
     }
 
     /// Follows rows that the store has moved.
@@ -199,6 +255,6 @@ impl<K: Key> AllRows<K> {
     /// Entries and bytes; tree nodes are two thirds full.
     pub fn size(&self) -> (usize, usize) {
         let entry = (size_of::<Place<K>>() + size_of::<Row>()) * 3 / 2;
-        (self.tree.len(), self.tree.len() * entry + self.key_bytes)
+        (self.tree.len(), self.tree.len() * entry + self.key_bytes + self.slots.bytes())
     }
 }

@@ -1,7 +1,8 @@
 //! Append-only top-n: a group keeps only the rows that are in range.
 //!
 //! A row that is after the last kept one of a full group is passed over without being
-//! stored. Where one row is kept, it stands in the group itself. Invariant: the rows of a
+//! stored. Where one row is kept, it stands in the group itself. Groups are identified by 96
+//! bits of their fingerprints. Invariant: the rows of a
 //! group are in order of (key, tie), and none of them has a number beyond the last.
 
 use arrow::array::UInt32Array;
@@ -10,8 +11,7 @@ use hashbrown::HashMap;
 use super::Placed;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
-use crate::state::{Key, RowId, RowStore};
-use crate::types::hash::PrintHasher;
+use crate::state::{Chunks, Key, RowId, RowStore, SlotIndex};
 use crate::types::order::Ranking;
 use crate::types::{ChangeBatch, Weights};
 
@@ -28,18 +28,56 @@ impl<K: Key> Entry<K> {
 }
 
 struct Group<K> {
-    print: u128,
+    print: [u32; 3],
+    dirty: bool,
+    /// Different keys held, for DENSE_RANK.
+    distinct: u32,
     /// The best row; the others follow in `rest`.
     best: Option<Entry<K>>,
-    rest: Vec<Entry<K>>,
-    /// Different keys held, for DENSE_RANK.
-    distinct: u64,
-    dirty: bool,
+    rest: Rest<K>,
+}
+
+/// Rows after the best one; most often none.
+#[allow(clippy::box_collection, reason = "groups without such rows spend eight bytes")]
+struct Rest<K>(Option<Box<Vec<Entry<K>>>>);
+
+impl<K> std::ops::Deref for Rest<K> {
+    type Target = [Entry<K>];
+    fn deref(&self) -> &[Entry<K>] {
+        self.0.as_ref().map_or(&[], |rows| rows.as_slice())
+    }
+}
+
+impl<K> Rest<K> {
+    fn insert(&mut self, at: usize, entry: Entry<K>) {
+        let rows = self.0.get_or_insert_default();
+        if rows.len() == rows.capacity() {
+            rows.reserve_exact(2.max(rows.len() / 8));
+        }
+        rows.insert(at, entry);
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |r| size_of::<Vec<Entry<K>>>() + r.capacity() * size_of::<Entry<K>>())
+    }
+
+    /// The rows from a position on, which leave.
+    fn cut(&mut self, from: usize) -> impl Iterator<Item = Entry<K>> + '_ {
+        self.0.iter_mut().flat_map(move |rows| rows.drain(from..))
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<K>> {
+        self.0.iter_mut().flat_map(|rows| rows.iter_mut())
+    }
+}
+
+pub(super) fn thirds(print: u128) -> [u32; 3] {
+    [print as u32, (print >> 32) as u32, (print >> 64) as u32]
 }
 
 impl<K: Key> Group<K> {
     fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry<K>> {
-        self.best.iter().chain(&self.rest)
+        self.best.iter().chain(self.rest.iter())
     }
 
     fn len(&self) -> usize {
@@ -55,12 +93,13 @@ impl<K: Key> Group<K> {
 pub struct FirstRows<K: Key> {
     limits: Limits,
     last: u64,
-    slots: HashMap<u128, u32, PrintHasher>,
-    groups: Vec<Group<K>>,
+    slots: SlotIndex,
+    groups: Chunks<Group<K>>,
     free: Vec<u32>,
     dirty: Vec<u32>,
     entries: usize,
-    key_bytes: usize,
+    /// Bytes of keys and of rows after the best ones.
+    other_bytes: usize,
     /// Whether equal rows may have been stored.
     repeats: bool,
 }
@@ -80,12 +119,12 @@ impl<K: Key> FirstRows<K> {
         FirstRows {
             last: limits.range.last.unwrap_or(u64::MAX),
             limits,
-            slots: HashMap::default(),
-            groups: Vec::new(),
+            slots: SlotIndex::default(),
+            groups: Chunks::default(),
             free: Vec::new(),
             dirty: Vec::new(),
             entries: 0,
-            key_bytes: 0,
+            other_bytes: 0,
             repeats: false,
         }
     }
@@ -96,7 +135,7 @@ impl<K: Key> FirstRows<K> {
     }
 
     pub fn has(&self, group: u128) -> bool {
-        self.slots.contains_key(&group)
+        self.find(group).is_some()
     }
 
     /// Takes rows; `shown` gets what the groups showed before their first change.
@@ -110,7 +149,7 @@ impl<K: Key> FirstRows<K> {
         let mut candidates: Vec<(u32, u32)> = Vec::new();
         for row in 0..placed.groups.len() {
             let slot = self.slot(placed.groups[row]);
-            if self.admits(&self.groups[slot as usize], &placed.keys[row], placed.ties[row]) {
+            if self.admits(&self.groups[slot], &placed.keys[row], placed.ties[row]) {
                 candidates.push((row as u32, slot));
             }
         }
@@ -125,7 +164,7 @@ impl<K: Key> FirstRows<K> {
         for (id, (row, slot)) in (first..).zip(candidates) {
             let row = row as usize;
             // An earlier row of this batch may have closed the group to this one.
-            if !self.admits(&self.groups[slot as usize], &placed.keys[row], placed.ties[row]) {
+            if !self.admits(&self.groups[slot], &placed.keys[row], placed.ties[row]) {
                 released.push(id);
                 continue;
             }
@@ -136,17 +175,20 @@ impl<K: Key> FirstRows<K> {
         Ok(())
     }
 
+    fn find(&self, print: u128) -> Option<u32> {
+        let print = thirds(print);
+        self.slots.find(print[2], |slot| self.groups[slot].print == print)
+    }
+
     fn slot(&mut self, print: u128) -> u32 {
-        if let Some(slot) = self.slots.get(&print) {
-            return *slot;
+        if let Some(slot) = self.find(print) {
+            return slot;
         }
-        let group = Group { print, best: None, rest: Vec::new(), distinct: 0, dirty: false };
+        let print = thirds(print);
+        let group = Group { print, best: None, rest: Rest(None), distinct: 0, dirty: false };
         let slot = self.free.pop().unwrap_or(self.groups.len() as u32);
-        match self.groups.get_mut(slot as usize) {
-            Some(free) => *free = group,
-            None => self.groups.push(group),
-        }
-        self.slots.insert(print, slot);
+        self.groups.put(slot, group);
+        self.slots.insert(print[2], slot);
         slot
     }
 
@@ -157,13 +199,13 @@ impl<K: Key> FirstRows<K> {
         match self.limits.ranking {
             Ranking::RowNumber => (group.len() as u64) < self.last || (key, tie) < last.place(),
             Ranking::Rank => (group.len() as u64) < self.last || *key <= last.key,
-            Ranking::DenseRank => group.distinct < self.last || *key <= last.key,
+            Ranking::DenseRank => (group.distinct as u64) < self.last || *key <= last.key,
         }
     }
 
     /// At the first change of a group in an epoch, notes what it showed.
     fn capture(&mut self, slot: u32, shown: Option<&mut Vec<Shown>>) {
-        let group = &mut self.groups[slot as usize];
+        let group = &mut self.groups[slot];
         if group.dirty {
             return;
         }
@@ -176,16 +218,16 @@ impl<K: Key> FirstRows<K> {
     }
 
     fn add(&mut self, slot: u32, entry: Entry<K>, released: &mut Vec<RowId>) {
-        let group = &mut self.groups[slot as usize];
+        let group = &mut self.groups[slot];
         self.entries += 1;
-        self.key_bytes += entry.key.heap_bytes();
+        self.other_bytes += entry.key.heap_bytes();
         let new_key = group.distinct == 0
             || self.limits.ranking == Ranking::DenseRank && {
                 let at = group.rest.partition_point(|e| e.key < entry.key);
                 group.rest.get(at).is_none_or(|e| e.key != entry.key)
                     && group.best.as_ref().is_none_or(|e| e.key != entry.key)
             };
-        group.distinct += new_key as u64;
+        group.distinct += new_key as u32;
         let entry = match group.best.as_mut() {
             None => {
                 group.best = Some(entry);
@@ -196,21 +238,23 @@ impl<K: Key> FirstRows<K> {
         };
         if self.last == 1 && self.limits.ranking == Ranking::RowNumber {
             self.entries -= 1;
-            self.key_bytes -= entry.key.heap_bytes();
+            self.other_bytes -= entry.key.heap_bytes();
             released.push(entry.id);
             return;
         }
         let at = group.rest.partition_point(|e| e.place() <= entry.place());
         let before = at.checked_sub(1).map(|i| &group.rest[i]).or(group.best.as_ref());
         self.repeats |= before.is_some_and(|e| e.place() == entry.place());
+        let before = group.rest.bytes();
         group.rest.insert(at, entry);
+        self.other_bytes += group.rest.bytes() - before;
         self.trim(slot, released);
     }
 
     /// Drops the rows that the newest one has pushed out of range: one row, or one set of
     /// peers, because there was none beyond the range before.
     fn trim(&mut self, slot: u32, released: &mut Vec<RowId>) {
-        let group = &mut self.groups[slot as usize];
+        let group = &mut self.groups[slot];
         let Some(last) = group.rest.last() else { return };
         let keep = match self.limits.ranking {
             Ranking::RowNumber => self.last - 1,
@@ -220,16 +264,16 @@ impl<K: Key> FirstRows<K> {
                 let first_is_peer = group.best.as_ref().is_some_and(|e| e.key == last.key);
                 if first_is_peer || peers + 1 < self.last { u64::MAX } else { peers }
             }
-            Ranking::DenseRank if group.distinct <= self.last => u64::MAX,
+            Ranking::DenseRank if group.distinct as u64 <= self.last => u64::MAX,
             Ranking::DenseRank => {
                 group.distinct -= 1;
                 group.rest.partition_point(|e| e.key < last.key) as u64
             }
         };
         let keep = usize::try_from(keep).unwrap_or(usize::MAX).min(group.rest.len());
-        for entry in group.rest.drain(keep..) {
+        for entry in group.rest.cut(keep) {
             self.entries -= 1;
-            self.key_bytes -= entry.key.heap_bytes();
+            self.other_bytes -= entry.key.heap_bytes();
             released.push(entry.id);
         }
     }
@@ -237,7 +281,7 @@ impl<K: Key> FirstRows<K> {
     /// Notes what the changed groups show now.
     pub fn end_epoch(&mut self, mut shown: Option<&mut Vec<Shown>>) {
         for slot in std::mem::take(&mut self.dirty) {
-            let group = &mut self.groups[slot as usize];
+            let group = &mut self.groups[slot];
             group.dirty = false;
             if let Some(shown) = shown.as_deref_mut() {
                 let rows = group.entries().map(|e| (&e.key, e.id, 1));
@@ -248,16 +292,18 @@ impl<K: Key> FirstRows<K> {
 
     /// Drops a group; `shown` gets what it held.
     pub fn forget(&mut self, print: u128, shown: Option<&mut Vec<Shown>>, released: &mut Vec<RowId>) {
-        let Some(slot) = self.slots.remove(&print) else { return };
-        let group = &mut self.groups[slot as usize];
-        debug_assert_eq!(group.print, print);
+        let Some(slot) = self.find(print) else { return };
+        self.slots.remove(thirds(print)[2], slot);
+        let group = &mut self.groups[slot];
         if let Some(shown) = shown {
             let rows = group.entries().map(|e| (&e.key, e.id, 1));
             show(rows, &self.limits, 1, shown);
         }
-        for entry in group.best.take().into_iter().chain(std::mem::take(&mut group.rest)) {
+        self.other_bytes -= group.rest.bytes();
+        let mut rest = Rest(group.rest.0.take());
+        for entry in group.best.take().into_iter().chain(rest.cut(0)) {
             self.entries -= 1;
-            self.key_bytes -= entry.key.heap_bytes();
+            self.other_bytes -= entry.key.heap_bytes();
             released.push(entry.id);
         }
         self.free.push(slot);
@@ -265,7 +311,7 @@ impl<K: Key> FirstRows<K> {
 
     /// Follows rows that the store has moved.
     pub fn relocate(&mut self, moved: &HashMap<RowId, RowId>) {
-        for entry in self.groups.iter_mut().flat_map(|g| g.best.iter_mut().chain(&mut g.rest)) {
+        for entry in self.groups.iter_mut().flat_map(|g| g.best.iter_mut().chain(g.rest.iter_mut())) {
             if let Some(id) = moved.get(&entry.id) {
                 entry.id = *id;
             }
@@ -274,8 +320,7 @@ impl<K: Key> FirstRows<K> {
 
     /// Entries and bytes.
     pub fn size(&self) -> (usize, usize) {
-        let group = size_of::<Group<K>>() + size_of::<(u128, u32)>() + 1;
-        let rest = self.entries.saturating_sub(self.slots.len()) * size_of::<Entry<K>>();
-        (self.entries, self.slots.len() * group + rest + self.key_bytes)
+        let lists = (self.free.capacity() + self.dirty.capacity()) * size_of::<u32>();
+        (self.entries, self.groups.bytes() + self.slots.bytes() + self.other_bytes + lists)
     }
 }

@@ -138,9 +138,8 @@ impl Asking<'_> {
                 fires.unfired.extend(is_captured.then_some(position as u32));
                 continue;
             };
-            let head = &mut self.groups.heads[at];
-            let lives = head.weight > 0 || self.groups.keep_empty;
-            let class = match head.shown {
+            let lives = self.groups.lives(*slot);
+            let class = match self.groups.heads.shown(*slot) {
                 Shown::Yes if is_captured => {
                     fires.captured.push(position as u32);
                     &mut fires
@@ -158,7 +157,7 @@ impl Asking<'_> {
             };
             let before = self.fired.as_mut().map(|f| f.replace(&mut state.fired, firing.timing, self.times));
             class.push(*slot, firing, before, lives);
-            head.shown = if lives && !self.discarding { Shown::Yes } else { Shown::No };
+            self.groups.heads.show(*slot, if lives && !self.discarding { Shown::Yes } else { Shown::No });
         }
         self.due.flush();
         fires.still = still.slots.len();

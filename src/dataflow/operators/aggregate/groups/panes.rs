@@ -272,7 +272,7 @@ impl Groups {
     /// shown.
     pub fn take_panes(&mut self, times: &EpochTimes, errors: &RowErrors) -> Result<PaneChange> {
         let Some(mut panes) = self.panes.take() else { return Ok(PaneChange::default()) };
-        let asked = self.asked(&mut panes, times);
+        let asked = self.asked(&mut panes, times)?;
         let fires = self.decide(&mut panes, &asked, times);
         let change = match panes.discarding {
             true => self.fire_discarding(&panes, fires, times, errors)?,
@@ -292,22 +292,23 @@ impl Groups {
 
     /// The rows of the past are what is left of them: a group of which nothing is left has
     /// never been, of the others each row counts once.
-    fn end_filling(&mut self, panes: &mut Panes) {
+    fn end_filling(&mut self, panes: &mut Panes) -> Result<()> {
         let touched = std::mem::take(&mut self.touched.hidden);
         let (gone, stays): (Vec<u32>, Vec<u32>) =
             touched.into_iter().partition(|s| self.weight(*s) == 0 && !self.keep_empty);
         for slot in &stays {
             panes.set_rows(*slot, self.weight(*slot).unsigned_abs());
         }
-        self.release(&gone);
+        self.release(&gone)?;
         if !gone.is_empty() {
             let heads = &self.heads;
-            let held = |slots: &mut Vec<u32>| slots.retain(|s| heads[*s as usize].shown != Shown::Free);
+            let held = |slots: &mut Vec<u32>| slots.retain(|s| heads.shown(*s) != Shown::Free);
             self.by_end.values_mut().for_each(held);
             self.by_end.retain(|_, slots| !slots.is_empty());
         }
         self.touched.hidden = stays;
         panes.filling = false;
+        Ok(())
     }
 
     /// Asks every group to which something happened.
@@ -335,9 +336,9 @@ impl Groups {
     }
 
     /// The groups to ask: the captured ones first.
-    fn asked(&mut self, panes: &mut Panes, times: &EpochTimes) -> Vec<u32> {
+    fn asked(&mut self, panes: &mut Panes, times: &EpochTimes) -> Result<Vec<u32>> {
         if panes.filling {
-            self.end_filling(panes);
+            self.end_filling(panes)?;
         }
         let mut asked: Vec<u32> = self.touched.shown.iter().chain(&self.touched.hidden).copied().collect();
         while let Some(entry) = panes.timers.first_entry().filter(|e| *e.key() <= times.now) {
@@ -348,15 +349,13 @@ impl Groups {
             let passed = self.passed(panes, times);
             self.ask(passed, &mut asked);
         }
-        asked
+        Ok(asked)
     }
 
     /// Notes groups as looked at in this epoch, each once.
     fn ask(&mut self, slots: Vec<u32>, asked: &mut Vec<u32>) {
         for slot in slots {
-            let head = &mut self.heads[slot as usize];
-            if head.shown != Shown::Free && head.touched != self.stamp {
-                head.touched = self.stamp;
+            if self.heads.shown(slot) != Shown::Free && self.heads.touch(slot) {
                 self.touched.hidden.push(slot);
                 asked.push(slot);
             }
@@ -400,7 +399,7 @@ impl Groups {
             errors.add(&self.keys_of(&[fires.slots[position]])?, 0, 1, report)?;
         }
         self.accumulators.iter_mut().flatten().for_each(|a| a.clear(&fires.slots));
-        fires.slots.iter().for_each(|s| self.heads[*s as usize].weight = 0);
+        fires.slots.iter().for_each(|s| self.heads.set_weight(*s, 0));
         let new = PaneRows { groups, values, panes: panes.columns_of_new(&fires, times), mask };
         Ok(PaneChange { slots: fires.slots, old: PaneRows::default(), new })
     }
@@ -446,7 +445,7 @@ impl Groups {
         self.report_failures(&fires.slots, &fires.failed, failures, errors)?;
         for slot in failing {
             if self.lives(slot) {
-                self.heads[slot as usize].shown = Shown::Failed;
+                self.heads.show(slot, Shown::Failed);
             }
         }
         Ok(())
@@ -494,33 +493,32 @@ impl Groups {
         let columns = captured.iter().map(|c| Ok(take(c, &rows, None)?)).collect::<Result<Vec<_>>>()?;
         let first = panes.held.append(batch_of(panes.held.schema(), columns, unfired.len())?)?;
         for (id, position) in (first..).zip(unfired) {
-            let slot = self.touched.shown[*position as usize] as usize;
-            panes.slots[slot].held = id;
-            self.heads[slot].shown = Shown::Held;
+            let slot = self.touched.shown[*position as usize];
+            panes.slots[slot as usize].held = id;
+            self.heads.show(slot, Shown::Held);
         }
         Ok(())
     }
 
     /// Ends an epoch with panes. A group without rows goes at once only if nothing of it is
     /// shown or pending; one that belongs to a window goes with its window.
-    pub fn end_pane_epoch(&mut self) {
+    pub fn end_pane_epoch(&mut self) -> Result<()> {
         let mut empty = std::mem::take(&mut self.touched.hidden);
         empty.append(&mut self.touched.shown);
-        let Some(panes) = self.panes.as_ref() else { return };
+        empty.iter().for_each(|s| self.heads.untouch(*s));
+        let Some(panes) = self.panes.as_ref() else { return Ok(()) };
         if panes.windowed || panes.discarding || self.keep_empty {
             empty.clear();
         }
         empty.retain(|s| {
-            let head = &self.heads[*s as usize];
-            head.weight == 0
-                && matches!(head.shown, Shown::No)
+            self.heads.weight(*s) == 0
+                && matches!(self.heads.shown(*s), Shown::No)
                 && !panes.has_unfired(*s)
                 && !panes.is_closed(*s)
         });
-        self.release(&empty);
         self.touched.old_weights.clear();
         self.touched.captured = 0;
-        self.stamp = self.stamp.wrapping_add(1).max(1);
+        self.release(&empty)
     }
 
     /// Frees what panes hold of released groups.
@@ -528,7 +526,7 @@ impl Groups {
         let Some(panes) = &mut self.panes else { return };
         for slot in slots {
             let state = &panes.slots[*slot as usize];
-            if self.heads[*slot as usize].shown == Shown::Held {
+            if self.heads.shown(*slot) == Shown::Held {
                 panes.held.release(state.held);
             }
             panes.fired.iter_mut().for_each(|f| f.release(state.fired));

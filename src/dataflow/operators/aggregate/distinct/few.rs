@@ -1,0 +1,203 @@
+//! Words of a group with their weights: none, one in place, or a table.
+//!
+//! A weight of the table has eight bits, or none if a word that is there stays; weights beyond
+//! that, and the one word that a table cannot hold, are in a map beside it.
+
+use hashbrown::HashMap;
+
+use super::Values;
+use crate::state::WordTable;
+
+/// What stands for a weight in a table.
+pub(super) trait Weight: Copy + Default + Send + 'static {
+    /// `None`: the weight is in the map.
+    fn get(self) -> Option<i64>;
+    fn of(weight: i64) -> Option<Self>;
+    /// Stands for the weights in the map.
+    fn elsewhere() -> Self;
+}
+
+/// A word that is there stays.
+impl Weight for () {
+    #[inline(always)]
+    fn get(self) -> Option<i64> {
+        Some(1)
+    }
+    #[inline(always)]
+    fn of(_weight: i64) -> Option<()> {
+        Some(())
+    }
+    fn elsewhere() {}
+}
+
+impl Weight for i8 {
+    #[inline(always)]
+    fn get(self) -> Option<i64> {
+        (self != i8::MIN).then_some(self as i64)
+    }
+    #[inline(always)]
+    fn of(weight: i64) -> Option<i8> {
+        i8::try_from(weight).ok().filter(|w| *w != i8::MIN)
+    }
+    fn elsewhere() -> i8 {
+        i8::MIN
+    }
+}
+
+pub(super) enum Few<P> {
+    None,
+    One(u64, P),
+    Many(Box<Many<P>>),
+}
+
+pub(super) struct Many<P> {
+    table: WordTable<P>,
+    others: HashMap<u64, i64>,
+}
+
+/// No table holds it.
+const UNHELD: u64 = u64::MAX;
+
+impl<P> Default for Few<P> {
+    fn default() -> Self {
+        Few::None
+    }
+}
+
+impl<P: Weight> Many<P> {
+    fn weight(&mut self, word: u64) -> i64 {
+        if word == UNHELD {
+            return self.others.get(&word).copied().unwrap_or(0);
+        }
+        match self.table.find(word).map(|at| self.table.payload(at).get()) {
+            None => 0,
+            Some(Some(weight)) => weight,
+            Some(None) => self.others.get(&word).copied().unwrap_or(0),
+        }
+    }
+
+    fn set(&mut self, word: u64, weight: i64) {
+        let narrow = P::of(weight).filter(|_| word != UNHELD);
+        match narrow.is_some() || weight == 0 {
+            true if self.others.is_empty() => {}
+            true => drop(self.others.remove(&word)),
+            false => drop(self.others.insert(word, weight)),
+        }
+        if word == UNHELD {
+            return;
+        }
+        match self.table.find(word) {
+            Some(at) if weight == 0 => self.table.remove_at(at),
+            Some(at) => *self.table.payload(at) = narrow.unwrap_or_else(P::elsewhere),
+            None if weight == 0 => {}
+            None => self.table.insert(word, narrow.unwrap_or_else(P::elsewhere)),
+        }
+    }
+}
+
+impl<P: Weight> Few<P> {
+    fn weight(&mut self, word: u64) -> i64 {
+        match self {
+            Few::One(one, weight) if *one == word => weight.get().unwrap_or(0),
+            Few::None | Few::One(..) => 0,
+            Few::Many(many) => many.weight(word),
+        }
+    }
+
+    fn set(&mut self, word: u64, weight: i64) {
+        let narrow = P::of(weight);
+        match (&mut *self, narrow) {
+            (Few::Many(many), _) => many.set(word, weight),
+            (Few::One(one, _), _) if *one == word && weight == 0 => *self = Few::None,
+            (Few::One(one, kept), Some(narrow)) if *one == word => *kept = narrow,
+            (Few::None, Some(narrow)) if weight != 0 => *self = Few::One(word, narrow),
+            _ if weight == 0 => {}
+            _ => {
+                let mut many = Many { table: WordTable::default(), others: HashMap::new() };
+                self.each(|word, weight| many.set(word, weight));
+                many.set(word, weight);
+                *self = Few::Many(Box::new(many));
+            }
+        }
+    }
+}
+
+impl<P: Weight> Values for Few<P> {
+    type Print = u64;
+
+    #[inline(always)]
+    fn add(&mut self, word: u64, weight: i64) -> i64 {
+        let before = self.weight(word);
+        // Without weights, a word that is there stays as it is.
+        if weight == 0 || size_of::<P>() == 0 && before > 0 {
+            return 0;
+        }
+        let after = if size_of::<P>() == 0 { 1 } else { before + weight };
+        self.set(word, after);
+        (after > 0) as i64 - (before > 0) as i64
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Few::None | Few::One(..) => 0,
+            Few::Many(many) => size_of::<Many<P>>() + many.table.bytes() + many.others.allocation_size(),
+        }
+    }
+
+    fn each(&self, mut f: impl FnMut(u64, i64)) {
+        match self {
+            Few::None => {}
+            Few::One(word, weight) => f(*word, weight.get().unwrap_or(0)),
+            Few::Many(many) => {
+                let narrow = many.table.iter().filter_map(|(word, weight)| Some((word, weight.get()?)));
+                narrow.for_each(|(word, weight)| f(word, weight));
+                many.others.iter().for_each(|(word, weight)| f(*word, *weight));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn contents<P: Weight>(few: &Few<P>) -> BTreeMap<u64, i64> {
+        let mut found = BTreeMap::new();
+        few.each(|word, weight| assert!(found.insert(word, weight).is_none()));
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_map(
+            steps in prop::collection::vec((0u64..5, prop_oneof![-3i64..4, -300i64..300, Just(i64::MAX / 99)]), 0..60),
+        ) {
+            let (mut weighed, mut model) = (Few::<i8>::default(), BTreeMap::new());
+            let (mut seen, mut there) = (Few::<()>::default(), BTreeMap::new());
+            for (word, weight) in steps {
+                let word = UNHELD - (word << 40);
+                let before: i64 = model.get(&word).copied().unwrap_or(0);
+                let after = before + weight;
+                prop_assert_eq!(weighed.add(word, weight), (after > 0) as i64 - (before > 0) as i64);
+                model.insert(word, after);
+                model.retain(|_, w| *w != 0);
+                prop_assert_eq!(&contents(&weighed), &model);
+                if weight > 0 {
+                    prop_assert_eq!(seen.add(word, weight), there.insert(word, 1).is_none() as i64);
+                }
+                prop_assert_eq!(&contents(&seen), &there);
+            }
+        }
+    }
+
+    #[test]
+    fn one_word_costs_nothing_beside() {
+        let mut few = Few::<i8>::default();
+        few.add(7, 2);
+        assert_eq!((size_of::<Few<i8>>(), few.heap_bytes()), (16, 0));
+    }
+}

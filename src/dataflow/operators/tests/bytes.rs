@@ -1,0 +1,173 @@
+//! What an entry costs: at most twice the bytes of its columns and its key.
+//!
+//! Columns count as Arrow holds them: eight bytes for a bigint, for a text its bytes and four for
+//! its length. A count is a column, too. A join keeps, beside the columns, what finds them by key.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::{context, run_epoch};
+use crate::dataflow::operator::Operator;
+use crate::dataflow::operators::aggregate::{AggregateOperator, AggregateSpec};
+use crate::dataflow::operators::errors::RowErrors;
+use crate::dataflow::operators::join::{JoinKind, JoinSpec, join_operator};
+use crate::dataflow::operators::late::LateRows;
+use crate::dataflow::operators::top_n::{Limits, TopNSpec, top_n};
+use crate::plan::{AggregateCall, AggregateFunction, KeptRows};
+use crate::types::ChangeBatch;
+use crate::types::order::{RankRange, Ranking, SortKey};
+use crate::types::trigger::EmitSpec;
+
+const BIGINT: f64 = 8.0;
+/// A text of 20 characters.
+const TEXT: f64 = 24.0;
+/// Tables and chunks are fullest and emptiest at different sizes.
+const SIZES: [i64; 4] = [100_000, 131_073, 160_000, 200_000];
+const BATCH: i64 = 5_000;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Int64, true),
+        Field::new("v", DataType::Int64, true),
+        Field::new("t", DataType::Utf8, true),
+    ]))
+}
+
+/// Rows `from..to`: number / `per_key`, number, text of 20 characters.
+fn rows(from: i64, to: i64, per_key: i64) -> ChangeBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values((from..to).map(|i| i / per_key))),
+        Arc::new(Int64Array::from_iter_values((from..to).map(|i| i.wrapping_mul(0x9E37_79B9)))),
+        Arc::new(StringArray::from_iter_values((from..to).map(|i| format!("customer {i:011}")))),
+    ];
+    ChangeBatch::inserts(RecordBatch::try_new(schema(), columns).unwrap())
+}
+
+/// Feeds rows until each of `SIZES` and checks what an entry costs then.
+fn check(what: &str, mut operator: Box<dyn Operator>, per_key: i64, per_entry: i64, entry: f64) {
+    let (mut fed, mut epoch, mut worst) = (0, 0, 0.0f64);
+    for size in SIZES {
+        while fed < size * per_entry {
+            let to = (fed + BATCH).min(size * per_entry);
+            epoch += 1;
+            run_epoch(operator.as_mut(), [(0, rows(fed, to, per_key))], &context(epoch, 0, 0));
+            fed = to;
+        }
+        let bytes = operator.state_size().bytes as f64 / size as f64;
+        worst = worst.max(bytes / entry);
+        println!("{what}: {bytes:.1} bytes at {size}, {:.2} times {entry}", bytes / entry);
+    }
+    assert!(worst <= 2.0, "{what}: an entry costs {worst:.2} times its columns and key");
+}
+
+fn aggregate(group: &[usize], calls: Vec<AggregateCall>, append_only: bool) -> Box<dyn Operator> {
+    let mut fields: Vec<Field> = group.iter().map(|c| schema().field(*c).clone()).collect();
+    fields.extend(calls.iter().map(|c| c.output.as_ref().clone()));
+    let spec = AggregateSpec {
+        name: "aggregate".into(),
+        input_schema: schema(),
+        group_columns: group.to_vec(),
+        calls,
+        output_schema: Arc::new(Schema::new(fields)),
+        window: None,
+        emit: EmitSpec::changes(),
+        input_append_only: append_only,
+        late: Arc::new(LateRows::new(10)),
+        errors: Arc::new(RowErrors::new(10)),
+        ttl_us: None,
+        global: false,
+        owner: true,
+    };
+    Box::new(AggregateOperator::new(spec).unwrap())
+}
+
+fn call(function: AggregateFunction, argument: Option<usize>, output: DataType) -> AggregateCall {
+    let output = Arc::new(Field::new("c", output, true));
+    let arguments = argument.into_iter().collect();
+    AggregateCall { function, arguments, order_by: Vec::new(), filter: None, distinct: false, output }
+}
+
+#[test]
+fn count_and_sum_by_key() {
+    for append_only in [true, false] {
+        let count = call(AggregateFunction::CountStar, None, DataType::Int64);
+        let sum = call(AggregateFunction::SumBig, Some(1), DataType::Decimal128(38, 0));
+        let operator = aggregate(&[0], vec![count, sum], append_only);
+        check("count and sum", operator, 1, 1, BIGINT + BIGINT + 2.0 * BIGINT);
+    }
+}
+
+#[test]
+fn count_distinct() {
+    for append_only in [true, false] {
+        let values = call(AggregateFunction::Count, Some(1), DataType::Int64);
+        let operator = aggregate(&[0], vec![AggregateCall { distinct: true, ..values }], append_only);
+        // An entry is a value of a group; a hundred share a key.
+        check("count distinct", operator, 100, 1, BIGINT);
+    }
+}
+
+#[test]
+fn select_distinct() {
+    for append_only in [true, false] {
+        check("distinct", aggregate(&[0, 2], Vec::new(), append_only), 1, 1, BIGINT + TEXT);
+    }
+}
+
+#[test]
+fn inner_join() {
+    for (append_only, per_key) in [(true, 1), (false, 1), (true, 10), (false, 10), (false, 1000)] {
+        let both = [schema().fields().to_vec(), schema().fields().to_vec()].concat();
+        let operator = join_operator(JoinSpec {
+            name: "join".into(),
+            kind: JoinKind::Inner,
+            null_equal: false,
+            left_schema: schema(),
+            right_schema: schema(),
+            left_keys: vec![0],
+            right_keys: vec![0],
+            residual: None,
+            output: (0..6).collect(),
+            output_schema: Arc::new(Schema::new(both)),
+            window: None,
+            interval: None,
+            as_of: None,
+            lookup: false,
+            pairs_max: 1000,
+            left_append_only: append_only,
+            right_append_only: append_only,
+            errors: Arc::new(RowErrors::new(10)),
+        });
+        let what = format!("join, append-only {append_only}, {per_key} rows of a key");
+        check(&what, operator.unwrap(), per_key, 1, BIGINT + BIGINT + TEXT + BIGINT);
+    }
+}
+
+#[test]
+fn first_rows() {
+    for (keep, last, per_key, per_entry) in
+        [(KeptRows::First, 1, 2, 2), (KeptRows::First, 10, 20, 2), (KeptRows::All, 3, 10, 1)]
+    {
+        let operator = top_n(TopNSpec {
+            name: "top-n".into(),
+            input_schema: schema(),
+            partition: vec![0],
+            order: vec![SortKey { column: 1, descending: true, nulls_first: false }],
+            limits: Limits {
+                ranking: Ranking::RowNumber,
+                range: RankRange { first: 1, last: Some(last) },
+                with_rank: false,
+            },
+            keep,
+            window: None,
+            on_close: false,
+            output_schema: schema(),
+            late: Arc::new(LateRows::new(10)),
+        });
+        // The order is a key, too.
+        let what = format!("top {last}, {keep:?}");
+        check(&what, operator.unwrap(), per_key, per_entry, BIGINT + BIGINT + TEXT + 2.0 * BIGINT);
+    }
+}
