@@ -5,6 +5,8 @@
 //! bits of their fingerprints. Invariant: the rows of a
 //! group are in order of (key, tie), and none of them has a number beyond the last.
 
+use std::num::NonZeroU32;
+
 use arrow::array::UInt32Array;
 use hashbrown::HashMap;
 
@@ -18,10 +20,19 @@ use crate::types::{ChangeBatch, Weights};
 struct Entry<K> {
     key: K,
     tie: u64,
-    id: RowId,
+    /// One more than the id, so that no entry needs no further bytes.
+    after_id: NonZeroU32,
 }
 
 impl<K: Key> Entry<K> {
+    fn new(key: K, tie: u64, id: RowId) -> Entry<K> {
+        Entry { key, tie, after_id: NonZeroU32::MIN.saturating_add(id) }
+    }
+
+    fn id(&self) -> RowId {
+        self.after_id.get() - 1
+    }
+
     fn place(&self) -> (&K, u64) {
         (&self.key, self.tie)
     }
@@ -170,7 +181,7 @@ impl<K: Key> FirstRows<K> {
             }
             self.capture(slot, shown.as_deref_mut());
             let key = std::mem::replace(&mut placed.keys[row], K::least());
-            self.add(slot, Entry { key, tie: placed.ties[row], id }, released);
+            self.add(slot, Entry::new(key, placed.ties[row], id), released);
         }
         Ok(())
     }
@@ -212,7 +223,7 @@ impl<K: Key> FirstRows<K> {
         group.dirty = true;
         self.dirty.push(slot);
         if let Some(shown) = shown {
-            let rows = group.entries().map(|e| (&e.key, e.id, 1));
+            let rows = group.entries().map(|e| (&e.key, e.id(), 1));
             show(rows, &self.limits, -1, shown);
         }
     }
@@ -239,7 +250,7 @@ impl<K: Key> FirstRows<K> {
         if self.last == 1 && self.limits.ranking == Ranking::RowNumber {
             self.entries -= 1;
             self.other_bytes -= entry.key.heap_bytes();
-            released.push(entry.id);
+            released.push(entry.id());
             return;
         }
         let at = group.rest.partition_point(|e| e.place() <= entry.place());
@@ -274,7 +285,7 @@ impl<K: Key> FirstRows<K> {
         for entry in group.rest.cut(keep) {
             self.entries -= 1;
             self.other_bytes -= entry.key.heap_bytes();
-            released.push(entry.id);
+            released.push(entry.id());
         }
     }
 
@@ -284,7 +295,7 @@ impl<K: Key> FirstRows<K> {
             let group = &mut self.groups[slot];
             group.dirty = false;
             if let Some(shown) = shown.as_deref_mut() {
-                let rows = group.entries().map(|e| (&e.key, e.id, 1));
+                let rows = group.entries().map(|e| (&e.key, e.id(), 1));
                 show(rows, &self.limits, 1, shown);
             }
         }
@@ -296,7 +307,7 @@ impl<K: Key> FirstRows<K> {
         self.slots.remove(thirds(print)[2], slot);
         let group = &mut self.groups[slot];
         if let Some(shown) = shown {
-            let rows = group.entries().map(|e| (&e.key, e.id, 1));
+            let rows = group.entries().map(|e| (&e.key, e.id(), 1));
             show(rows, &self.limits, 1, shown);
         }
         self.other_bytes -= group.rest.bytes();
@@ -304,7 +315,7 @@ impl<K: Key> FirstRows<K> {
         for entry in group.best.take().into_iter().chain(rest.cut(0)) {
             self.entries -= 1;
             self.other_bytes -= entry.key.heap_bytes();
-            released.push(entry.id);
+            released.push(entry.id());
         }
         self.free.push(slot);
     }
@@ -312,8 +323,8 @@ impl<K: Key> FirstRows<K> {
     /// Follows rows that the store has moved.
     pub fn relocate(&mut self, moved: &HashMap<RowId, RowId>) {
         for entry in self.groups.iter_mut().flat_map(|g| g.best.iter_mut().chain(g.rest.iter_mut())) {
-            if let Some(id) = moved.get(&entry.id) {
-                entry.id = *id;
+            if let Some(id) = moved.get(&entry.id()) {
+                entry.after_id = NonZeroU32::MIN.saturating_add(*id);
             }
         }
     }
