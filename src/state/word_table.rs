@@ -56,7 +56,7 @@ impl<P: Copy + Default> WordTable<P> {
 
     #[inline(always)]
     fn place(&self, word: u64) -> usize {
-        ((word >> 32) * self.places as u64 >> 32) as usize
+        (((word >> 32) * self.places as u64) >> 32) as usize
     }
 
     /// The position of the first word that is not less than `word`, or of a gap before it.

@@ -44,7 +44,9 @@ impl Weight for i8 {
     }
 }
 
+#[derive(Default)]
 pub(super) enum Few<P> {
+    #[default]
     None,
     One(u64, P),
     Many(Box<Many<P>>),
@@ -57,12 +59,6 @@ pub(super) struct Many<P> {
 
 /// No table holds it.
 const UNHELD: u64 = u64::MAX;
-
-impl<P> Default for Few<P> {
-    fn default() -> Self {
-        Few::None
-    }
-}
 
 impl<P: Weight> Many<P> {
     fn weight(&mut self, word: u64) -> i64 {
