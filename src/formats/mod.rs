@@ -8,6 +8,7 @@ use arrow::datatypes::{Fields, SchemaRef};
 
 use crate::error::{HwError, Result};
 
+pub mod copy;
 pub mod json;
 
 /// Decodes records, one `push` each, into the columns of one schema.

@@ -10,6 +10,7 @@ mod activity;
 mod bind;
 mod clock;
 mod control;
+mod copy;
 mod cursor;
 mod ddl;
 mod ddl_function;
@@ -175,6 +176,14 @@ impl Session {
         }
     }
 
+    fn finish_activity(&self) {
+        let state = match self.transaction.kind() {
+            BlockKind::Explicit => "idle in transaction",
+            _ => "idle",
+        };
+        self.activity.finish(self.pid, state);
+    }
+
     fn body(statement: &ParsedStatement) -> Result<&Body> {
         statement
             .body
@@ -246,11 +255,16 @@ impl SessionHandle for Session {
         self.activity.start(self.pid, &statement.sql);
         // SAFETY: as in `describe`.
         let outcome = unsafe { assert_send(self.execute_limited(body, parameters)) }.await;
-        let state = match self.transaction.kind() {
-            BlockKind::Explicit => "idle in transaction",
-            _ => "idle",
-        };
-        self.activity.finish(self.pid, state);
+        self.finish_activity();
+        outcome
+    }
+
+    async fn copy_in(&mut self, statement: &ParsedStatement, data: Vec<u8>) -> Result<Outcome> {
+        let body = Self::body(statement)?;
+        self.activity.start(self.pid, &statement.sql);
+        // SAFETY: as in `describe`.
+        let outcome = unsafe { assert_send(self.copy_limited(body, &data)) }.await;
+        self.finish_activity();
         outcome
     }
 

@@ -18,9 +18,9 @@ pub use sqlparser::ast::{DataType, Expr, Query};
 
 pub use emit::{Accumulation, Closing, EmitClause, EmitPolicy, OnTime, Trigger};
 pub use session::{
-    AdvanceClock, CopyStatement, CursorBody, DeclareCursor, DiscardTarget, Explain, ExplainTarget, Fetch,
-    FetchDirection, Isolation, SetScope, SettingItem, SettingValue, Show, ShowList, Subscribe,
-    SubscribeTarget, TransactionModes,
+    AdvanceClock, CopyStatement, CopySubject, CursorBody, DeclareCursor, DiscardTarget, Explain,
+    ExplainTarget, Fetch, FetchDirection, Isolation, SetScope, SettingItem, SettingValue, Show, ShowList,
+    Subscribe, SubscribeTarget, TransactionModes,
 };
 
 /// One statement and the text it came from.

@@ -9,6 +9,7 @@
 
 mod alter;
 mod columns;
+mod copy;
 mod create;
 mod create_view;
 mod cursor;

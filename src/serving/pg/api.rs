@@ -20,6 +20,7 @@ use futures::stream::BoxStream;
 use tokio::sync::{Notify, mpsc};
 
 use crate::error::{HwError, Result, sqlstate};
+use crate::formats::copy::CopyForm;
 use crate::types::PgType;
 use crate::types::text::TextOptions;
 
@@ -64,6 +65,17 @@ pub enum Outcome {
     /// Complete, with its tag, such as `INSERT 0 3` or `CREATE VIEW`.
     Command {
         tag: String,
+    },
+    /// COPY … TO STDOUT: the rows are sent as data.
+    CopyOut {
+        schema: SchemaRef,
+        stream: BoxStream<'static, Result<RecordBatch>>,
+        form: CopyForm,
+    },
+    /// COPY … FROM STDIN: the client's data go to `copy_in`, at most so many bytes.
+    CopyIn {
+        columns: usize,
+        bytes_max: usize,
     },
     Empty,
 }
@@ -210,6 +222,9 @@ pub trait SessionHandle: Send {
     /// the cancel flag is raised. Dropping a row stream ends the query.
     async fn execute(&mut self, statement: &ParsedStatement, parameters: Vec<ScalarValue>)
     -> Result<Outcome>;
+
+    /// Ends a COPY … FROM STDIN with the data that the client sent.
+    async fn copy_in(&mut self, statement: &ParsedStatement, data: Vec<u8>) -> Result<Outcome>;
 
     /// Several statements of one message follow: outside of a block they form a transaction
     /// that ends with `end_implicit_transaction`. A no-op inside a transaction block.

@@ -80,7 +80,7 @@ impl Connection {
 
     /// The next message; notices that come while the client is idle are sent at once. A
     /// client that stays idle longer than its session allows is told so and let go.
-    async fn receive(&mut self) -> Result<Incoming, Failure> {
+    pub(super) async fn receive(&mut self) -> Result<Incoming, Failure> {
         let limit = if std::mem::take(&mut self.idle) { self.session.idle_limit() } else { None };
         let overdue = async {
             match limit {
@@ -115,7 +115,7 @@ impl Connection {
             Frontend::Execute(execute) => self.execute(execute).await,
             Frontend::Close(close) => self.close(close),
             Frontend::Flush(_) => Ok(self.link.writer.flush().await?),
-            // Leftovers of a COPY that was refused, as PostgreSQL ignores them.
+            // Leftovers of a COPY that has failed, as PostgreSQL ignores them.
             Frontend::CopyData(_) | Frontend::CopyDone(_) | Frontend::CopyFail(_) => Ok(()),
             _ => {
                 let error = HwError::new(sqlstate::PROTOCOL_VIOLATION, "unexpected frontend message");
@@ -229,8 +229,13 @@ impl Connection {
         self.link.cancel.clear();
         let outcome = self.link.watch(self.session.execute(statement, Vec::new())).await?;
         self.link.push_notices(self.session.take_notices())?;
-        let Outcome::Rows { schema, stream, tag } = outcome else {
-            return Ok(self.complete(outcome)?);
+        let (schema, stream, tag) = match outcome {
+            Outcome::Rows { schema, stream, tag } => (schema, stream, tag),
+            Outcome::CopyOut { schema, stream, form } => return self.copy_out(&schema, stream, &form).await,
+            Outcome::CopyIn { columns, bytes_max } => {
+                return self.copy_in(statement, columns, bytes_max).await;
+            }
+            other => return Ok(self.complete(other)?),
         };
         let formats = Formats::default();
         self.link.writer.push(rows::describe(&schema, &formats))?;

@@ -234,8 +234,13 @@ impl Connection {
             PortalState::Bound(values) => {
                 let outcome = self.link.watch(self.session.execute(statement, values)).await?;
                 self.link.push_notices(self.session.take_notices())?;
-                let Outcome::Rows { schema, stream, tag } = outcome else {
-                    return Ok(self.complete(outcome)?);
+                let (schema, stream, tag) = match outcome {
+                    Outcome::Rows { schema, stream, tag } => (schema, stream, tag),
+                    Outcome::CopyOut { .. } | Outcome::CopyIn { .. } => {
+                        let hint = "Send it as a simple query.";
+                        return Err(HwError::unsupported("COPY in the extended query protocol", hint).into());
+                    }
+                    other => return Ok(self.complete(other)?),
                 };
                 let described = portal.prepared.description.rows.as_ref();
                 if !described.is_some_and(|described| rows::same_columns(described, &schema)) {

@@ -9,6 +9,7 @@
 
 pub mod api;
 mod connection;
+mod copy;
 mod extended;
 mod frame;
 mod report;

@@ -72,6 +72,10 @@ impl SessionHandle for Script {
         Ok(Description { parameters, rows: rows.then(schema) })
     }
 
+    async fn copy_in(&mut self, _: &ParsedStatement, data: Vec<u8>) -> Result<Outcome> {
+        Ok(Outcome::Command { tag: format!("COPY {}", data.iter().filter(|b| **b == b'\n').count()) })
+    }
+
     async fn execute(
         &mut self,
         statement: &ParsedStatement,

@@ -32,6 +32,20 @@ impl Session {
             &bound
         };
         let outcome = self.run(statement, &body.submitted).await;
+        self.end_statement(outcome).await
+    }
+
+    /// Takes the data of a COPY FROM, under the same rules.
+    pub(super) async fn copy_limited(&mut self, body: &Body, data: &[u8]) -> Result<Outcome> {
+        let StatementKind::Copy(copy) = &body.statement.kind else {
+            return Err(HwError::internal("data for a statement that is no COPY"));
+        };
+        self.deadline = self.settings.timeout("statement_timeout").map(|limit| clock::monotonic() + limit);
+        let outcome = self.copy_rows(copy, data).await;
+        self.end_statement(outcome).await
+    }
+
+    async fn end_statement(&mut self, outcome: Result<Outcome>) -> Result<Outcome> {
         if self.transaction.kind() != BlockKind::None {
             return outcome;
         }
@@ -100,7 +114,7 @@ impl Session {
             K::Notify { .. } => Err(no_notifications("NOTIFY")),
             // Clients send it when they hand a connection back.
             K::Unlisten { .. } => Ok(command("UNLISTEN")),
-            K::Copy(copy) => Err(copy_refused(copy.from)),
+            K::Copy(copy) => self.copy(copy, text).await,
             K::Grant | K::Revoke => {
                 let what = if matches!(statement.kind, K::Grant) { "GRANT" } else { "REVOKE" };
                 Err(HwError::unsupported(what, "Headwater has no roles: whoever connects may do everything."))
@@ -171,13 +185,6 @@ pub(super) fn timed_out() -> HwError {
 
 fn no_notifications(what: &str) -> HwError {
     HwError::unsupported(what, "SUBSCRIBE TO a table or view tells of every change of it.")
-}
-
-fn copy_refused(from: bool) -> HwError {
-    match from {
-        true => HwError::unsupported("COPY FROM", "Use INSERT with many rows, or a source."),
-        false => HwError::unsupported("COPY TO", "Use SELECT, or SUBSCRIBE for a stream of changes."),
-    }
 }
 
 fn command_name(kind: &StatementKind) -> &'static str {

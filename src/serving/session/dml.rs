@@ -18,7 +18,8 @@ use sqlparser::ast::{
     TableObject, TableWithJoins, Update, UpdateTableFromKind,
 };
 
-pub(super) use assign::{assignable, fit, typed_literal};
+pub(super) use assign::{assignable, fit, read_type, typed_literal};
+pub(super) use insert::Insertable;
 
 use super::evaluate::{ROWS_SCHEMA, RowsAtHand, query_of};
 use super::query::Text;

@@ -2,7 +2,8 @@
 //!
 //! They define nothing; names in them are folded like those of definitions.
 
-use super::{Expr, ObjectKind, ObjectName, Options, QueryText, Statement};
+use super::{Expr, ObjectKind, ObjectName, Options, Query, QueryText, Statement};
+use crate::formats::copy::CopyForm;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explain {
@@ -155,13 +156,21 @@ pub enum DiscardTarget {
     Temp,
 }
 
-/// COPY is recognised, so that it can be refused by name.
+/// `COPY … FROM STDIN` or `TO STDOUT`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CopyStatement {
-    /// Absent for `COPY (query) TO`.
-    pub relation: Option<ObjectName>,
-    /// `COPY … FROM` rather than `TO`.
+    pub subject: CopySubject,
+    /// `FROM STDIN` rather than `TO STDOUT`.
     pub from: bool,
+    pub form: CopyForm,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopySubject {
+    /// With the columns named; none named means all.
+    Relation { name: ObjectName, columns: Vec<String> },
+    /// TO only.
+    Query(Box<Query>),
 }
 
 #[derive(Clone, Debug, PartialEq)]

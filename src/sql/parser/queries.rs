@@ -6,7 +6,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::{Parsed, StatementReader, windows};
 use crate::error::HwError;
-use crate::sql::ast::{CopyStatement, Query, QueryText, StatementKind};
+use crate::sql::ast::{Query, QueryText, StatementKind};
 
 impl StatementReader<'_> {
     pub(super) fn query(&mut self) -> Parsed<Box<Query>> {
@@ -70,27 +70,6 @@ impl StatementReader<'_> {
         })?;
         let what = format!("the {clause} clause of a recursive query");
         Some(HwError::unsupported(what, hint).at(self.source.position(at)))
-    }
-
-    /// The rest of COPY is not looked at.
-    pub(super) fn copy(&mut self) -> Parsed<StatementKind> {
-        self.expect_word("COPY")?;
-        let _ = self.word("BINARY");
-        let relation = if self.token(&sqlparser::tokenizer::Token::LParen) {
-            self.parser.parse_statement()?;
-            self.expect_token(&sqlparser::tokenizer::Token::RParen)?;
-            None
-        } else {
-            let name = self.object_name()?;
-            if self.peek().token == sqlparser::tokenizer::Token::LParen {
-                self.name_list()?;
-            }
-            Some(name)
-        };
-        let Some(direction) = self.one_of(&["FROM", "TO"]) else { return self.unexpected("FROM or TO") };
-        let from = direction == "FROM";
-        self.skip_statement();
-        Ok(StatementKind::Copy(CopyStatement { relation, from }))
     }
 
     /// The details of GRANT and REVOKE mean nothing yet.

@@ -1,6 +1,7 @@
 //! One block per family of statements: what was read, field by field, and where errors are.
 
 use super::{WindowKind, parse_expression, parse_sql, window_call};
+use crate::formats::copy::{CopyForm, CopyFormat};
 use crate::sql::ast::*;
 use sqlparser::ast as sql;
 
@@ -324,9 +325,10 @@ fn sessions() {
     assert_eq!(one("DEALLOCATE PREPARE ALL"), StatementKind::Deallocate { name: None });
     assert_eq!(one("DISCARD ALL"), StatementKind::Discard(DiscardTarget::All));
     assert_eq!(one("UNLISTEN *"), StatementKind::Unlisten { channel: None });
-    assert!(matches!(one("COPY t (a, b) FROM STDIN"), StatementKind::Copy(c) if c.from));
+    let StatementKind::Copy(copy) = one("COPY t (a, b) FROM STDIN") else { panic!("not COPY") };
+    assert_eq!((copy.from, copy.form), (true, CopyForm::of(CopyFormat::Text)));
     assert!(matches!(one("COPY (SELECT 1) TO STDOUT WITH (FORMAT csv)"),
-        StatementKind::Copy(c) if !c.from && c.relation.is_none()));
+        StatementKind::Copy(c) if !c.from && matches!(c.subject, CopySubject::Query(_))));
     assert_eq!(one("GRANT SELECT ON t TO u"), StatementKind::Grant);
 }
 

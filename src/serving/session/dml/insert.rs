@@ -32,17 +32,60 @@ impl Session {
         self.refuse_in_read_only("INSERT")?;
         let target = Target::of_insert(insert)?;
         let definition = self.resolve(&target.name)?;
-        let engine = &self.database.engine;
-        let (table, feed) = match definition.kind {
-            Kind::Table => (engine.table(definition.id), None),
-            Kind::Source => (None, engine.source(definition.id).filter(|s| s.is_feed())),
-            _ => (None, None),
-        };
-        match (table, feed) {
-            (Some(table), _) => self.insert_into_table(insert, &target, &definition, &table, text).await,
-            (_, Some(feed)) => self.insert_into_feed(insert, &target, &definition, &feed, text).await,
-            _ => Err(not_a_table(&definition, definition.kind, "insert into", target.name.position)),
+        match self.insertable(&definition, target.name.position)? {
+            Insertable::Table(table) => {
+                self.insert_into_table(insert, &target, &definition, &table, text).await
+            }
+            Insertable::Feed(feed) => self.insert_into_feed(insert, &target, &definition, &feed, text).await,
         }
+    }
+
+    /// Where rows of a relation go; 42809 if it takes none. `position`: of its name.
+    pub(in crate::serving::session) fn insertable(
+        &self,
+        definition: &Definition,
+        position: usize,
+    ) -> Result<Insertable> {
+        let engine = &self.database.engine;
+        let taken = match definition.kind {
+            Kind::Table => engine.table(definition.id).map(Insertable::Table),
+            Kind::Source => engine.source(definition.id).filter(|s| s.is_feed()).map(Insertable::Feed),
+            _ => None,
+        };
+        taken.ok_or_else(|| not_a_table(definition, definition.kind, "insert into", position))
+    }
+
+    /// Inserts rows of all columns, of which generated ones are null; returns how many.
+    pub(in crate::serving::session) async fn insert_rows(
+        &mut self,
+        definition: &Arc<Definition>,
+        to: &Insertable,
+        rows: RecordBatch,
+    ) -> Result<usize> {
+        let (id, inserted) = match to {
+            Insertable::Table(table) => {
+                let rows = self.complete_rows(definition, table, rows)?;
+                self.lock_table(table).await?;
+                (table.id, self.resolve_insert(table, rows, OnConflict::Error)?.rows)
+            }
+            Insertable::Feed(feed) => (feed.id, feed_rows(feed, &rows)?),
+        };
+        let count = inserted.num_rows();
+        if count > 0 {
+            self.transaction.parts.push((id, ChangeBatch::inserts(inserted)));
+        }
+        Ok(count)
+    }
+
+    /// With the generated columns of a table.
+    fn complete_rows(
+        &self,
+        definition: &Definition,
+        table: &TableHandle,
+        rows: RecordBatch,
+    ) -> Result<RecordBatch> {
+        let rows = batch(&table.schema, rows.columns().to_vec(), rows.num_rows())?;
+        self.complete_table_row(definition, &table.schema, rows)
     }
 
     async fn insert_into_table(
@@ -54,8 +97,7 @@ impl Session {
         text: Text<'_>,
     ) -> Result<Outcome> {
         let rows = self.source_rows(insert, definition, text).await?;
-        let rows = batch(&table.schema, rows.columns().to_vec(), rows.num_rows())?;
-        let rows = self.complete_table_row(definition, &table.schema, rows)?;
+        let rows = self.complete_rows(definition, table, rows)?;
         self.lock_table(table).await?;
         let inserted = match &insert.on {
             None => self.resolve_insert(table, rows, OnConflict::Error)?.rows,
@@ -98,8 +140,7 @@ impl Session {
             return Err(HwError::unsupported("ON CONFLICT on a source", hint));
         }
         let rows = self.source_rows(insert, definition, text).await?;
-        let rows = feed.complete(&rows.project(&feed.delivered)?, &feed.delivered)?;
-        not_null::check(&feed.name, &feed.schema, &feed.not_null, &rows)?;
+        let rows = feed_rows(feed, &rows)?;
         if rows.num_rows() > 0 {
             self.transaction.parts.push((feed.id, ChangeBatch::inserts(rows.clone())));
         }
@@ -131,6 +172,18 @@ impl Session {
             return Err(HwError::new(sqlstate::SYNTAX_ERROR, text));
         }
         let rows = arrow::compute::concat_batches(&found, &batches)?;
+        self.rows_of_columns(definition, &targets, &rows).await
+    }
+
+    /// Rows of all columns from values for some, of which `targets` are the columns; the others
+    /// get their DEFAULT, generated ones null.
+    pub(in crate::serving::session) async fn rows_of_columns(
+        &mut self,
+        definition: &Definition,
+        targets: &[usize],
+        rows: &RecordBatch,
+    ) -> Result<RecordBatch> {
+        let found = rows.schema();
         let n = rows.num_rows();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(definition.columns.len());
         for (i, field) in definition.columns.iter().enumerate() {
@@ -207,6 +260,19 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What takes rows.
+pub(in crate::serving::session) enum Insertable {
+    Table(Arc<TableHandle>),
+    Feed(Arc<SourceSpec>),
+}
+
+/// Rows of all columns as a feed delivers them.
+fn feed_rows(feed: &SourceSpec, rows: &RecordBatch) -> Result<RecordBatch> {
+    let rows = feed.complete(&rows.project(&feed.delivered)?, &feed.delivered)?;
+    not_null::check(&feed.name, &feed.schema, &feed.not_null, &rows)?;
+    Ok(rows)
 }
 
 /// The columns that INSERT's source gives, in order.
