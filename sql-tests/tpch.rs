@@ -1,10 +1,13 @@
-//! TPC-H as views: its 22 queries over small seeded data that is inserted, updated and deleted
+//! Benchmarks' queries as views. Nexmark is in `nexmark`.
+//!
+//! TPC-H: its 22 queries over small seeded data that is inserted, updated and deleted
 //! in steps; after every step each view holds what its query gives, here and in PostgreSQL 15.
 //!
 //! Half of the views exist before the data, half are filled later. One test a query.
 //! `HEADWATER_SEED=n` changes the data, `HEADWATER_STEPS=n` the number of steps.
 
 mod harness;
+mod nexmark;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,20 +60,20 @@ fn date(random: &mut Random) -> String {
 }
 
 fn main() {
-    let queries = queries();
+    let (tpch, nexmark) = (named_queries(include_str!("tpch/queries.sql")), nexmark::queries());
     if only_list() {
-        queries.iter().for_each(|(name, _)| println!("tpch: {name}: test"));
+        tpch.iter().for_each(|(name, _)| println!("tpch: {name}: test"));
+        nexmark.iter().for_each(|(name, _)| println!("nexmark: {name}: test"));
         return;
     }
     let filters = filters();
-    let all = queries.len();
-    let wanted: Vec<_> = queries
-        .into_iter()
-        .filter(|(name, _)| {
-            filters.is_empty() || filters.iter().any(|f| format!("tpch: {name}").contains(f.as_str()))
-        })
-        .collect();
-    let mut report = Report::new(wanted.len(), all - wanted.len());
+    let all = tpch.len() + nexmark.len();
+    let wanted = |suite: &str, queries: Vec<(String, String)>| -> Vec<(String, String)> {
+        let wants = |name: &str| filters.iter().any(|f| format!("{suite}: {name}").contains(f.as_str()));
+        queries.into_iter().filter(|(name, _)| filters.is_empty() || wants(name)).collect()
+    };
+    let (tpch, nexmark) = (wanted("tpch", tpch), wanted("nexmark", nexmark));
+    let mut report = Report::new(tpch.len() + nexmark.len(), all - tpch.len() - nexmark.len());
     let postgres = match kit::postgres() {
         Ok(postgres) => postgres,
         Err(why) => {
@@ -79,28 +82,35 @@ fn main() {
         }
     };
     if postgres.is_none() {
-        kit::skipped("the comparison of TPC-H with PostgreSQL 15");
+        kit::skipped("the comparison of TPC-H and Nexmark with PostgreSQL 15");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = Arc::new(runtime.expect("the clients' runtime starts"));
-    let mut failures: BTreeMap<String, String> = BTreeMap::new();
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let size = (number("HEADWATER_SEED"), number("HEADWATER_STEPS"));
     let address = postgres.as_ref().map(|p| p.address.clone());
-    let whole = scene(&runtime, &wanted, address.as_deref(), &mut failures);
-    for (name, _) in &wanted {
-        let result = match (failures.remove(name), &whole) {
-            (Some(why), _) => Err(why),
-            (None, Err(why)) => Err(why.clone()),
-            (None, Ok(())) => Ok(()),
-        };
-        report.add(&format!("tpch: {name}"), result);
+    for (suite, queries) in [("tpch", &tpch), ("nexmark", &nexmark)] {
+        if queries.is_empty() {
+            continue;
+        }
+        let mut failures: BTreeMap<String, String> = BTreeMap::new();
+        let scene = if suite == "tpch" { scene } else { nexmark::scene };
+        let whole = scene(&runtime, queries, address.as_deref(), size, &mut failures);
+        for (name, _) in queries {
+            let result = match (failures.remove(name), &whole) {
+                (Some(why), _) => Err(why),
+                (None, Err(why)) => Err(why.clone()),
+                (None, Ok(())) => Ok(()),
+            };
+            report.add(&format!("{suite}: {name}"), result);
+        }
     }
     drop(postgres);
     std::process::exit(report.finish());
 }
 
-/// The queries by name.
-fn queries() -> Vec<(String, String)> {
-    let text = include_str!("tpch/queries.sql");
+/// Queries by name, each after a line `-- q…`.
+fn named_queries(text: &str) -> Vec<(String, String)> {
     let mut queries: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
         match line.strip_prefix("-- q") {
@@ -120,10 +130,10 @@ fn scene(
     runtime: &Arc<Runtime>,
     queries: &[(String, String)],
     postgres: Option<&str>,
+    (seed, steps): (Option<u64>, Option<u64>),
     failures: &mut BTreeMap<String, String>,
 ) -> Result<(), String> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let mut random = Random(number("HEADWATER_SEED").unwrap_or(7));
+    let mut random = Random(seed.unwrap_or(7));
     let mut server = Instance::start(runtime, 2)?;
     let oracle = postgres.map(|address| connect(runtime, address)).transpose()?;
     let say = |server: &mut Instance, sql: &str| -> Result<(), String> {
@@ -136,7 +146,7 @@ fn scene(
     for table in TABLES.split(';') {
         say(&mut server, table.trim())?;
     }
-    let steps = number("HEADWATER_STEPS").unwrap_or(STEPS);
+    let steps = steps.unwrap_or(STEPS);
     for step in 0..steps {
         for sql in if step == 0 { base(&mut random) } else { changes(&mut random) } {
             say(&mut server, &sql)?;

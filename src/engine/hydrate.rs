@@ -126,6 +126,17 @@ enum Origin {
     },
 }
 
+impl Origin {
+    /// Place in the order of filling: events come last.
+    fn rank(&self) -> u8 {
+        match self {
+            Origin::Table(_) => 0,
+            Origin::View { .. } => 1,
+            Origin::Feed { .. } | Origin::Source { .. } => 2,
+        }
+    }
+}
+
 struct Hydration {
     view: u64,
     epoch: Epoch,
@@ -229,8 +240,10 @@ impl Hydration {
 
     fn fill(&mut self) -> Result<()> {
         self.wait_for_epoch()?;
-        let origins = std::mem::take(&mut self.origins);
-        for (input, origin) in origins.into_iter().enumerate() {
+        let mut origins: Vec<_> = std::mem::take(&mut self.origins).into_iter().enumerate().collect();
+        // Look-ups find what their right sides hold: those, which stand later, are filled before.
+        origins.sort_by_key(|(input, origin)| (origin.rank(), std::cmp::Reverse(*input)));
+        for (input, origin) in origins {
             // A relation read twice is one input; each input is fed once.
             match origin {
                 Origin::Feed { relation } => self.fill_from_log(relation)?,

@@ -189,7 +189,7 @@ impl Dialect for HeadwaterDialect {
         if begins_emit(current, parser) || is_word(current, "WITH") {
             return false;
         }
-        *kw == Keyword::VIEW || self.base.is_table_alias(kw, parser)
+        matches!(*kw, Keyword::VIEW | Keyword::TOP) || self.base.is_table_alias(kw, parser)
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {

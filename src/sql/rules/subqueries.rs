@@ -46,8 +46,7 @@ impl AnalyzerRule for PgSubqueries {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
         let plan = rewrite(plan, Mode::Correlated)?;
         // What a subquery gives may be NULL where its plan says that it cannot.
-        let plan = nullable::mark(plan)?;
-        Ok(plan.transform_up_with_subqueries(|node| node.recompute_schema().map(Transformed::yes))?.data)
+        nullable::recompute(nullable::mark(plan)?)
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result as DfResult};
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Subquery};
+use datafusion::common::{Column, DFSchema, Result as DfResult, TableReference};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Subquery, Union};
 
 use crate::sql::functions;
 
@@ -44,6 +45,27 @@ fn marked(subquery: Subquery) -> DfResult<Subquery> {
     let exprs = columns.into_iter().map(call).collect::<DfResult<Vec<_>>>()?;
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::clone(&subquery.subquery))?);
     Ok(Subquery { subquery: Arc::new(plan), ..subquery })
+}
+
+/// Every node's schema anew, so that what may be NULL now is known above; a UNION's column is
+/// NULL where it is in any of the parts.
+pub fn recompute(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let done = plan.transform_up_with_subqueries(|node| match node.recompute_schema()? {
+        LogicalPlan::Union(union) => widened(union).map(|u| Transformed::yes(LogicalPlan::Union(u))),
+        node => Ok(Transformed::yes(node)),
+    })?;
+    Ok(done.data)
+}
+
+fn widened(union: Union) -> DfResult<Union> {
+    let field = |(i, (qualifier, field)): (usize, (Option<&TableReference>, &FieldRef))| {
+        let part = |p: &Arc<LogicalPlan>| p.schema().fields().get(i).is_some_and(|f| f.is_nullable());
+        let nullable = field.is_nullable() || union.inputs.iter().any(part);
+        (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(nullable)))
+    };
+    let fields = union.schema.iter().enumerate().map(field).collect();
+    let schema = DFSchema::new_with_metadata(fields, union.schema.metadata().clone())?;
+    Ok(Union { schema: Arc::new(schema), ..union })
 }
 
 /// Takes the marks out.
