@@ -4,7 +4,8 @@
 //! its upper 32 bits, which must be spread like a hash, and stands there or after it, with no gap
 //! in between; so a look-up reads neighbouring words, and growing is one pass in order. Tables are
 //! between 70% and 84% full, in steps of a fifth, where tables that double are half empty half of
-//! the time. A payload of each word can stand beside it. Invariants: words are different, and
+//! the time. Roomy tables are at most half full and double as long as they are small, because
+//! look-ups in them are most of the work of many an operator. A payload of each word can stand beside it. Invariants: words are different, and
 //! none is `u64::MAX`.
 //!
 //! [`SlotIndex`] finds numbered entries by 32 bits of their fingerprint; the caller compares the rest.
@@ -16,9 +17,12 @@ const PLACES_MIN: usize = 4;
 /// Words compared at once; so many gaps are behind the last place.
 const WINDOW: usize = 8;
 
+/// A roomy table with more places grows like any other.
+const ROOMY_PLACES_MAX: usize = 1 << 15;
+
 /// Words, each with a payload.
 #[derive(Clone)]
-pub struct WordTable<P = ()> {
+pub struct WordTable<P = (), const ROOMY: bool = false> {
     words: Vec<u64>,
     payloads: Vec<P>,
     /// Places that words belong at; some words stand after the last.
@@ -26,13 +30,13 @@ pub struct WordTable<P = ()> {
     len: usize,
 }
 
-impl<P> Default for WordTable<P> {
+impl<P, const ROOMY: bool> Default for WordTable<P, ROOMY> {
     fn default() -> Self {
         WordTable { words: Vec::new(), payloads: Vec::new(), places: 0, len: 0 }
     }
 }
 
-impl<P: Copy + Default> WordTable<P> {
+impl<P: Copy + Default, const ROOMY: bool> WordTable<P, ROOMY> {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -89,7 +93,11 @@ impl<P: Copy + Default> WordTable<P> {
     /// Adds a word that is not there.
     pub fn insert(&mut self, word: u64, payload: P) {
         debug_assert!(word != GAP && self.find(word).is_none());
-        if (self.len + 1) * 100 > self.places * 84 {
+        if ROOMY && self.places < ROOMY_PLACES_MAX {
+            if (self.len + 1) * 2 > self.places {
+                self.rebuild(PLACES_MIN.max(self.places * 2));
+            }
+        } else if (self.len + 1) * 100 > self.places * 84 {
             self.rebuild(self.places + PLACES_MIN.max(self.places / 5));
         }
         let at = self.lower_bound(word);
@@ -137,7 +145,8 @@ impl<P: Copy + Default> WordTable<P> {
     /// Gives back room if most of it is empty.
     pub fn trim(&mut self) {
         if self.places > 1024 && self.len * 4 < self.places {
-            self.rebuild(PLACES_MIN.max(self.len * 100 / 70));
+            let roomy = ROOMY && self.len * 2 < ROOMY_PLACES_MAX;
+            self.rebuild(PLACES_MIN.max(if roomy { self.len * 2 } else { self.len * 100 / 70 }));
         }
     }
 
@@ -180,7 +189,7 @@ impl<P: Copy + Default> WordTable<P> {
 
 /// Entries by number, found by a tag: 32 bits of a hash.
 #[derive(Clone, Default)]
-pub struct SlotIndex(WordTable);
+pub struct SlotIndex(WordTable<(), true>);
 
 #[inline(always)]
 fn word_of(tag: u32, slot: u32) -> u64 {
