@@ -14,6 +14,7 @@ use crate::catalog::*;
 use crate::config::Config;
 use crate::sql::StatementKind;
 use crate::sql::emit::bind_emit;
+use crate::sql::functions::tests::Gate;
 use crate::types::{ChangeBatch, PgType};
 use crate::views::Subscription;
 
@@ -193,17 +194,17 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_that_holds_back_epochs_is_detached_until_it_has_caught_up() {
-    const WRITES: i64 = 300;
-    const ROWS: i64 = 2;
+    const WRITES: i64 = 20;
+    const ROWS: i64 = 500;
     for workers in [1, 2] {
+        let gate = Gate::close();
         let dir = tempfile::tempdir().expect("dir");
         let data_dir = dir.path().to_path_buf();
         let config = Config { data_dir, workers, view_lag_max_ms: 400, ..Config::default() };
         let db = Database::open(config).await.expect("database opens");
         let (f, g) = (feed(&db, "f").await, feed(&db, "g").await);
-        // Some milliseconds for each row.
-        let slow =
-            view(&db, "slow", "SELECT k, md5(repeat('x', v::int)) AS h FROM f").await.expect("slow view");
+        // Some milliseconds for each row until the gate opens: about half a minute in all.
+        let slow = view(&db, "slow", "SELECT k, slow_while_closed(v) AS h FROM f").await.expect("slow view");
         view(&db, "above", "SELECT count(*) AS n FROM slow").await.expect("view on view");
         let quick = view(&db, "quick", "SELECT k FROM g").await.expect("quick view");
         let quick = db.engine.readable_store(quick, "quick").expect("store");
@@ -211,7 +212,7 @@ async fn a_view_that_holds_back_epochs_is_detached_until_it_has_caught_up() {
         let mut seen = Subscription::new(Arc::clone(&store), db.engine.pin(), false);
         for write_number in 0..WRITES {
             let first = write_number * ROWS;
-            write(&db, f, &(first..first + ROWS).map(|k| (k, 1_500_000, 1)).collect::<Vec<_>>());
+            write(&db, f, &(first..first + ROWS).map(|k| (k, 1, 1)).collect::<Vec<_>>());
         }
         let behind = || store.complete_up_to(db.engine.published().epoch) < db.engine.published().epoch;
         until("the lag", behind).await;
@@ -228,6 +229,7 @@ async fn a_view_that_holds_back_epochs_is_detached_until_it_has_caught_up() {
         assert!(error.message().contains("\"slow\" has fallen behind"), "{error}");
         assert!(store.snapshot(store.complete_up_to(published), None).is_ok());
 
+        drop(gate);
         let mut followed = 0;
         until("all changes", || {
             let changes = seen.poll(db.engine.published().epoch).expect("changes");

@@ -30,7 +30,7 @@ pub mod window;
 pub mod zone;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -62,6 +62,8 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
     let ops = [ArithOp::Add, ArithOp::Sub, ArithOp::Mul, ArithOp::Div, ArithOp::Rem, ArithOp::Pow];
     all.extend(ops.map(Arith::udf));
     all.extend(marker::functions());
+    #[cfg(test)]
+    all.push(udf(tests::slow_while_closed()));
     all
 });
 

@@ -142,7 +142,7 @@ fn an_unreachable_broker_is_reported_quickly() {
     let e = KafkaConnector::new(options("127.0.0.1:1", TOPIC, &[])).discover().unwrap_err();
     assert_eq!(e.sqlstate(), "08001");
     assert!(e.message().contains("127.0.0.1:1"), "{e}");
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl SessionHandle for Script {
     /// Only a transaction block has to hurry.
     fn idle_limit(&self) -> Option<IdleLimit> {
         (self.status != TransactionStatus::Idle).then(|| IdleLimit {
-            after: Duration::from_millis(200),
+            after: Duration::from_secs(1),
             error: HwError::new(sqlstate::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, "too slow"),
         })
     }
@@ -312,16 +312,16 @@ async fn failed_blocks_accept_only_their_end() {
 async fn idle_clients_are_let_go() {
     let server = start(10).await;
     let client = server.connect().await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(1300)).await;
     client.simple_query("begin").await.unwrap();
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(rows_of(&client.simple_query("rows 1").await.unwrap()), 1);
     }
     client.simple_query("commit").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(1300)).await;
     client.simple_query("begin").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(1300)).await;
     assert!(client.simple_query("rows 1").await.is_err());
 }
 
