@@ -19,6 +19,8 @@ CACHE=${HEADWATER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/headwater}
 LIBS=$CACHE/kafka-$VERSION
 START_WAIT_S=${KAFKA_START_WAIT_S:-90}
 STOP_WAIT_S=20
+# Quick to start; a broker that has to be fast for long is better off with the JVM's own choice.
+JVM_OPTIONS=${KAFKA_JVM_OPTIONS:--XX:TieredStopAtLevel=1 -XX:+UseSerialGC}
 FETCH_WAIT_S=${KAFKA_FETCH_WAIT_S:-900}
 
 cannot() {
@@ -168,7 +170,8 @@ start() {
         }
     fi
     : >"$dir/kafka.log"
-    nohup "$JAVA" -Xms256m -Xmx1g -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
+    # shellcheck disable=SC2086 # several options are several words
+    nohup "$JAVA" -Xms256m -Xmx1g $JVM_OPTIONS \
         -Dlog4j.configuration="file:$dir/log4j.properties" -cp "$LIBS/*" \
         kafka.Kafka "$dir/server.properties" >"$dir/kafka.out" 2>&1 </dev/null &
     echo $! >"$dir/kafka.pid"
