@@ -15,7 +15,7 @@ const GAP: u64 = u64::MAX;
 /// The smallest table.
 const PLACES_MIN: usize = 4;
 /// Words compared at once; so many gaps are behind the last place.
-const WINDOW: usize = 8;
+const WINDOW: usize = 4;
 
 /// A roomy table with more places grows like any other.
 const ROOMY_PLACES_MAX: usize = 1 << 15;
@@ -101,17 +101,16 @@ impl<P: Copy + Default, const ROOMY: bool> WordTable<P, ROOMY> {
             self.rebuild(self.places + PLACES_MIN.max(self.places / 5));
         }
         let at = self.lower_bound(word);
-        let mut gap = at;
-        while self.words[gap] != GAP {
+        // Few words are in the way, so a loop is quicker than a copy of memory.
+        let (mut left, mut gap) = ((word, payload), at);
+        while left.0 != GAP {
+            std::mem::swap(&mut self.words[gap], &mut left.0);
+            std::mem::swap(&mut self.payloads[gap], &mut left.1);
             gap += 1;
         }
-        if gap + WINDOW >= self.words.len() {
-            self.lengthen(gap + 1 + WINDOW);
+        if gap + WINDOW > self.words.len() {
+            self.lengthen(gap + WINDOW);
         }
-        self.words.copy_within(at..gap, at + 1);
-        self.payloads.copy_within(at..gap, at + 1);
-        self.words[at] = word;
-        self.payloads[at] = payload;
         self.len += 1;
     }
 
@@ -133,11 +132,14 @@ impl<P: Copy + Default, const ROOMY: bool> WordTable<P, ROOMY> {
     /// Takes out the word at a position.
     pub fn remove_at(&mut self, at: usize) {
         let mut end = at + 1;
-        while self.words.get(end).is_some_and(|w| *w != GAP && self.place(*w) < end) {
+        while let Some(&word) = self.words.get(end)
+            && word != GAP
+            && self.place(word) < end
+        {
+            self.words[end - 1] = word;
+            self.payloads[end - 1] = self.payloads[end];
             end += 1;
         }
-        self.words.copy_within(at + 1..end, at);
-        self.payloads.copy_within(at + 1..end, at);
         self.words[end - 1] = GAP;
         self.len -= 1;
     }
