@@ -38,6 +38,7 @@ fn operator(emit: EmitSpec) -> Result<SessionAggregateOperator, BoxError> {
     }
     Ok(SessionAggregateOperator::new(SessionAggregateSpec {
         input_schema: schema,
+        input_append_only: true,
         group_columns: vec![1],
         calls: vec![call(AggregateFunction::CountStar, None, DataType::Int64)],
         output_schema: Arc::new(Schema::new(fields)),

@@ -258,7 +258,7 @@ fn operator(plan: &StreamPlan, id: NodeId, sides: &Sides, worker: usize) -> Resu
         StreamOp::Expire(e) => Box::new(ExpireOperator::new(e, schema)),
         StreamOp::WindowColumns { start, end } => windows::bounds(*start, *end, schema, sides)?,
         StreamOp::Aggregate(a) if windows::is_session(a) => {
-            windows::session_aggregate(a, &child(0).schema, schema, sides)?
+            windows::session_aggregate(a, child(0), schema, sides)?
         }
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             Box::new(AggregateOperator::new(aggregate_spec(a, node, child(0), sides, worker)?)?)

@@ -153,6 +153,15 @@ impl PaneState {
         if let Words::Heap(words) = &self.words { size_of_val(words.as_ref()) } else { 0 }
     }
 
+    /// What it brings into a merge.
+    fn part(&self, same_phase: bool) -> Part<'_> {
+        Part {
+            marks: same_phase.then_some((self.words.as_slice(), self.finished)),
+            unfired: self.unfired,
+            first_unfired: self.first_unfired,
+        }
+    }
+
     fn marks(&mut self) -> Marks<'_> {
         Marks { words: self.words.as_mut_slice(), finished: &mut self.finished }
     }
@@ -322,16 +331,13 @@ impl Program {
             }
         }
         merged.closed = !parts.is_empty() && parts.iter().all(|p| p.state.closed);
-        let Some(tree) = self.running(&merged) else { return merged };
+        let (Some(tree), past_end) = (self.running(&merged), merged.past_end) else { return merged };
         let same_phase =
-            |state: &PaneState| matches!(self.policy, Policy::When(_)) || state.past_end == merged.past_end;
-        let inner: Vec<Part<'_>> = (parts.iter())
-            .map(|p| Part {
-                marks: same_phase(p.state).then_some((p.state.words.as_slice(), p.state.finished)),
-                unfired: p.state.unfired,
-                first_unfired: p.state.first_unfired,
-            })
-            .collect();
+            |state: &PaneState| matches!(self.policy, Policy::When(_)) || state.past_end == past_end;
+        if tree.merge_leaf(parts.iter().map(|p| p.state.part(same_phase(p.state))), &mut merged.marks()) {
+            return merged;
+        }
+        let inner: Vec<Part<'_>> = parts.iter().map(|p| p.state.part(same_phase(p.state))).collect();
         tree.merge(&inner, &mut merged.marks());
         merged
     }

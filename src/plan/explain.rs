@@ -115,7 +115,11 @@ fn describe(plan: &StreamPlan, n: &StreamNode) -> String {
             let calls = a.calls.iter().map(|c| call(c, &name)).collect::<Vec<_>>().join(", ");
             let window = match &a.window {
                 Some(AggregateWindow::Fused(w)) => format!(", {} in shared slices", window(w)),
-                Some(AggregateWindow::Session(s)) => format!(", {} kept here", session(s)),
+                Some(AggregateWindow::Session(s)) => {
+                    let rows =
+                        if child.is_some_and(|c| c.facts.append_only) { "" } else { ", with their rows" };
+                    format!(", {} kept here{rows}", session(s))
+                }
                 Some(AggregateWindow::Keyed { end, .. }) => format!(", window end {}", name(a.group[*end])),
                 None => String::new(),
             };

@@ -102,6 +102,9 @@ fn kept(plan: &StreamPlan, node: &StreamNode) -> String {
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => {
             let append_only = plan.nodes[node.children[0]].facts.append_only;
             let mut all: Vec<&str> = a.calls.iter().map(|c| strategy(c, append_only)).collect();
+            if matches!(a.window, Some(AggregateWindow::Session(_))) && !append_only {
+                all.push("rows of open sessions");
+            }
             all.sort_unstable();
             all.dedup();
             if all.is_empty() { "groups".into() } else { all.join(", ") }

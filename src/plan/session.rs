@@ -1,8 +1,10 @@
 //! GROUP BY over sessions: the aggregate that keeps the sessions itself.
 //!
 //! If the rows only grow, the groups are exactly the keys and bounds of the sessions, and the
-//! calls can be merged, then bounds and accumulators are all that sessions need. Otherwise the
-//! rows are kept by the session assignment and aggregated like any others.
+//! calls can be merged, then bounds and accumulators are all that sessions need. With a trigger
+//! the aggregate keeps the sessions in any case, and their rows, too, if these may go again: only
+//! so can a pane stay until what its session has become fires. Otherwise the rows are kept by
+//! the session assignment and aggregated like any others.
 
 use std::sync::Arc;
 
@@ -39,7 +41,7 @@ impl Lowering<'_> {
         key_columns.sort_unstable();
         let others: Vec<usize> = (0..exprs.len()).filter(|k| !bounds.contains(k)).collect();
         let reads_window = |k: &usize| expr::columns_of(&exprs[*k]).iter().any(|c| *c >= width);
-        let fits = self.nodes[below].facts.append_only
+        let fits = (self.nodes[below].facts.append_only || self.has_trigger())
             && !bounds.is_empty()
             && keep.len() == session.keys.len()
             && key_columns == session.keys
@@ -131,16 +133,20 @@ impl Lowering<'_> {
         Ok(arranged)
     }
 
-    /// Triggers over sessions whose rows are kept below cannot delay what a merge takes back.
+    /// Triggers over sessions that are assigned below cannot delay what a merge takes back.
     pub(super) fn check_session_panes(&self, window: Option<&AggregateWindow>) -> Result<()> {
-        let simple = matches!(self.options.emit.policy, EmitPolicy::Changes | EmitPolicy::Final);
         match window {
-            Some(AggregateWindow::Keyed { judged: true, .. }) if !simple => Err(refuse(
-                "a trigger on sessions that keep their rows",
-                "Group by exactly the PARTITION BY columns, window_start and window_end, without sum(DISTINCT …) and its like, over an input that only grows, or use EMIT CHANGES or EMIT FINAL.",
+            Some(AggregateWindow::Keyed { judged: true, .. }) if self.has_trigger() => Err(refuse(
+                "a trigger on sessions that are not grouped by exactly their keys",
+                "Group by exactly the PARTITION BY columns, window_start and window_end, or use EMIT CHANGES or EMIT FINAL.",
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Whether panes may be held back.
+    fn has_trigger(&self) -> bool {
+        !matches!(self.options.emit.policy, EmitPolicy::Changes | EmitPolicy::Final)
     }
 }
 
@@ -170,10 +176,6 @@ pub(super) fn group_columns(
 
 /// Whether the states of two groups can be added up.
 fn is_mergeable(call: &AggregateCall) -> bool {
-    use AggregateFunction as F;
-    let with_set = matches!(
-        call.function,
-        F::Count | F::CountStar | F::Min | F::Max | F::BoolAnd | F::BoolOr | F::Materialized(_)
-    );
-    !call.distinct || with_set
+    let with_values = !matches!(call.function, AggregateFunction::Percentile(_));
+    !call.distinct || (with_values && call.arguments.len() <= 1)
 }

@@ -96,12 +96,7 @@ pub fn stable_hashes(columns: &[ArrayRef], rows: usize) -> Vec<u64> {
 pub fn value_words(column: &dyn Array) -> Option<Vec<u64>> {
     use arrow::datatypes::DataType as D;
     let seed = process_seed().0;
-    // Each step can be undone, so no two values share a word.
-    let spread = |v: u64| {
-        let v = (v ^ seed).wrapping_mul(K1);
-        let v = (v ^ (v >> 32)).wrapping_mul(K2);
-        v ^ (v >> 29)
-    };
+    let spread = |v: u64| spread(v, seed);
     macro_rules! words {
         ($type:ty, |$v:ident| $word:expr) => {
             column.as_primitive::<$type>().values().iter().map(|$v| spread($word)).collect()
@@ -118,6 +113,48 @@ pub fn value_words(column: &dyn Array) -> Option<Vec<u64>> {
         D::Timestamp(TimeUnit::Microsecond, _) => words!(TimestampMicrosecondType, |v| *v as u64),
         _ => return None,
     })
+}
+
+/// The values, of type `of`, that have these words.
+pub fn values_of_words(words: &[u64], of: &DataType) -> Option<ArrayRef> {
+    use arrow::datatypes::DataType as D;
+    let seed = process_seed().0;
+    let bits = words.iter().map(|w| gathered(*w, seed));
+    let float = |bits: u64| f64::from_bits(bits);
+    Some(match of {
+        D::Int16 => std::sync::Arc::new(bits.map(|v| Some(v as i16)).collect::<Int16Array>()),
+        D::Int32 => std::sync::Arc::new(bits.map(|v| Some(v as i32)).collect::<Int32Array>()),
+        D::Int64 => std::sync::Arc::new(bits.map(|v| Some(v as i64)).collect::<Int64Array>()),
+        D::Float32 => std::sync::Arc::new(bits.map(|v| Some(float(v) as f32)).collect::<Float32Array>()),
+        D::Float64 => std::sync::Arc::new(bits.map(|v| Some(float(v))).collect::<Float64Array>()),
+        _ => return None,
+    })
+}
+
+/// Each step can be undone, so no two values share a word.
+#[inline(always)]
+fn spread(v: u64, seed: u64) -> u64 {
+    let v = (v ^ seed).wrapping_mul(K1);
+    let v = (v ^ (v >> 32)).wrapping_mul(K2);
+    v ^ (v >> 29)
+}
+
+/// Undoes `spread`.
+fn gathered(v: u64, seed: u64) -> u64 {
+    const UNDO_K1: u64 = inverse(K1);
+    const UNDO_K2: u64 = inverse(K2);
+    let v = (v ^ (v >> 29) ^ (v >> 58)).wrapping_mul(UNDO_K2);
+    (v ^ (v >> 32)).wrapping_mul(UNDO_K1) ^ seed
+}
+
+/// The number whose product with an odd `k` is 1, by Newton's iteration.
+const fn inverse(k: u64) -> u64 {
+    let (mut x, mut i) = (k, 0);
+    while i < 6 {
+        x = x.wrapping_mul(2u64.wrapping_sub(k.wrapping_mul(x)));
+        i += 1;
+    }
+    x
 }
 
 /// The fingerprint of a row extended by one more word, such as a window bound.
@@ -333,6 +370,22 @@ mod tests {
         let f: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN]));
         let p = fingerprints(&[f], 4);
         assert!(p[0] == p[1] && p[2] == p[3] && p[0] != p[2]);
+    }
+
+    #[test]
+    fn values_come_back_from_their_words() {
+        let arrays: [ArrayRef; 5] = [
+            Arc::new(Int16Array::from(vec![0, -1, i16::MIN, 7])),
+            Arc::new(Int32Array::from(vec![0, -1, i32::MAX, 7])),
+            Arc::new(Int64Array::from(vec![0, -1, i64::MIN, 1 << 40])),
+            Arc::new(Float32Array::from(vec![0.0, -1.5, f32::INFINITY, 0.1])),
+            Arc::new(Float64Array::from(vec![0.0, -1.5, f64::NEG_INFINITY, 0.1])),
+        ];
+        for array in arrays {
+            let words = value_words(&array).unwrap();
+            assert_eq!(&values_of_words(&words, array.data_type()).unwrap(), &array);
+        }
+        assert!(values_of_words(&[1], &DataType::Utf8).is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::dataflow::operators::session_assign::{SessionAssignOperator, SessionA
 use crate::dataflow::operators::window_assign::{WindowAssignOperator, WindowAssignSpec};
 use crate::dataflow::operators::window_bounds::{WindowBoundsOperator, WindowBoundsSpec};
 use crate::error::{HwError, Result};
-use crate::plan::{AggregateNode, AggregateWindow, SessionAssign, WindowAssign, WindowTime};
+use crate::plan::{AggregateNode, AggregateWindow, SessionAssign, StreamNode, WindowAssign, WindowTime};
 
 /// Takes whole rows of the input that get no window.
 fn refused_rows(sides: &Sides) -> Arc<LateRows> {
@@ -65,7 +65,7 @@ pub(super) fn is_session(a: &AggregateNode) -> bool {
 
 pub(super) fn session_aggregate(
     a: &AggregateNode,
-    input: &SchemaRef,
+    input: &StreamNode,
     output: SchemaRef,
     sides: &Sides,
 ) -> Result<Box<dyn Operator>> {
@@ -73,7 +73,8 @@ pub(super) fn session_aggregate(
         return Err(HwError::internal("an aggregate without sessions"));
     };
     Ok(Box::new(SessionAggregateOperator::new(SessionAggregateSpec {
-        input_schema: Arc::clone(input),
+        input_schema: Arc::clone(&input.schema),
+        input_append_only: input.facts.append_only,
         group_columns: a.group.clone(),
         calls: a.calls.clone(),
         output_schema: output,

@@ -1,7 +1,8 @@
-//! GROUP BY over sessions of an input that only grows.
+//! GROUP BY over sessions.
 //!
 //! Rows in, one row a session and firing out: keys, `window_start`, `window_end`, calls.
-//! Kept are bounds and accumulators of open sessions, no rows. The rows of an epoch first
+//! Kept are bounds and accumulators of open sessions, and their rows only if rows may go again
+//! ([`retract`]). The rows of an epoch first
 //! make runs ([`delta`]); at the end of the epoch each run joins the sessions it touches, or is
 //! refused when it touches none and its own end plus the allowed lateness had passed. Then the
 //! watermark takes effect, the trigger machine decides about each session that changed or
@@ -11,7 +12,9 @@
 mod cells;
 mod delta;
 mod index;
+mod members;
 mod panes;
+mod retract;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -24,7 +27,8 @@ use hashbrown::{HashMap, HashSet};
 use self::cells::Cells;
 use self::delta::{Delta, Rows};
 use self::index::{Proposed, SessionIndex};
-use self::panes::Panes;
+use self::members::Members;
+use self::panes::{Fired, Panes};
 use super::aggregate::WindowTime;
 use super::errors::RowErrors;
 use super::late::{LateReason, LateRows, Refusal};
@@ -41,6 +45,8 @@ use crate::types::{ChangeBatch, EventTime, ProcTime};
 /// What a [`SessionAggregateOperator`] computes.
 pub struct SessionAggregateSpec {
     pub input_schema: SchemaRef,
+    /// Otherwise rows are kept while their session is open.
+    pub input_append_only: bool,
     /// The keys of the sessions.
     pub group_columns: Vec<usize>,
     pub calls: Vec<AggregateCall>,
@@ -81,7 +87,9 @@ pub struct SessionAggregateOperator {
     delta: Delta,
     sessions: Sessions,
     shown: Panes,
-    /// Rows in processing time, until `now` is known.
+    /// Rows of open sessions, if rows may go again.
+    members: Option<Box<Members>>,
+    /// Rows in processing time, until `now` is known, and rows that may go in their epoch.
     waiting: Vec<ChangeBatch>,
     /// Sessions that were touched while the view was filled.
     filled: Vec<u32>,
@@ -111,7 +119,7 @@ struct Changes {
 impl SessionAggregateOperator {
     pub fn new(spec: SessionAggregateSpec) -> Result<SessionAggregateOperator> {
         let program = Program::new(&spec.emit)?;
-        let cells = || Cells::new(&spec.calls, &spec.input_schema);
+        let cells = || Cells::new(&spec.calls, &spec.input_schema, spec.input_append_only);
         let key_schema = Arc::new(spec.input_schema.project(&spec.group_columns)?);
         let delta = Delta::new(cells()?, cells()?, spec.gap_us, spec.group_columns.clone());
         let sessions = Sessions {
@@ -127,8 +135,20 @@ impl SessionAggregateOperator {
         };
         let shown = Panes::new(&spec);
         let watermark = EventTime::MIN.0;
+        let rows = || Box::new(Members::new(RowStore::new(Arc::clone(&spec.input_schema))));
+        let members = (!spec.input_append_only).then(rows);
         let (waiting, filled) = Default::default();
-        Ok(SessionAggregateOperator { spec, program, delta, sessions, shown, waiting, filled, watermark })
+        Ok(SessionAggregateOperator {
+            spec,
+            program,
+            delta,
+            sessions,
+            shown,
+            members,
+            waiting,
+            filled,
+            watermark,
+        })
     }
 
     fn is_processing_time(&self) -> bool {
@@ -142,13 +162,15 @@ impl SessionAggregateOperator {
         // A free trigger may have closed any session.
         let suspect_end = match self.spec.emit.policy {
             EmitPolicy::When(_) => i64::MAX,
+            // Rows that may go are kept in any case.
+            _ if self.members.is_some() => i64::MAX,
             _ => self.watermark.saturating_sub(self.spec.emit.lateness_us),
         };
         self.delta.add(&Rows { batch, prints: &prints, times, suspect_end })
     }
 
     /// Joins the runs of the epoch with the sessions they touch.
-    fn merge_runs(&mut self) -> Result<Vec<u32>> {
+    fn merge_runs(&mut self, now: i64) -> Result<Vec<u32>> {
         let touched = std::mem::take(&mut self.filled);
         if self.delta.is_empty() {
             return Ok(touched);
@@ -163,24 +185,43 @@ impl SessionAggregateOperator {
         let gone: Vec<u32> = moves.iter().map(|m| m.0).collect();
         sessions.cells.clear(&gone);
         sessions.cells.resize(sessions.index.slots());
-        for (_, slot) in &mut pairs {
-            while let Some(next) = redirect.get(slot) {
-                *slot = *next;
+        let last = |mut slot: u32| {
+            while let Some(next) = redirect.get(&slot) {
+                slot = *next;
             }
-        }
+            slot
+        };
+        pairs.iter_mut().for_each(|(_, slot)| *slot = last(*slot));
+        let swallowed: Vec<(u32, u32)> = moves.iter().map(|(part, _)| (*part, last(*part))).collect();
         sessions.cells.merge(self.delta.cells(), &pairs);
         if !created.is_empty() {
             let runs: Vec<u32> = created.iter().map(|c| c.1).collect();
             let first = sessions.keys.append(self.delta.keys_of(&runs, sessions.keys.schema())?)?;
             created.iter().zip(first..).for_each(|((slot, _), id)| sessions.key_ids[*slot as usize] = id);
         }
+        self.keep_rows(&swallowed, &pairs, now)?;
         for slot in gone {
-            sessions.keys.release(sessions.key_ids[slot as usize]);
-            sessions.index.release(slot);
+            self.sessions.keys.release(self.sessions.key_ids[slot as usize]);
+            self.sessions.index.release(slot);
         }
         self.refuse(&refused)?;
         self.delta.clear()?;
         Ok(touched)
+    }
+
+    /// Keeps the rows of the runs: `swallowed` are sessions and those that they went to,
+    /// `pairs` the runs and their sessions.
+    fn keep_rows(&mut self, swallowed: &[(u32, u32)], pairs: &[(u32, u32)], now: i64) -> Result<()> {
+        let Some(mut members) = self.members.take() else { return Ok(()) };
+        members.grow(self.sessions.index.slots());
+        swallowed.iter().for_each(|(part, slot)| members.merge(*part, *slot));
+        let slot_of: HashMap<u32, u32> = pairs.iter().copied().collect();
+        for (batch, runs) in self.delta.suspects() {
+            let slots: Vec<Option<u32>> = runs.iter().map(|run| slot_of.get(run).copied()).collect();
+            members.add(batch, &self.times(batch, now)?, &slots)?;
+        }
+        self.members = Some(members);
+        Ok(())
     }
 
     fn merge_run(&mut self, run: u32, changes: &mut Changes) {
@@ -203,9 +244,13 @@ impl SessionAggregateOperator {
                 slot
             }
         };
-        let merged = sessions.index.bounds(slot);
+        let (merged, is_new) = (sessions.index.bounds(slot), parts.is_empty());
+        let members = self.members.as_mut();
+        let emptied = members.map_or(Vec::new(), |m| m.take_emptied(print, merged, &sessions.index));
+        parts.extend(&emptied);
+        bounds.extend(emptied.iter().map(|part| sessions.index.bounds(*part)));
         sessions.merge_panes(slot, parts, bounds, merged, &self.program, self.watermark);
-        sessions.queue_end(slot, merged.1, parts.is_empty());
+        sessions.queue_end(slot, merged.1, is_new);
         changes.touched.push(slot);
         sessions.new_rows[slot as usize] += self.delta.cells().weight(run).unsigned_abs();
         for part in swallowed.drain(..) {
@@ -215,6 +260,13 @@ impl SessionAggregateOperator {
             sessions.new_rows[slot as usize] += rows;
             changes.moves.push((part, run));
             changes.redirect.insert(part, slot);
+        }
+        for part in emptied {
+            self.shown.take_over(part, slot);
+            let rows = std::mem::take(&mut sessions.new_rows[part as usize]);
+            sessions.new_rows[slot as usize] += rows;
+            sessions.cells.clear(&[part]);
+            sessions.forget(part, true);
         }
         changes.pairs.push((run, slot));
     }
@@ -261,10 +313,12 @@ impl SessionAggregateOperator {
         for slot in due {
             let rows = std::mem::take(&mut self.sessions.new_rows[slot as usize]);
             let (firing, over) = self.sessions.advance(slot, rows, &self.program, &self.spec.emit, times);
-            fired.extend(firing.map(|f| (slot, f, over)));
-            if over {
+            // What has no rows is over when its pane is taken back.
+            let emptied = self.members.as_ref().is_some_and(|m| m.is_emptied(slot, &self.sessions.index));
+            if over || (emptied && firing.is_some()) {
                 gone.push(slot);
             }
+            fired.extend(firing.map(|f| (slot, f, over)));
         }
         self.shown.emit(&self.spec, &self.sessions, &fired, times, out)?;
         if self.shown.discards() {
@@ -274,9 +328,13 @@ impl SessionAggregateOperator {
         self.sessions.cells.clear(&gone);
         for slot in gone {
             self.shown.forget(slot);
-            self.sessions.forget(slot);
+            let emptied = self.members.as_mut().is_some_and(|m| m.forget(slot, &self.sessions.index));
+            self.sessions.forget(slot, emptied);
         }
         self.sessions.compact()?;
+        if let Some(members) = &mut self.members {
+            members.compact()?;
+        }
         self.shown.compact(&self.sessions.index)
     }
 }
@@ -321,7 +379,12 @@ impl Sessions {
         let Some(panes) = &self.panes else { return };
         let state = match bounds {
             [] => program.state(merged.1, watermark),
-            [only] if *only == merged => return,
+            [only] if *only == merged && parts[0] == slot => return,
+            // It has only grown.
+            [only] => {
+                let Some(state) = panes[parts[0] as usize].as_ref() else { return };
+                program.merge(&[Merged { state, same_bounds: *only == merged }], merged.1, watermark)
+            }
             _ => {
                 let parts: Vec<Merged<'_>> = (parts.iter().zip(bounds))
                     .filter_map(|(part, bounds)| {
@@ -390,7 +453,7 @@ impl Sessions {
         program: &Program,
         emit: &EmitSpec,
         times: &EpochTimes,
-    ) -> (Option<panes::Fired>, bool) {
+    ) -> (Option<Fired>, bool) {
         let end = self.index.bounds(slot).1;
         let pane = self.panes.as_mut().and_then(|p| p.get_mut(slot as usize)?.as_mut());
         let Some(pane) = pane else {
@@ -405,13 +468,17 @@ impl Sessions {
         (step.firing.map(Some), step.gone)
     }
 
-    fn forget(&mut self, slot: u32) {
+    /// A session is over; an emptied one was taken out of its key before.
+    fn forget(&mut self, slot: u32, emptied: bool) {
         self.keys.release(self.key_ids[slot as usize]);
         self.queued[slot as usize] = NEVER;
         if let Some(panes) = &mut self.panes {
             panes[slot as usize] = None;
         }
-        self.index.remove(slot);
+        match emptied {
+            true => self.index.release(slot),
+            false => self.index.remove(slot),
+        }
     }
 
     /// Rewrites key rows when most of those held are dead.
@@ -454,15 +521,23 @@ impl Operator for SessionAggregateOperator {
         if batch.is_empty() {
             return Ok(());
         }
+        if self.members.is_some() {
+            self.waiting.push(batch);
+            return Ok(());
+        }
         let times = timestamp_values(&batch, self.spec.time_column)?.values().clone();
         self.add(&batch, &times)
     }
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        for batch in std::mem::take(&mut self.waiting) {
-            self.add(&batch, &vec![cx.now.0; batch.len()])?;
+        let gone = self.add_waiting(cx.now.0)?;
+        if !cx.is_filling() {
+            self.count_filled();
         }
-        let touched = self.merge_runs()?;
+        let mut touched = self.merge_runs(cx.now.0)?;
+        if let Some(gone) = gone {
+            self.remove_rows(&gone, cx.now.0, &mut touched)?;
+        }
         if cx.is_filling() && self.sessions.panes.is_some() {
             self.filled = touched;
             return Ok(());
@@ -480,7 +555,10 @@ impl Operator for SessionAggregateOperator {
 
     fn state_size(&self) -> StateSize {
         let bytes = self.sessions.bytes() + self.shown.bytes() + self.delta.bytes();
-        StateSize { entries: self.sessions.index.len(), bytes }
+        match &self.members {
+            Some(members) => StateSize { entries: members.len(), bytes: bytes + members.bytes() },
+            None => StateSize { entries: self.sessions.index.len(), bytes },
+        }
     }
 }
 

@@ -176,6 +176,19 @@ impl Tree {
         }
     }
 
+    /// [`Tree::merge`] for `REPEATEDLY (leaf)`. False if the tree is more than that.
+    #[inline]
+    pub fn merge_leaf<'a>(&self, parts: impl Iterator<Item = Part<'a>>, marks: &mut Marks<'_>) -> bool {
+        let Some(leaf) = self.repeated else { return false };
+        let word = |part: Part<'a>| match part.marks {
+            Some((words, _)) => words[0],
+            None => grown(leaf, empty(leaf), part.unfired, part.first_unfired),
+        };
+        *marks.finished = 0;
+        marks.words[0] = parts.fold(empty(leaf), |sum, part| joined(leaf, sum, word(part)));
+        true
+    }
+
     /// The state of a window into which others were merged: counts add up, the earliest due
     /// time holds, a node is finished if it is in all of them. `marks` is reset first.
     pub fn merge(&self, parts: &[Part<'_>], marks: &mut Marks<'_>) {

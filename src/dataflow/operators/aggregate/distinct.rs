@@ -3,12 +3,14 @@
 //! A value reaches the inner accumulator with +1 when its weight becomes positive and with
 //! −1 when it stops being so; all else only changes the weights. Values of up to 64 bits are
 //! kept as they are (`few`), others by fingerprint; over append-only input a value that is there
-//! stays, so no weights are kept. Groups can be added up where the inner accumulator just counts.
+//! stays, so no weights are kept. Groups can be added up where the inner accumulator just counts,
+//! and where values come back from what is kept of them: whole numbers, floats, numerics.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, AsArray, Decimal128Array};
+use arrow::datatypes::{DataType, Decimal128Type};
 use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
@@ -16,7 +18,7 @@ use self::few::Few;
 use super::accumulator::{Accumulator, Failures, Input, same};
 use crate::error::Result;
 use crate::state::Grow;
-use crate::types::hash::{PrintHasher, fingerprints, value_words};
+use crate::types::hash::{PrintHasher, fingerprints, value_words, values_of_words};
 
 mod few;
 
@@ -28,29 +30,68 @@ pub fn distinct(
     values: &DataType,
     append_only: bool,
 ) -> Box<dyn Accumulator> {
+    if let DataType::Decimal128(..) = values {
+        return match append_only {
+            true => Box::new(Distinct::<Seen<Digits>>::new(inner, counts, values)),
+            false => Box::new(Distinct::<Weighed<Digits>>::new(inner, counts, values)),
+        };
+    }
     let is_word = value_words(&arrow::array::new_empty_array(values)).is_some();
     match (is_word, append_only) {
-        (true, true) => Box::new(Distinct::<Few<()>>::new(inner, counts)),
-        (true, false) => Box::new(Distinct::<Few<i8>>::new(inner, counts)),
-        (false, true) => Box::new(Distinct::<Seen<u128>>::new(inner, counts)),
-        (false, false) => Box::new(Distinct::<Weighed<u128>>::new(inner, counts)),
+        (true, true) => Box::new(Distinct::<Few<()>>::new(inner, counts, values)),
+        (true, false) => Box::new(Distinct::<Few<i8>>::new(inner, counts, values)),
+        (false, true) => Box::new(Distinct::<Seen<u128>>::new(inner, counts, values)),
+        (false, false) => Box::new(Distinct::<Weighed<u128>>::new(inner, counts, values)),
     }
 }
 
 /// What stands for a value.
 trait Print: Copy + Eq + Hash + Send + 'static {
     fn of(column: &ArrayRef) -> Vec<Self>;
+    /// The values that they stand for, if they tell.
+    fn values(prints: &[Self], of: &DataType) -> Option<ArrayRef>;
 }
 
 impl Print for u64 {
     fn of(column: &ArrayRef) -> Vec<u64> {
         value_words(column).unwrap_or_default()
     }
+
+    fn values(prints: &[u64], of: &DataType) -> Option<ArrayRef> {
+        values_of_words(prints, of)
+    }
 }
 
 impl Print for u128 {
     fn of(column: &ArrayRef) -> Vec<u128> {
         fingerprints(std::slice::from_ref(column), column.len())
+    }
+
+    fn values(_prints: &[u128], _of: &DataType) -> Option<ArrayRef> {
+        None
+    }
+}
+
+/// The digits of a numeric; all of a call have one scale.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Digits(i128);
+
+impl Hash for Digits {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mixed =
+            (self.0 as u64 ^ ((self.0 >> 64) as u64).rotate_left(31)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        state.write_u64(mixed ^ (mixed >> 32));
+    }
+}
+
+impl Print for Digits {
+    fn of(column: &ArrayRef) -> Vec<Digits> {
+        column.as_primitive::<Decimal128Type>().values().iter().map(|v| Digits(*v)).collect()
+    }
+
+    fn values(prints: &[Digits], of: &DataType) -> Option<ArrayRef> {
+        let digits = Decimal128Array::from_iter_values(prints.iter().map(|p| p.0));
+        Some(Arc::new(digits.with_data_type(of.clone())))
     }
 }
 
@@ -137,6 +178,8 @@ struct Distinct<V> {
     inner: Box<dyn Accumulator>,
     /// The inner accumulator reads no values.
     counts: bool,
+    /// Type of the values.
+    of: DataType,
     groups: Vec<V>,
     /// Bytes of the tables of all groups.
     bytes: usize,
@@ -145,8 +188,8 @@ struct Distinct<V> {
 }
 
 impl<V: Values> Distinct<V> {
-    fn new(inner: Box<dyn Accumulator>, counts: bool) -> Distinct<V> {
-        Distinct { inner, counts, groups: Vec::new(), bytes: 0, effective: Vec::new() }
+    fn new(inner: Box<dyn Accumulator>, counts: bool, of: &DataType) -> Distinct<V> {
+        Distinct { inner, counts, of: of.clone(), groups: Vec::new(), bytes: 0, effective: Vec::new() }
     }
 }
 
@@ -181,7 +224,7 @@ impl<V: Values> Accumulator for Distinct<V> {
 
     fn merge(&mut self, other: &dyn Accumulator, pairs: &[(u32, u32)]) {
         let other: &Distinct<V> = same(other);
-        let (mut slots, mut effective) = (Vec::new(), Vec::new());
+        let (mut slots, mut prints, mut effective) = (Vec::new(), Vec::new(), Vec::new());
         for (from, to) in pairs {
             let group = &mut self.groups[*to as usize];
             let before = group.heap_bytes();
@@ -189,15 +232,19 @@ impl<V: Values> Accumulator for Distinct<V> {
                 let change = group.add(print, weight);
                 if change != 0 {
                     slots.push(*to);
+                    prints.push(print);
                     effective.push(change);
                 }
             });
             self.bytes = self.bytes + group.heap_bytes() - before;
         }
+        let values = if self.counts { None } else { V::Print::values(&prints, &self.of) };
+        debug_assert!(self.counts || values.is_some(), "values are not kept");
+        let arguments: Vec<&ArrayRef> = values.iter().collect();
         let weights = Some(effective.as_slice());
-        let input = Input { slots: &slots, arguments: &[], order: &[], weights, selected: None };
+        let input = Input { slots: &slots, arguments: &arguments, order: &[], weights, selected: None };
         let done = self.inner.update(&input);
-        debug_assert!(self.counts && done.is_ok(), "values are not kept");
+        debug_assert!(done.is_ok(), "an accumulator refuses what it took before");
     }
 
     fn values(&self, slots: &[u32], failures: &mut Failures) -> Result<ArrayRef> {
@@ -217,6 +264,6 @@ impl<V: Values> Accumulator for Distinct<V> {
     }
 
     fn mergeable(&self) -> bool {
-        self.counts
+        self.counts || V::Print::values(&[], &self.of).is_some()
     }
 }

@@ -9,7 +9,7 @@
 //! freed slot's accumulators are empty.
 
 mod columns;
-mod fired;
+pub mod fired;
 mod fires;
 mod heads;
 mod panes;
@@ -138,8 +138,12 @@ impl Groups {
 
     /// True if the slots of all calls are merged with little work, which sets of values are not.
     pub fn mergeable(&self) -> bool {
-        let counts_values = |c: &AggregateCall| c.distinct && c.function == AggregateFunction::Count;
-        self.accumulators.iter().flatten().all(|a| a.mergeable()) && !self.calls.iter().any(counts_values)
+        use AggregateFunction as F;
+        let without_set = |f: &F| matches!(f, F::CountStar | F::Min | F::Max | F::BoolAnd | F::BoolOr);
+        let has_set = |c: &AggregateCall| {
+            c.distinct && !without_set(&c.function) && !matches!(c.function, F::Materialized(_))
+        };
+        self.accumulators.iter().flatten().all(|a| a.mergeable()) && !self.calls.iter().any(has_set)
     }
 
     pub fn group_count(&self) -> usize {

@@ -1,7 +1,7 @@
 //! The accumulators of all calls, by slot, with the weights that count their rows.
 //!
-//! `count(*)` has no accumulator: it is the weight. The input only grows, so accumulators
-//! keep extremes as single values and every slot can be added to another.
+//! `count(*)` has no accumulator: it is the weight. If the input only grows, accumulators keep
+//! extremes as single values. Every slot can be added to another.
 
 use std::sync::Arc;
 
@@ -20,18 +20,20 @@ const SLOTS_KEPT_MAX: usize = 65_536;
 pub struct Cells {
     input: SchemaRef,
     calls: Vec<AggregateCall>,
+    append_only: bool,
     accumulators: Vec<Option<Box<dyn Accumulator>>>,
     weights: Vec<i64>,
 }
 
 impl Cells {
-    pub fn new(calls: &[AggregateCall], input: &SchemaRef) -> Result<Cells> {
+    pub fn new(calls: &[AggregateCall], input: &SchemaRef, append_only: bool) -> Result<Cells> {
         let accumulators: Vec<_> =
-            calls.iter().map(|c| accumulator(c, input, true)).collect::<Result<_>>()?;
+            calls.iter().map(|c| accumulator(c, input, append_only)).collect::<Result<_>>()?;
         if !accumulators.iter().flatten().all(|a| a.mergeable()) {
             return Err(HwError::internal("an aggregate over sessions cannot be merged"));
         }
-        Ok(Cells { input: Arc::clone(input), calls: calls.to_vec(), accumulators, weights: Vec::new() })
+        let (input, calls) = (Arc::clone(input), calls.to_vec());
+        Ok(Cells { input, calls, append_only, accumulators, weights: Vec::new() })
     }
 
     /// Makes slots `0..slots` exist.
@@ -90,7 +92,7 @@ impl Cells {
     /// Gives back the space of many slots; all of them are lost.
     pub fn shrink(&mut self) -> Result<()> {
         if self.weights.len() > SLOTS_KEPT_MAX {
-            *self = Cells::new(&self.calls, &self.input)?;
+            *self = Cells::new(&self.calls, &self.input, self.append_only)?;
         }
         Ok(())
     }

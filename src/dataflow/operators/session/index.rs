@@ -3,7 +3,8 @@
 //! A session is a slot number. The table maps a 32-bit tag of the key's 128-bit fingerprint to
 //! the first slot of the key; further sessions follow by `next`, in order of time, so a key
 //! with one session costs one table entry and one head. Sessions of a key neither overlap nor
-//! touch. A slot taken out of its key keeps its head until it is released.
+//! touch. A slot taken out of its key keeps its head until it is released: `retire` for good, `detach`
+//! as a session that lives on without rows.
 
 use hashbrown::HashTable;
 
@@ -181,6 +182,12 @@ impl SessionIndex {
 
     /// Takes a session that is over out of its key and frees its slot.
     pub fn remove(&mut self, slot: u32) {
+        self.detach(slot);
+        self.release(slot);
+    }
+
+    /// Takes a session out of its key: it is live, but no window joins it.
+    pub fn detach(&mut self, slot: u32) {
         let Head { print, next, .. } = self.heads[slot as usize];
         let hash = hash_of(tag_of(print));
         match self.first(print) {
@@ -201,7 +208,12 @@ impl SessionIndex {
             }
             None => {}
         }
-        self.release(slot);
+    }
+
+    /// Gives a session bounds within those that it has.
+    pub fn shrink(&mut self, slot: u32, start: i64, end: i64) {
+        let head = &mut self.heads[slot as usize];
+        (head.start, head.end) = (start, end);
     }
 
     /// Frees the slot of a swallowed session.

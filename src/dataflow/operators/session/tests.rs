@@ -35,9 +35,14 @@ fn calls() -> Vec<AggregateCall> {
 }
 
 fn operator(emit: EmitSpec) -> (SessionAggregateOperator, Arc<LateRows>) {
+    operator_over(emit, true)
+}
+
+fn operator_over(emit: EmitSpec, append_only: bool) -> (SessionAggregateOperator, Arc<LateRows>) {
     let late = Arc::new(LateRows::new(100));
     let spec = SessionAggregateSpec {
         input_schema: schema(&["k", "t", "v"]),
+        input_append_only: append_only,
         group_columns: vec![0],
         calls: calls(),
         output_schema: schema(&["k", "window_start", "window_end", "n", "hi"]),

@@ -97,6 +97,12 @@ impl FiredTimes {
         }
     }
 
+    /// Timing, clock and watermark of a number.
+    pub fn times(&self, fired: u32) -> (PaneTiming, i64, i64) {
+        let Entry { timing, at, watermark, .. } = self.entries[fired as usize];
+        (timing, at, watermark)
+    }
+
     pub fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>() + self.free.capacity() * size_of::<u32>()
     }
