@@ -359,8 +359,9 @@ impl Panes {
         if kept.num_rows() == 0 {
             return Ok(());
         }
-        let mut row = self.rows.append(kept)?;
-        for (i, (slot, firing, _)) in change.fired.iter().enumerate().filter(|(i, _)| stays[*i]) {
+        let rows = self.rows.append(kept)?..;
+        let staying = change.fired.iter().enumerate().filter(|(i, _)| stays[*i]);
+        for ((i, (slot, firing, _)), row) in staying.zip(rows) {
             let mut mark = NO_MARK;
             if let (Some(fired), Some(firing)) = (&mut self.fired, firing) {
                 fired.replace(&mut mark.fired, firing.timing, times);
@@ -370,7 +371,6 @@ impl Panes {
             }
             let (start, end) = change.bounds[i];
             self.put(*slot, Live { start, end, row, mark });
-            row += 1;
         }
         Ok(())
     }
