@@ -156,19 +156,12 @@ fn operator(case: &Case) -> Result<AggregateOperator, BoxError> {
         fields.extend(panes::pane_fields());
     }
     Ok(AggregateOperator::new(AggregateSpec {
-        name: case.name.into(),
-        input_schema: schema,
-        group_columns: case.keys.clone(),
-        calls: case.calls.clone(),
         output_schema: Arc::new(Schema::new(fields)),
         window,
         emit: case.emit.clone(),
         input_append_only: true,
-        late: Arc::new(LateRows::new(100)),
-        errors: Arc::new(RowErrors::new(100)),
-        ttl_us: None,
         global: false,
-        owner: true,
+        ..AggregateSpec::grouped(schema, case.keys.clone(), case.calls.clone())
     })?)
 }
 
@@ -316,28 +309,9 @@ fn join_case(runtime: &tokio::runtime::Runtime, bids: &[RecordBatch]) -> Result<
     let columns: Vec<arrow::array::ArrayRef> =
         vec![Arc::new(Int64Array::from_iter_values(ids)), Arc::new(categories)];
     let auctions = RecordBatch::try_new(auction.clone(), columns)?;
-    let bid = bid_schema();
-    let output = [bid.field(0), bid.field(2), auction.field(1)].map(Clone::clone).to_vec();
-    let mut join = JoinOperator::new(JoinSpec {
-        name: "join".into(),
-        kind: JoinKind::Inner,
-        null_equal: false,
-        left_schema: bid,
-        right_schema: auction.clone(),
-        left_keys: vec![0],
-        right_keys: vec![0],
-        residual: None,
-        window: None,
-        interval: None,
-        as_of: None,
-        lookup: false,
-        pairs_max: usize::MAX,
-        output: vec![0, 2, 5],
-        output_schema: Arc::new(Schema::new(output)),
-        left_append_only: true,
-        right_append_only: false,
-        errors: Arc::new(RowErrors::new(100)),
-    })?;
+    let sides = ((bid_schema(), vec![0]), (auction.clone(), vec![0]));
+    let spec = JoinSpec::on_keys(JoinKind::Inner, sides.0, sides.1, vec![0, 2, 5]);
+    let mut join = JoinOperator::new(JoinSpec { left_append_only: true, ..spec })?;
     join.push(1, ChangeBatch::inserts(auctions.clone()), &mut Vec::new())?;
     let (seconds, emitted) = run(&mut join, bids)?;
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
@@ -365,27 +339,8 @@ fn update_case(kind: JoinKind, rows: usize, one_key: bool) -> Result<f64, BoxErr
         Ok(ChangeBatch::new(RecordBatch::try_new(schema.clone(), columns)?, weights))
     };
     let keys = if one_key { 1 } else { (rows / 10).max(1) as i64 };
-    let field = |name: &str| Field::new(name, DataType::Int64, true);
-    let mut join = join::join_operator(JoinSpec {
-        name: "join".into(),
-        kind,
-        null_equal: false,
-        left_schema: schema.clone(),
-        right_schema: schema.clone(),
-        left_keys: vec![0],
-        right_keys: vec![0],
-        residual: None,
-        window: None,
-        interval: None,
-        as_of: None,
-        lookup: false,
-        pairs_max: usize::MAX,
-        output: vec![0, 1, 3],
-        output_schema: Arc::new(Schema::new(vec![field("k"), field("v"), field("w")])),
-        left_append_only: false,
-        right_append_only: false,
-        errors: Arc::new(RowErrors::new(100)),
-    })?;
+    let side = || (schema.clone(), vec![0]);
+    let mut join = join::join_operator(JoinSpec::on_keys(kind, side(), side(), vec![0, 1, 3]))?;
     let mut epoch = 0;
     let mut step = |join: &mut Box<dyn Operator>, side: usize, changes: &[(i64, i64, i64)]| {
         epoch += 1;

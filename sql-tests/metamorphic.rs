@@ -4,15 +4,17 @@
 //! query with the inner view written out; rows that come and go again leave every view as it
 //! was.
 
-use super::generator::{self, Ty};
+use super::generator;
+use super::harness::both::Both;
 use super::harness::random::Random;
 use super::harness::run::compare;
 use super::harness::script::Order;
-use super::harness::server::Instance;
+use super::harness::server::{Answer, Refusal};
+use super::queries::{Case, differs, plain};
 
 /// Views over views, and partitions, of a batch.
-const STACKED: u64 = 3;
-const PARTITIONS: u64 = 2;
+const STACKED: usize = 2;
+const PARTITIONS: usize = 1;
 
 /// A view over a view, and the same query with the inner one written out.
 pub struct Stacked {
@@ -28,72 +30,76 @@ pub struct Partition {
 }
 
 pub fn on_views(
-    server: &mut Instance,
+    both: &mut Both,
     random: &mut Random,
-    queries: &[(String, Vec<Ty>)],
-    made: &[usize],
+    cases: &[Case],
     failures: &mut Vec<String>,
 ) -> Vec<Stacked> {
+    let made: Vec<usize> = (0..cases.len()).filter(|i| cases[*i].is_view).collect();
     let mut stacked = Vec::new();
-    for n in 0..STACKED.min(made.len() as u64) {
+    for n in 0..STACKED.min(made.len()) {
         let i = made[random.below(made.len() as u64) as usize];
-        let (query, types) = &queries[i];
-        let text = generator::over(random, types);
+        let text = generator::over(random, &cases[i].types);
         let name = format!("s{n}");
-        let inlined = text.replace("@@", &format!("({query})"));
-        if create(server, &name, &text.replace("@@", &format!("q{i}")), failures) {
+        let inlined = text.replace("@@", &format!("({})", cases[i].query));
+        if create(both, &name, &text.replace("@@", &format!("q{i}")), failures) {
             stacked.push(Stacked { name, inlined });
         }
     }
     stacked
 }
 
-pub fn partitions(server: &mut Instance, random: &mut Random, failures: &mut Vec<String>) -> Vec<Partition> {
+pub fn partitions(both: &mut Both, random: &mut Random, failures: &mut Vec<String>) -> Vec<Partition> {
     let mut all = Vec::new();
     for n in 0..PARTITIONS {
         let (whole, p) = generator::filtered(random);
         let name = format!("p{n}_");
         let parts = [format!("({p})"), format!("NOT ({p})"), format!("({p}) IS NULL")];
         let parts = parts.map(|condition| format!("{whole} WHERE {condition}"));
-        let ok: Vec<bool> = (parts.iter().enumerate())
-            .map(|(i, part)| create(server, &format!("{name}{i}"), part, failures))
-            .collect();
-        if ok.iter().all(|ok| *ok) {
+        // What is refused of one is refused of all: they are one query.
+        let made = (parts.iter().enumerate())
+            .take_while(|(i, part)| create(both, &format!("{name}{i}"), part, failures))
+            .count();
+        if made == parts.len() {
             all.push(Partition { name, whole, parts });
             continue;
         }
-        for (i, _) in ok.iter().enumerate().filter(|(_, ok)| **ok) {
-            let dropped = server.run(&format!("DROP MATERIALIZED VIEW {name}{i}"));
-            failures.extend(dropped.err().map(|e| format!("DROP: {e}")));
+        for i in 0..made {
+            failures.extend(both.here(&format!("DROP MATERIALIZED VIEW {name}{i}")).err());
         }
     }
     all
 }
 
 /// Whether the view could be made; 0A000 is an answer, too.
-fn create(server: &mut Instance, name: &str, query: &str, failures: &mut Vec<String>) -> bool {
-    match server.run(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")) {
-        Ok(_) => true,
-        Err(e) => {
-            if !e.to_string().starts_with("0A000") {
-                failures.push(format!("CREATE MATERIALIZED VIEW … AS {query}\n  got: {e}"));
-            }
-            false
-        }
+fn create(both: &mut Both, name: &str, query: &str, failures: &mut Vec<String>) -> bool {
+    let answer = both.here_all(vec![format!("CREATE MATERIALIZED VIEW {name} AS {query}")]);
+    match answer.map(|mut answers| answers.remove(0)) {
+        Ok(Ok(_)) => return true,
+        Ok(Err(e)) if e.code == "0A000" => {}
+        Ok(Err(e)) => failures.push(format!("CREATE MATERIALIZED VIEW … AS {query}\n  got: {e}")),
+        Err(e) => failures.push(e),
     }
+    false
 }
 
-pub fn check(server: &mut Instance, stacked: &[Stacked], split: &[Partition]) -> Vec<String> {
+/// The names of the views made here.
+pub fn names(stacked: &[Stacked], split: &[Partition]) -> Vec<String> {
+    let parts = split.iter().flat_map(|p| (0..3).map(move |i| format!("{}{i}", p.name)));
+    stacked.iter().map(|s| s.name.clone()).chain(parts).collect()
+}
+
+pub fn check(both: &mut Both, stacked: &[Stacked], split: &[Partition]) -> Vec<String> {
     let mut failures = Vec::new();
     for view in stacked {
-        let there = rows(server, &view.inlined);
-        let here = rows(server, &format!("SELECT * FROM {}", view.name));
+        let there = rows(both, &view.inlined);
+        let here = rows(both, &format!("SELECT * FROM {}", view.name));
         failures.extend(same(&format!("view on view: {}", view.inlined), there, here).err());
     }
     for partition in split {
-        let all = rows(server, &partition.whole);
-        let ad_hoc = union(server, partition.parts.iter().cloned());
-        let views = union(server, (0..3).map(|i| format!("SELECT * FROM {}{i}", partition.name)));
+        let all = rows(both, &partition.whole);
+        let ad_hoc = union(both, partition.parts.iter().cloned());
+        let views = union(both, (0..3).map(|i| format!("SELECT * FROM {}{i}", partition.name)));
         let name = &partition.parts[0];
         failures.extend(same(&format!("partitioned ad hoc: {name}"), all.clone(), ad_hoc).err());
         failures.extend(same(&format!("partitioned views: {name}"), all, views).err());
@@ -110,56 +116,34 @@ fn same(
     compare(what, Order::Sorted, &expected.map_err(failed)?, found.map_err(failed)?)
 }
 
-fn rows(server: &mut Instance, query: &str) -> Result<Vec<String>, String> {
-    server.run(query).map(|answer| super::queries::plain(answer.lines())).map_err(|e| e.to_string())
+fn rows(both: &mut Both, query: &str) -> Result<Vec<String>, String> {
+    both.here(query).map(|answer| plain(answer.lines()))
 }
 
-fn union(server: &mut Instance, queries: impl Iterator<Item = String>) -> Result<Vec<String>, String> {
+fn union(both: &mut Both, queries: impl Iterator<Item = String>) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     for query in queries {
-        all.extend(rows(server, &query)?);
+        all.extend(rows(both, &query)?);
     }
     Ok(all)
 }
 
-/// Rows that come in one epoch and go in another.
-pub fn there_and_back(
-    server: &mut Instance,
-    made: &[usize],
-    queries: &[(String, Vec<Ty>)],
-) -> Result<Vec<String>, String> {
-    let contents = |server: &mut Instance| -> Vec<Result<Vec<String>, String>> {
-        made.iter().map(|i| rows(server, &format!("SELECT * FROM q{i}"))).collect()
-    };
-    let before = contents(server);
-    let come = [
+/// Rows that come in one epoch and go in another; the views hold what they held before.
+pub fn there_and_back(both: &mut Both, cases: &[Case]) -> Result<Vec<String>, String> {
+    let come_and_go = [
         "INSERT INTO a SELECT 1000 + n, n % 7, 'y', n, n / 4.0, n, DATE '2020-02-03', TIMESTAMP '2020-03-04 10:00:00', n, n % 2 = 0 FROM generate_series(1, 9) n",
         "INSERT INTO b SELECT 1000 + n, n % 5, 'x', n, n * 2 FROM generate_series(1, 6) n",
         "INSERT INTO c SELECT 1000 + n, 'z', n FROM generate_series(1, 4) n",
         "STEP",
-    ];
-    let go = [
         "DELETE FROM b WHERE id > 1000",
         "DELETE FROM c WHERE k > 1000",
         "DELETE FROM a WHERE id > 1000",
         "STEP",
     ];
-    for sql in come.iter().chain(&go) {
-        server.run(sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-    }
-    let after = contents(server);
-    let pairs = made.iter().zip(before.into_iter().zip(after));
-    Ok(pairs
-        .filter_map(|(i, (before, after))| {
-            same(&format!("insert and delete: {}", queries[*i].0), before, after).err()
-        })
-        .collect())
-}
-
-pub fn forget(server: &mut Instance, stacked: &[Stacked], split: &[Partition]) -> Result<(), String> {
-    let parts = split.iter().flat_map(|p| (0..3).map(move |i| format!("{}{i}", p.name)));
-    for name in stacked.iter().map(|s| s.name.clone()).chain(parts) {
-        server.run(&format!("DROP MATERIALIZED VIEW {name}")).map_err(|e| format!("DROP: {e}"))?;
-    }
-    Ok(())
+    come_and_go.iter().try_for_each(|sql| both.here(sql).map(drop))?;
+    let views: Vec<usize> = (0..cases.len()).filter(|i| cases[*i].is_view).collect();
+    let reads = views.iter().map(|i| format!("SELECT * FROM q{i}")).collect();
+    let answers: Vec<Result<Answer, Refusal>> = both.here_all(reads)?;
+    let pairs = views.into_iter().zip(answers);
+    Ok(pairs.filter_map(|(i, answer)| differs("insert and delete", &cases[i], answer)).collect())
 }

@@ -5,18 +5,9 @@
 //! others. Rows come out of order, but never late, so every window shows all of them. Ties of
 //! the ranking queries are broken by further columns.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use tokio::runtime::Runtime;
-use tokio_postgres::Client;
-
+use super::harness::both::{Both, Suite};
 use super::harness::random::Random;
-use super::harness::run::compare;
-use super::harness::script::Order;
-use super::harness::server::{Instance, connect, run};
 
-const STEPS: u64 = 6;
 /// Event time of one step; rows of the next may be this much older than its start.
 const STEP_SECONDS: u64 = 20;
 const DISORDER_SECONDS: u64 = 3;
@@ -63,112 +54,54 @@ pub fn queries() -> Vec<(String, String)> {
     super::named_queries(include_str!("nexmark/queries.sql"))
 }
 
-/// The query in PostgreSQL's words.
-fn for_postgres(query: &str) -> String {
-    let mut text = query.split_whitespace().collect::<Vec<_>>().join(" ");
-    for (i, (call, _)) in WINDOWS.iter().enumerate() {
-        text = text.replace(call, &format!("window{i} AS w"));
-    }
-    text.replace("side_input FOR SYSTEM_TIME AS OF proctime() AS s", "side_input s")
-}
+/// Feeds, whose rows come in the order of steps.
+pub struct Nexmark(pub Random);
 
-pub fn scene(
-    runtime: &Arc<Runtime>,
-    queries: &[(String, String)],
-    postgres: Option<&str>,
-    (seed, steps): (Option<u64>, Option<u64>),
-    failures: &mut BTreeMap<String, String>,
-) -> Result<(), String> {
-    let mut random = Random(seed.unwrap_or(11));
-    let mut server = Instance::start(runtime, 2)?;
-    let oracle = postgres.map(|address| connect(runtime, address)).transpose()?;
-    prepare(&mut server, runtime, oracle.as_ref())?;
-    let steps = steps.unwrap_or(STEPS).max(2);
-    for step in 0..steps {
+impl Suite for Nexmark {
+    /// Feeds here, tables and windows there.
+    fn prepare(&mut self, both: &mut Both) -> Result<(), String> {
+        let watermark = "WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'";
+        for (name, columns) in [("person", PERSON), ("auction", AUCTION), ("bid", BID)] {
+            let (here, there) = match name {
+                "bid" => (", p_time TIMESTAMPTZ AS (proctime())", ", p_time TIMESTAMPTZ"),
+                _ => ("", ""),
+            };
+            both.here(&format!(
+                "CREATE SOURCE {name} ({columns}{here}, {watermark}) WITH (connector = 'feed')"
+            ))?;
+            both.there(&format!("CREATE TABLE {name} ({columns}{there})"))?;
+        }
+        both.run("CREATE TABLE side_input (key BIGINT PRIMARY KEY, value TEXT)")?;
+        both.run("INSERT INTO side_input SELECT n, 'side ' || n FROM generate_series(0, 7) n")?;
+        for (i, (_, view)) in WINDOWS.iter().enumerate() {
+            both.there(&format!("CREATE VIEW window{i} AS {view}"))?;
+        }
+        both.here("STEP").map(drop)
+    }
+
+    fn feed(&mut self, both: &mut Both, step: u64) -> Result<(), String> {
         let clock = format!("2020-01-01 00:00:{:02}+00", 7 * step);
-        server.run(&format!("ADVANCE CLOCK TO TIMESTAMPTZ '{clock}'")).map_err(|e| e.to_string())?;
-        for (table, columns, rows) in rows(&mut random, step) {
+        both.here(&format!("ADVANCE CLOCK TO TIMESTAMPTZ '{clock}'"))?;
+        for (table, columns, rows) in rows(&mut self.0, step) {
             let rows: Vec<String> = rows.iter().map(|r| format!("({r})")).collect();
-            let sql = format!("INSERT INTO {table} ({columns}) VALUES {}", rows.join(", "));
-            server.run(&sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-            if let Some(oracle) = &oracle {
-                run(runtime, oracle, &sql).map_err(|e| format!("PostgreSQL: {sql}\n  got: {e}"))?;
-            }
+            both.run(&format!("INSERT INTO {table} ({columns}) VALUES {}", rows.join(", ")))?;
         }
-        if let Some(oracle) = &oracle {
-            // Rows are read, and so get their processing time, at the STEP.
-            let sql = format!("UPDATE bid SET p_time = '{clock}' WHERE p_time IS NULL");
-            run(runtime, oracle, &sql).map_err(|e| format!("PostgreSQL: {sql}\n  got: {e}"))?;
-        }
-        for (i, (name, query)) in queries.iter().enumerate() {
-            if (i % 2 == 0 && step == 0) || (i % 2 == 1 && step == steps / 2) {
-                let sql = format!("CREATE MATERIALIZED VIEW {name} AS {query}");
-                if let Err(e) = server.run(&sql) {
-                    failures.insert(name.clone(), format!("{sql}\n  got: {e}"));
-                }
-            }
-        }
-        if step == steps - 2 {
-            server = server.crash()?;
-        }
-        server.run("STEP").map_err(|e| format!("STEP: {e}"))?;
-        for (i, (name, query)) in queries.iter().enumerate() {
-            let there = i % 2 == 0 || step >= steps / 2;
-            if there
-                && !failures.contains_key(name)
-                && let Err(why) = check(&mut server, runtime, oracle.as_ref(), name, query)
-            {
-                failures.insert(name.clone(), format!("step {step}: {why}"));
-            }
-        }
+        // Rows are read, and so get their processing time, at the STEP.
+        both.there(&format!("UPDATE bid SET p_time = '{clock}' WHERE p_time IS NULL")).map(drop)
     }
-    Ok(())
-}
 
-/// Feeds here, tables and windows there.
-fn prepare(server: &mut Instance, runtime: &Runtime, oracle: Option<&Client>) -> Result<(), String> {
-    let watermark = "WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'";
-    let sides = "INSERT INTO side_input SELECT n, 'side ' || n FROM generate_series(0, 7) n";
-    for (name, columns) in [("person", PERSON), ("auction", AUCTION), ("bid", BID)] {
-        let clock = if name == "bid" { ", p_time TIMESTAMPTZ AS (proctime())" } else { "" };
-        let sql = format!("CREATE SOURCE {name} ({columns}{clock}, {watermark}) WITH (connector = 'feed')");
-        server.run(&sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
+    fn for_postgres(&self, query: &str) -> String {
+        let mut text = query.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (i, (call, _)) in WINDOWS.iter().enumerate() {
+            text = text.replace(call, &format!("window{i} AS w"));
+        }
+        text.replace("side_input FOR SYSTEM_TIME AS OF proctime() AS s", "side_input s")
     }
-    let side = "CREATE TABLE side_input (key BIGINT PRIMARY KEY, value TEXT)";
-    for sql in [side, sides, "STEP"] {
-        server.run(sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-    }
-    let Some(oracle) = oracle else { return Ok(()) };
-    let mut there = vec!["DROP SCHEMA public CASCADE".to_string(), "CREATE SCHEMA public".to_string()];
-    there.push(format!("CREATE TABLE person ({PERSON})"));
-    there.push(format!("CREATE TABLE auction ({AUCTION})"));
-    there.push(format!("CREATE TABLE bid ({BID}, p_time TIMESTAMPTZ)"));
-    there.extend([side.to_string(), sides.to_string()]);
-    there.extend(WINDOWS.iter().enumerate().map(|(i, (_, view))| format!("CREATE VIEW window{i} AS {view}")));
-    for sql in there {
-        run(runtime, oracle, &sql).map_err(|e| format!("PostgreSQL: {sql}\n  got: {e}"))?;
-    }
-    Ok(())
-}
 
-fn check(
-    server: &mut Instance,
-    runtime: &Runtime,
-    oracle: Option<&Client>,
-    name: &str,
-    query: &str,
-) -> Result<(), String> {
-    let select = format!("SELECT * FROM {name}");
-    let view = server.run(&select).map_err(|e| format!("{select}\n  got: {e}"))?.lines();
-    // When a row came is no property of the row: only the view knows it.
-    if name != "q12" {
-        let batch = server.run(query).map_err(|e| format!("{query}\n  got: {e}"))?.lines();
-        compare("the view against its query, run here", Order::Sorted, &batch, view.clone())?;
+    /// When a row came is no property of the row: only the view knows it.
+    fn only_as_view(&self, name: &str) -> bool {
+        name == "q12"
     }
-    let Some(oracle) = oracle else { return Ok(()) };
-    let query = for_postgres(query);
-    let there = run(runtime, oracle, &query).map_err(|e| format!("PostgreSQL: {query}\n  got: {e}"))?.lines();
-    compare("the view against PostgreSQL", Order::Sorted, &there, view)
 }
 
 /// A moment of a step, in milliseconds, perhaps a little before its start.

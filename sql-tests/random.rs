@@ -16,15 +16,15 @@ mod types {
 }
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use harness::both::Both;
 use harness::kit;
 use harness::random::Random;
 use harness::report::{Report, filters, only_list};
-use harness::run::compare;
-use harness::script::Order;
-use harness::server::{Instance, connect, run};
+use harness::server::Instance;
+use queries::Bounds;
 use tokio::runtime::Runtime;
-use tokio_postgres::Client;
 
 /// Of an ordinary run, so that it can be repeated; long runs take others.
 const SEED: u64 = 37_075;
@@ -38,6 +38,9 @@ const TABLES: [&str; 3] = [
     "CREATE TABLE b (id INT PRIMARY KEY, k INT, g TEXT, w SMALLINT, x NUMERIC(12,4))",
     "CREATE TABLE c (k INT, g VARCHAR(8), u INT, PRIMARY KEY (k, g))",
 ];
+
+/// A view that others read.
+const BY_GROUP: usize = 4;
 
 /// Name and query; later ones may read earlier ones.
 const VIEWS: [(&str, &str); 79] = [
@@ -265,8 +268,10 @@ fn main() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let seed = number("HEADWATER_SEED").unwrap_or(SEED);
     let rounds = number("HEADWATER_ROUNDS").unwrap_or(ROUNDS);
-    let queries = number("HEADWATER_QUERIES").unwrap_or(queries::QUERIES);
-    let postgres = match if rounds + queries > 0 { kit::postgres().map(Some) } else { Ok(None) } {
+    let minutes = number("HEADWATER_MINUTES");
+    let otherwise = if minutes.is_some() { u64::MAX } else { queries::QUERIES };
+    let queries = number("HEADWATER_QUERIES").unwrap_or(otherwise);
+    let postgres = match if rounds > 0 || queries > 0 { kit::postgres().map(Some) } else { Ok(None) } {
         Ok(Some(Some(kit))) => Some(kit),
         Ok(None) => None,
         Ok(Some(None)) => {
@@ -286,9 +291,10 @@ fn main() {
         let address = postgres.as_ref().map(|p| p.address.clone());
         report.add(&format!("random (seed {seed})"), one_round(&runtime, seed, address.as_deref()));
     }
-    if let Some(postgres) = &postgres {
-        let name = format!("{queries} random queries (seed {seed})");
-        report.add(&name, queries::run_queries(&runtime, seed, queries, &postgres.address));
+    if let (Some(postgres), true) = (&postgres, queries > 0) {
+        let time = minutes.map(|m| Duration::from_secs(60 * m));
+        let result = queries::run_queries(&runtime, seed, &Bounds { queries, time }, &postgres.address);
+        report.add(&format!("random queries (seed {seed})"), result);
     }
     drop(postgres);
     let count = number("HEADWATER_SCHEDULES").unwrap_or(schedules::SCHEDULES);
@@ -299,57 +305,44 @@ fn main() {
 
 fn one_round(runtime: &Arc<Runtime>, seed: u64, postgres: Option<&str>) -> Result<(), String> {
     let mut random = Random(seed);
-    let mut server = Instance::start(runtime, 1 + random.below(2) as usize)?;
-    let oracle = postgres.map(|address| connect(runtime, address)).transpose()?;
-    if let Some(oracle) = &oracle {
-        let fresh = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
-        run(runtime, oracle, fresh).map_err(|e| e.to_string())?;
-    }
-    let say = |server: &mut Instance, sql: &str| -> Result<(), String> {
-        server.run(sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-        if let Some(oracle) = &oracle {
-            run(runtime, oracle, sql).map_err(|e| format!("PostgreSQL: {sql}\n  got: {e}"))?;
-        }
-        Ok(())
-    };
-    for table in TABLES {
-        say(&mut server, table)?;
-    }
+    let mut both = Both::start(runtime, 1 + random.below(2) as usize, postgres)?;
+    TABLES.iter().try_for_each(|table| both.run(table))?;
     // Some views see everything from the start, the others are filled later.
     let early = random.below(VIEWS.len() as u64) as usize;
     let mut made = Vec::new();
-    for (i, (name, query)) in VIEWS.iter().enumerate() {
-        // "on_view", "view_join" and "on_nulls" need "by_group".
-        if i < early || i == 4 {
-            create(&mut server, name, query)?;
-            made.push(*name);
+    for (i, view) in VIEWS.iter().enumerate() {
+        // "on_view", "view_join" and "on_nulls" need it.
+        if i < early || i == BY_GROUP {
+            create(&mut both, view)?;
+            made.push(view.0);
         }
     }
     for epoch in 0..EPOCHS_PER_ROUND {
         for _ in 0..1 + random.below(6) {
-            let sql = change(&mut random);
-            say(&mut server, &sql)?;
+            both.run(&change(&mut random))?;
         }
         if epoch == EPOCHS_PER_ROUND / 2 {
-            for (name, query) in VIEWS.iter().filter(|(name, _)| !made.contains(name)) {
-                create(&mut server, name, query)?;
+            for view in VIEWS.iter().filter(|(name, _)| !made.contains(name)) {
+                create(&mut both, view)?;
             }
             made = VIEWS.iter().map(|(name, _)| *name).collect();
         }
         match random.below(8) {
-            0 => server = server.crash()?,
-            1 => server = server.restart(Some(1 + random.below(2) as usize))?,
+            0 => both = both.replace(Instance::crash)?,
+            1 => {
+                let workers = 1 + random.below(2) as usize;
+                both = both.replace(|server| server.restart(Some(workers)))?;
+            }
             _ => (),
         }
-        server.run("STEP").map_err(|e| format!("STEP: {e}"))?;
-        check(&mut server, runtime, oracle.as_ref(), &made).map_err(|e| format!("epoch {epoch}: {e}"))?;
+        both.here("STEP")?;
+        check(&mut both, &made).map_err(|e| format!("epoch {epoch}: {e}"))?;
     }
     Ok(())
 }
 
-fn create(server: &mut Instance, name: &str, query: &str) -> Result<(), String> {
-    let sql = format!("CREATE MATERIALIZED VIEW {name} AS {query}");
-    server.run(&sql).map_err(|e| format!("{sql}\n  got: {e}")).map(drop)
+fn create(both: &mut Both, (name, query): &(&str, &str)) -> Result<(), String> {
+    both.here(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")).map(drop)
 }
 
 /// One INSERT, UPDATE or DELETE that both systems accept.
@@ -425,30 +418,14 @@ fn insert(random: &mut Random) -> String {
 }
 
 /// Every view against its query, here and there.
-fn check(
-    server: &mut Instance,
-    runtime: &Runtime,
-    oracle: Option<&Client>,
-    made: &[&str],
-) -> Result<(), String> {
+fn check(both: &mut Both, made: &[&str]) -> Result<(), String> {
     let mut failures = Vec::new();
     for (name, query) in VIEWS.iter().filter(|(name, _)| made.contains(name)) {
-        let select = format!("SELECT * FROM {name}");
-        let view = server.run(&select).map_err(|e| format!("{select}\n  got: {e}"))?.lines();
-        let batch = server.run(query).map_err(|e| format!("{query}\n  got: {e}"))?.lines();
-        let against_batch =
-            compare(&format!("{name} against its own query: {query}"), Order::Sorted, &batch, view.clone());
-        failures.extend(against_batch.err());
-        let Some(oracle) = oracle else { continue };
         // PostgreSQL has no materialized "by_group": its query stands in its place.
-        let (_, by_group) = VIEWS[4];
-        let query =
-            query.replace("by_group", &format!("({by_group}) AS by_group")).replace("AS by_group y", "AS y");
+        let (_, by_group) = VIEWS[BY_GROUP];
         let there =
-            run(runtime, oracle, &query).map_err(|e| format!("PostgreSQL: {query}\n  got: {e}"))?.lines();
-        failures.extend(
-            compare(&format!("{name} against PostgreSQL: {query}"), Order::Sorted, &there, view).err(),
-        );
+            query.replace("by_group", &format!("({by_group}) AS by_group")).replace("AS by_group y", "AS y");
+        failures.extend(both.check_view(name, Some(query), &there).err());
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
 }

@@ -12,14 +12,11 @@ mod nexmark;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use harness::both::{Both, Suite, run_suite};
 use harness::kit;
 use harness::random::Random;
 use harness::report::{Report, filters, only_list};
-use harness::run::compare;
-use harness::script::Order;
-use harness::server::{Instance, connect, run};
-use tokio::runtime::Runtime;
-use tokio_postgres::Client;
+use nexmark::Nexmark;
 
 const STEPS: u64 = 6;
 const SUPPLIERS: u64 = 20;
@@ -87,15 +84,19 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = Arc::new(runtime.expect("the clients' runtime starts"));
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let size = (number("HEADWATER_SEED"), number("HEADWATER_STEPS"));
+    let (seed, steps) = (number("HEADWATER_SEED"), number("HEADWATER_STEPS").unwrap_or(STEPS).max(2));
     let address = postgres.as_ref().map(|p| p.address.clone());
     for (suite, queries) in [("tpch", &tpch), ("nexmark", &nexmark)] {
         if queries.is_empty() {
             continue;
         }
         let mut failures: BTreeMap<String, String> = BTreeMap::new();
-        let scene = if suite == "tpch" { scene } else { nexmark::scene };
-        let whole = scene(&runtime, queries, address.as_deref(), size, &mut failures);
+        let mut rows: Box<dyn Suite> = match suite {
+            "tpch" => Box::new(Tpch(Random(seed.unwrap_or(7)))),
+            _ => Box::new(Nexmark(Random(seed.unwrap_or(11)))),
+        };
+        let whole = Both::start(&runtime, 2, address.as_deref())
+            .and_then(|both| run_suite(rows.as_mut(), both, queries, steps, &mut failures));
         for (name, _) in queries {
             let result = match (failures.remove(name), &whole) {
                 (Some(why), _) => Err(why),
@@ -126,70 +127,18 @@ fn named_queries(text: &str) -> Vec<(String, String)> {
     queries
 }
 
-fn scene(
-    runtime: &Arc<Runtime>,
-    queries: &[(String, String)],
-    postgres: Option<&str>,
-    (seed, steps): (Option<u64>, Option<u64>),
-    failures: &mut BTreeMap<String, String>,
-) -> Result<(), String> {
-    let mut random = Random(seed.unwrap_or(7));
-    let mut server = Instance::start(runtime, 2)?;
-    let oracle = postgres.map(|address| connect(runtime, address)).transpose()?;
-    let say = |server: &mut Instance, sql: &str| -> Result<(), String> {
-        server.run(sql).map_err(|e| format!("{sql}\n  got: {e}"))?;
-        if let Some(oracle) = &oracle {
-            run(runtime, oracle, sql).map_err(|e| format!("PostgreSQL: {sql}\n  got: {e}"))?;
-        }
-        Ok(())
-    };
-    for table in TABLES.split(';') {
-        say(&mut server, table.trim())?;
-    }
-    let steps = steps.unwrap_or(STEPS);
-    for step in 0..steps {
-        for sql in if step == 0 { base(&mut random) } else { changes(&mut random) } {
-            say(&mut server, &sql)?;
-        }
-        for (i, (name, query)) in queries.iter().enumerate() {
-            if (i % 2 == 0 && step == 0) || (i % 2 == 1 && step == steps / 2) {
-                let sql = format!("CREATE MATERIALIZED VIEW {name} AS {query}");
-                if let Err(e) = server.run(&sql) {
-                    failures.insert(name.clone(), format!("{sql}\n  got: {e}"));
-                }
-            }
-        }
-        if step == steps - 2 {
-            server = server.crash()?;
-        }
-        server.run("STEP").map_err(|e| format!("STEP: {e}"))?;
-        for (i, (name, query)) in queries.iter().enumerate() {
-            let there = i % 2 == 0 || step >= steps / 2;
-            if there
-                && !failures.contains_key(name)
-                && let Err(why) = check(&mut server, runtime, oracle.as_ref(), name, query)
-            {
-                failures.insert(name.clone(), format!("step {step}: {why}"));
-            }
-        }
-    }
-    Ok(())
-}
+/// Tables that are loaded at once and then change.
+struct Tpch(Random);
 
-fn check(
-    server: &mut Instance,
-    runtime: &Runtime,
-    oracle: Option<&Client>,
-    name: &str,
-    query: &str,
-) -> Result<(), String> {
-    let select = format!("SELECT * FROM {name}");
-    let view = server.run(&select).map_err(|e| format!("{select}\n  got: {e}"))?.lines();
-    let batch = server.run(query).map_err(|e| format!("{query}\n  got: {e}"))?.lines();
-    compare("the view against its query, run here", Order::Sorted, &batch, view.clone())?;
-    let Some(oracle) = oracle else { return Ok(()) };
-    let there = run(runtime, oracle, query).map_err(|e| format!("PostgreSQL: {query}\n  got: {e}"))?.lines();
-    compare("the view against PostgreSQL", Order::Sorted, &there, view)
+impl Suite for Tpch {
+    fn prepare(&mut self, both: &mut Both) -> Result<(), String> {
+        TABLES.split(';').try_for_each(|table| both.run(table.trim()))
+    }
+
+    fn feed(&mut self, both: &mut Both, step: u64) -> Result<(), String> {
+        let statements = if step == 0 { base(&mut self.0) } else { changes(&mut self.0) };
+        statements.iter().try_for_each(|sql| both.run(sql))
+    }
 }
 
 /// The first load.

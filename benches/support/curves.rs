@@ -11,7 +11,6 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater::dataflow::operator::{EpochContext, Operator};
 use headwater::dataflow::operators::*;
-use headwater::types::trigger::EmitSpec;
 use headwater::types::{ChangeBatch, Epoch, ProcTime};
 
 use super::{BATCH_ROWS, BoxError, call, cpu_seconds, random};
@@ -36,23 +35,8 @@ fn aggregate(
     calls: Vec<AggregateCall>,
     append_only: bool,
 ) -> Result<AggregateOperator, BoxError> {
-    let mut fields: Vec<Field> = group.iter().map(|k| schema().field(*k).clone()).collect();
-    fields.extend(calls.iter().map(|c| c.output.as_ref().clone()));
-    Ok(AggregateOperator::new(AggregateSpec {
-        name: "aggregate".into(),
-        input_schema: schema(),
-        group_columns: group.to_vec(),
-        calls,
-        output_schema: Arc::new(Schema::new(fields)),
-        window: None,
-        emit: EmitSpec::changes(),
-        input_append_only: append_only,
-        late: Arc::new(LateRows::new(100)),
-        errors: Arc::new(RowErrors::new(100)),
-        ttl_us: None,
-        global: group.is_empty(),
-        owner: true,
-    })?)
+    let spec = AggregateSpec::grouped(schema(), group.to_vec(), calls);
+    Ok(AggregateOperator::new(AggregateSpec { input_append_only: append_only, ..spec })?)
 }
 
 struct Case {

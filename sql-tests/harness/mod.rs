@@ -2,10 +2,12 @@
 //!
 //! `script` reads `.slt` files and fenced examples, `server` starts Headwater in a folder of
 //! its own and speaks to it over the wire, `run` executes a script in one of the modes that
-//! the invariances ask for, `report` prints as the standard test harness does, `postgres`
-//! is the oracle, `random` draws numbers. Each test program uses a part of it.
+//! the invariances ask for, `report` prints as the standard test harness does, `both` holds
+//! views to PostgreSQL, `kit` starts it, `random` draws numbers. Each test program uses a part
+//! of it.
 #![allow(dead_code)]
 
+pub mod both;
 pub mod kit;
 pub mod random;
 pub mod report;

@@ -81,8 +81,17 @@ impl Refusal {
 
 /// Runs one statement on a session.
 pub fn run(runtime: &Runtime, client: &Client, sql: &str) -> Result<Answer, Refusal> {
-    let limited = async { tokio::time::timeout(STATEMENT_LIMIT, client.simple_query(sql)).await };
-    let messages = match runtime.block_on(limited) {
+    runtime.block_on(limited(client, sql))
+}
+
+/// Runs statements, all of which are sent before the first answer comes.
+pub fn run_all(runtime: &Runtime, client: &Client, statements: &[String]) -> Vec<Result<Answer, Refusal>> {
+    let all = statements.iter().map(|sql| limited(client, sql));
+    runtime.block_on(futures::future::join_all(all))
+}
+
+async fn limited(client: &Client, sql: &str) -> Result<Answer, Refusal> {
+    let messages = match tokio::time::timeout(STATEMENT_LIMIT, client.simple_query(sql)).await {
         Ok(Ok(messages)) => messages,
         Ok(Err(e)) => return Err(Refusal::from_error(&e)),
         Err(_) => {
@@ -194,6 +203,11 @@ impl Instance {
             self.sessions.insert(name.to_string(), session);
         }
         Ok(&self.sessions[name].0)
+    }
+
+    /// The session of statements that name none.
+    pub fn client(&mut self) -> Result<&Client, String> {
+        self.session("")
     }
 
     /// The notices of the named session since the last call.

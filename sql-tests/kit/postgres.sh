@@ -101,9 +101,10 @@ start() {
             fail "initdb failed in $dir/data"
         }
     fi
-    # A test server may lose its data with the machine: no fsync.
+    # A test server may lose its data with the machine: no fsync. Compiling takes longer than the
+    # queries of tests run: no jit.
     as_server "$BIN/pg_ctl" -D "$dir/data" -w -t "$START_WAIT_S" -l "$dir/data/server.log" -o \
-        "-p $2 -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c timezone=UTC" \
+        "-p $2 -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c jit=off -c timezone=UTC" \
         start >/dev/null 2>&1 || {
         tail -n 20 "$dir/data/server.log" >&2
         fail "the server did not start within $START_WAIT_S s (log: $dir/data/server.log)"

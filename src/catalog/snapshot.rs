@@ -86,6 +86,11 @@ impl Catalog {
         Catalog { state: Arc::new(State { next_id, next_oid, schemas, objects, names }) }
     }
 
+    /// Whether nothing has changed from the one to the other.
+    pub fn is_same(&self, other: &Catalog) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
     /// All objects, by id, which is the order of creation.
     pub fn objects(&self) -> impl Iterator<Item = &Arc<Definition>> {
         self.state.objects.values()

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::Field;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Constraint, Constraints};
 use datafusion::execution::SessionState;
@@ -16,6 +16,7 @@ use datafusion::logical_expr::Expr;
 use parking_lot::RwLock;
 
 use super::definitions::ViewOptions;
+use super::facts::ViewFacts;
 use super::late::LateRelation;
 use super::panes::{Edge, PaneLog};
 use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, rename};
@@ -31,8 +32,8 @@ use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::relation::RelationKind;
 use crate::plan::{
-    ColumnFact, ExprCompiler, LowerOptions, StreamPlan, StreamRelation, WindowTime, check_emit,
-    keep_window_columns, lower, mark_temporal,
+    ExprCompiler, LowerOptions, StreamPlan, StreamRelation, check_emit, keep_window_columns, lower,
+    mark_temporal,
 };
 use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
 use crate::sql::emit::{BoundEmit, bind_stored};
@@ -42,26 +43,14 @@ use crate::sql::windows::WindowInputs;
 use crate::types::trigger::{EmitPolicy, EmitSpec};
 use crate::views::{Pin, ViewScan, ViewStore};
 
-/// What the planner knows of a materialized view.
-#[derive(Clone, Debug)]
-struct ViewFacts {
-    /// As the plan makes it: the catalog's types do not tell the scale of a plain numeric.
-    schema: SchemaRef,
-    append_only: bool,
-    unique_key: Option<Vec<usize>>,
-    event_time_columns: Vec<usize>,
-    window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
-    bounded: bool,
-    /// How its panes appear to subscribers and sinks.
-    edge: Edge,
-}
-
 /// A planned view, before it exists.
 pub struct PlannedView {
     pub plan: StreamPlan,
     pub edge: Edge,
     pub columns: Vec<Field>,
     pub depends_on: Vec<u64>,
+    /// In which its names were looked up.
+    catalog: Catalog,
 }
 
 pub struct Database {
@@ -100,7 +89,7 @@ impl Database {
             facts: RwLock::new(HashMap::new()),
         });
         for definition in catalog.objects() {
-            database.start_object(definition, None).await.map_err(|e| {
+            database.start_object(definition, None, None).await.map_err(|e| {
                 HwError::new(
                     e.sqlstate(),
                     format!("cannot recreate {}: {}", definition.describe(), e.message()),
@@ -132,22 +121,26 @@ impl Database {
 
     /// Stores a definition and starts the object; takes it back if that fails.
     pub async fn create(self: &Arc<Self>, new: NewDefinition, progress: Progress) -> Result<Arc<Definition>> {
-        self.create_with_late(new, None, progress).await
+        self.create_planned(new, None, None, progress).await
     }
 
-    /// The same, together with the relation of its late rows.
-    pub async fn create_with_late(
+    /// The same, together with the relation of its late rows. A plan is not made again if no DDL
+    /// came between.
+    pub async fn create_planned(
         self: &Arc<Self>,
         new: NewDefinition,
         late: Option<NewDefinition>,
+        planned: Option<PlannedView>,
         progress: Progress,
     ) -> Result<Arc<Definition>> {
         let guard = self.ddl.lock().await;
-        let (catalog, definition) = self.catalog().create(new)?;
+        let before = self.catalog();
+        let planned = planned.filter(|p| p.catalog.is_same(&before));
+        let (catalog, definition) = before.create(new)?;
         self.save(late::create_relation(catalog, definition.id, late)?)?;
         // Filling a view may take long; other DDL need not wait for it.
         drop(guard);
-        if let Err(e) = self.start_object(&definition, progress).await {
+        if let Err(e) = self.start_object(&definition, planned, progress).await {
             let _guard = self.ddl.lock().await;
             let _ = self.engine.drop_objects(vec![definition.id]).await;
             self.facts.write().remove(&definition.id);
@@ -170,7 +163,7 @@ impl Database {
 
     /// Runs and fills an unnamed view; returns when it is live.
     pub async fn start_unnamed(self: &Arc<Self>, definition: &Arc<Definition>) -> Result<()> {
-        self.start_object(definition, None).await
+        self.start_object(definition, None, None).await
     }
 
     /// Takes an unnamed view down, without waiting.
@@ -205,17 +198,22 @@ impl Database {
     fn start_object<'a>(
         self: &'a Arc<Self>,
         definition: &'a Arc<Definition>,
+        planned: Option<PlannedView>,
         progress: Progress,
     ) -> SendFuture<'a, Result<()>> {
         // SAFETY: it holds definitions, syntax trees, plans and futures that are `Send`.
-        unsafe { assert_send(self.start_object_inner(definition, progress)) }
+        unsafe { assert_send(self.start_object_inner(definition, planned, progress)) }
     }
 
     async fn start_object_inner(
         self: &Arc<Self>,
         definition: &Arc<Definition>,
+        planned: Option<PlannedView>,
         progress: Progress,
     ) -> Result<()> {
+        if let Some(planned) = planned {
+            return self.start_view(definition, planned, progress).await;
+        }
         match &definition.details {
             Details::Source(_) => {
                 let scope = Scope::new(Arc::clone(self), Leaves::Streaming, self.system_context(&[]));
@@ -292,7 +290,7 @@ impl Database {
             },
         };
         let dataflow = Arc::new(build(id, &definition.name, &plan, &sides));
-        let facts = view_facts(&plan, edge)?;
+        let facts = ViewFacts::of(&plan, edge)?;
         let is_sink = definition.kind == Kind::Sink;
         let store = match is_sink {
             true => None,
@@ -378,6 +376,7 @@ impl Database {
         names: Option<&[String]>,
         sql: Option<&str>,
     ) -> Result<PlannedView> {
+        let catalog = self.catalog();
         let scope = Scope::new(Arc::clone(self), Leaves::Streaming, cx.clone());
         let (query, emit_spec) = self.with_panes(cx, query, emit);
         let Planned { state, plan, names: own_names } = scope.plan(&query, sql).await?;
@@ -414,7 +413,7 @@ impl Database {
         };
         let visible = plan.visible_schema()?;
         let columns = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        Ok(PlannedView { plan, edge, columns, depends_on: scope.named_objects() })
+        Ok(PlannedView { plan, edge, columns, depends_on: scope.named_objects(), catalog })
     }
 
     /// The query with its pane columns marked, and the clause that says whether there are any.
@@ -468,13 +467,7 @@ impl Database {
                     let m = format!("materialized view \"{}\" is not ready", definition.name);
                     HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, m)
                 })?;
-                relation.kind = RelationKind::View;
-                relation.schema = facts.schema;
-                relation.append_only = facts.append_only;
-                relation.unique_key = facts.unique_key;
-                relation.event_time_columns = facts.event_time_columns;
-                relation.window_columns = facts.window_columns;
-                relation.bounded = facts.bounded;
+                facts.describe(&mut relation);
             }
         }
         Ok(relation)
@@ -521,37 +514,6 @@ fn source_facts(definition: &Definition, details: &SourceDetails, relation: &mut
             relation.proctime_columns.extend(position(name));
         }
     }
-}
-
-fn view_facts(plan: &StreamPlan, edge: Edge) -> Result<ViewFacts> {
-    let facts = &plan.root_node().facts;
-    let event_time_columns = (0..facts.columns.len())
-        .filter(|c| matches!(facts.columns[*c], ColumnFact::EventTime { .. }))
-        .collect();
-    let start = facts.columns.iter().enumerate().find_map(|(i, c)| match c {
-        ColumnFact::WindowStart { time: WindowTime::Event { .. }, size_us } => Some((i, *size_us)),
-        _ => None,
-    });
-    let end = facts
-        .columns
-        .iter()
-        .position(|c| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } }));
-    let window_columns = match (start, end) {
-        (None, None) => None,
-        (start, end) => Some((start.map(|s| s.0), end, start.and_then(|s| s.1))),
-    };
-    let visible = plan.visible_schema()?;
-    let fields: Vec<Field> =
-        visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-    Ok(ViewFacts {
-        schema: Arc::new(arrow::datatypes::Schema::new(fields)),
-        append_only: facts.append_only,
-        unique_key: plan.visible_key(),
-        event_time_columns,
-        window_columns,
-        bounded: plan.is_bounded(),
-        edge,
-    })
 }
 
 /// 0A000 for functions whose value a replay would not find again.

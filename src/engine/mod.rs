@@ -16,6 +16,7 @@ pub mod cut;
 pub mod database;
 pub mod definitions;
 pub mod delay;
+mod facts;
 pub mod hydrate;
 pub mod intake;
 pub mod journal;

@@ -11,6 +11,6 @@ pub mod word_table;
 
 pub use chunks::Chunks;
 pub use grow::Grow;
-pub use row_store::{RowId, RowStore};
+pub use row_store::{Moved, RowId, RowStore};
 pub use sort_key::{Key, KeyEncoder};
 pub use word_table::{SlotIndex, WordTable};

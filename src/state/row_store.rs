@@ -6,7 +6,7 @@
 //! not become single-row chunks; buffers with much room beside the rows are copied. A chunk
 //! is dropped with its last live row; `compact` empties chunks that are mostly dead and
 //! reports the ids that moved. Invariants: an id is valid from `append` until `release` (or
-//! until `compact` reports it as moved); each id is released at most once.
+//! until a compaction reports it as moved); each id is released at most once.
 
 use arrow::array::{
     Array, ArrayRef, MutableArrayData, RecordBatch, RecordBatchOptions, UInt32Array, make_array,
@@ -22,6 +22,18 @@ mod pages;
 
 /// Address of a row in a [`RowStore`].
 pub type RowId = u32;
+
+/// New ids of the rows that a compaction has moved.
+pub struct Moved(HashMap<RowId, RowId>);
+
+impl Moved {
+    /// Follows the row of `id`; others stay.
+    pub fn follow(&self, id: &mut RowId) {
+        if let Some(new) = self.0.get(id) {
+            *id = *new;
+        }
+    }
+}
 
 /// Appends go to the last chunk while it has fewer rows than this.
 const OPEN_CHUNK_ROWS: usize = 4096;
@@ -284,14 +296,18 @@ impl RowStore {
         self.chunks[index as usize].as_ref().expect("a live id names a live chunk")
     }
 
-    /// True when a compaction would free more than half of the rows held.
-    pub fn wants_compaction(&self) -> bool {
-        self.dead > MIN_DEAD_ROWS && self.dead > self.live
+    /// Compacts if that frees more than half of the rows held; the owner lets every id of a live
+    /// row follow.
+    pub fn compact_if_worth(&mut self) -> Result<Option<Moved>> {
+        match self.dead > MIN_DEAD_ROWS && self.dead > self.live {
+            true => Ok(Some(Moved(self.compact()?.into_iter().collect()))),
+            false => Ok(None),
+        }
     }
 
     /// Moves the live rows out of chunks that are more than half dead. Returns `(old, new)`
     /// ids of the moved rows; the old ones are no longer valid.
-    pub fn compact(&mut self) -> Result<Vec<(RowId, RowId)>> {
+    fn compact(&mut self) -> Result<Vec<(RowId, RowId)>> {
         let victims: Vec<u32> = (0..self.chunks.len() as u32)
             .filter(|index| {
                 self.chunks[*index as usize].as_ref().is_some_and(|c| c.live * 2 < c.rows.num_rows())

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use self::groups::{Emission, Groups, Located, PaneChange, Panes};
 use self::idle::IdleGroups;
@@ -110,6 +110,34 @@ pub struct AggregateSpec {
     pub global: bool,
     /// Whether this worker shows the row of a global aggregate (it owns vnode 0).
     pub owner: bool,
+}
+
+impl AggregateSpec {
+    /// Groups of all rows, shown as they change, over input that may change; what fails is
+    /// counted.
+    pub fn grouped(
+        input_schema: SchemaRef,
+        group_columns: Vec<usize>,
+        calls: Vec<AggregateCall>,
+    ) -> AggregateSpec {
+        let keys = group_columns.iter().map(|c| Arc::clone(&input_schema.fields()[*c]));
+        let fields: Vec<_> = keys.chain(calls.iter().map(|call| Arc::clone(&call.output))).collect();
+        AggregateSpec {
+            name: "aggregate".into(),
+            global: group_columns.is_empty(),
+            input_schema,
+            group_columns,
+            calls,
+            output_schema: Arc::new(Schema::new(fields)),
+            window: None,
+            emit: EmitSpec::changes(),
+            input_append_only: false,
+            late: Arc::new(LateRows::new(0)),
+            errors: Arc::new(RowErrors::new(0)),
+            ttl_us: None,
+            owner: true,
+        }
+    }
 }
 
 /// How rows come out, chosen by the emit clause.

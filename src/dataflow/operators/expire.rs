@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::ExpireNode;
-use crate::state::row_store::{RowId, RowStore};
+use crate::state::{RowId, RowStore};
 use crate::types::change_batch::take_rows;
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, ProcTime};
@@ -172,11 +172,8 @@ impl ExpireOperator {
 
     fn release(&mut self, gone: Vec<RowId>) -> Result<()> {
         gone.into_iter().for_each(|id| self.rows.release(id));
-        if self.rows.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.rows.compact()?.into_iter().collect();
-            for entry in self.entries.values_mut() {
-                entry.row = moved.get(&entry.row).copied().unwrap_or(entry.row);
-            }
+        if let Some(moved) = self.rows.compact_if_worth()? {
+            self.entries.values_mut().for_each(|entry| moved.follow(&mut entry.row));
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ mod time_queue;
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 use self::keys::Arrival;
@@ -68,6 +68,41 @@ pub struct JoinSpec {
     pub right_append_only: bool,
     /// Takes pairs whose residual condition fails.
     pub errors: Arc<RowErrors>,
+}
+
+impl JoinSpec {
+    /// A join of equal keys over inputs that may change, without bounds; failing pairs are counted.
+    /// A mark comes after `output`.
+    pub fn on_keys(
+        kind: JoinKind,
+        (left_schema, left_keys): (SchemaRef, Vec<usize>),
+        (right_schema, right_keys): (SchemaRef, Vec<usize>),
+        output: Vec<usize>,
+    ) -> JoinSpec {
+        let both: Vec<_> = left_schema.fields().iter().chain(right_schema.fields()).collect();
+        let mark = (kind == JoinKind::Mark).then(|| Arc::new(Field::new("mark", DataType::Boolean, false)));
+        let fields: Vec<_> = output.iter().map(|c| Arc::clone(both[*c])).chain(mark).collect();
+        JoinSpec {
+            name: "join".into(),
+            kind,
+            null_equal: false,
+            left_schema,
+            right_schema,
+            left_keys,
+            right_keys,
+            residual: None,
+            output,
+            output_schema: Arc::new(Schema::new(fields)),
+            window: None,
+            interval: None,
+            as_of: None,
+            lookup: false,
+            pairs_max: usize::MAX,
+            left_append_only: false,
+            right_append_only: false,
+            errors: Arc::new(RowErrors::new(0)),
+        }
+    }
 }
 
 /// Bounds of a join in event time, by side. Both inputs are append-only.

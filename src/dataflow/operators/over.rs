@@ -396,13 +396,11 @@ impl<K: Key> Over<K> {
     }
 
     fn compact(&mut self) -> Result<()> {
-        if self.store.wants_compaction() {
-            let moved = self.store.compact()?.into_iter().collect();
-            self.rows.relocate(&moved, |line| &mut line.row);
+        if let Some(moved) = self.store.compact_if_worth()? {
+            self.rows.lines_mut().for_each(|line| moved.follow(&mut line.row));
         }
-        if self.values.wants_compaction() {
-            let moved = self.values.compact()?.into_iter().collect();
-            self.rows.relocate(&moved, |line| &mut line.values);
+        if let Some(moved) = self.values.compact_if_worth()? {
+            self.rows.lines_mut().for_each(|line| moved.follow(&mut line.values));
         }
         Ok(())
     }

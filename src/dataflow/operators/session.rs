@@ -483,12 +483,8 @@ impl Sessions {
 
     /// Rewrites key rows when most of those held are dead.
     fn compact(&mut self) -> Result<()> {
-        if self.keys.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.keys.compact()?.into_iter().collect();
-            for slot in self.index.live_slots() {
-                let id = &mut self.key_ids[slot as usize];
-                *id = moved.get(id).copied().unwrap_or(*id);
-            }
+        if let Some(moved) = self.keys.compact_if_worth()? {
+            self.index.live_slots().for_each(|slot| moved.follow(&mut self.key_ids[slot as usize]));
         }
         Ok(())
     }

@@ -367,10 +367,9 @@ impl SessionAssignOperator {
                 }
             }
         }
-        if self.rows.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.rows.compact()?.into_iter().collect();
+        if let Some(moved) = self.rows.compact_if_worth()? {
             let members = self.sessions.values_mut().flatten().flat_map(|s| &mut s.members);
-            members.for_each(|m| m.id = moved.get(&m.id).copied().unwrap_or(m.id));
+            members.for_each(|member| moved.follow(&mut member.id));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use super::expressions::batch_of;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
 use crate::plan::TemporalBound;
-use crate::state::row_store::{RowId, RowStore};
+use crate::state::{RowId, RowStore};
 use crate::types::change_batch::take_rows;
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, ProcTime};
@@ -133,11 +133,8 @@ impl TemporalFilterOperator {
             out.push(ChangeBatch::new(self.rows.gather(&ids, None)?, weights));
         }
         gone.into_iter().for_each(|id| self.rows.release(id));
-        if self.rows.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.rows.compact()?.into_iter().collect();
-            for entry in self.entries.values_mut() {
-                entry.row = moved.get(&entry.row).copied().unwrap_or(entry.row);
-            }
+        if let Some(moved) = self.rows.compact_if_worth()? {
+            self.entries.values_mut().for_each(|entry| moved.follow(&mut entry.row));
         }
         Ok(())
     }

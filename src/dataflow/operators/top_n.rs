@@ -241,13 +241,11 @@ impl<K: Key> TopN<K> {
         for id in self.released.drain(..) {
             self.store.release(id);
         }
-        if !self.store.wants_compaction() {
-            return Ok(());
-        }
-        let moved = self.store.compact()?.into_iter().collect();
-        match &mut self.kept {
-            Kept::First(rows) => rows.relocate(&moved),
-            Kept::All(rows) => rows.relocate(&moved),
+        if let Some(moved) = self.store.compact_if_worth()? {
+            match &mut self.kept {
+                Kept::First(rows) => rows.relocate(&moved),
+                Kept::All(rows) => rows.relocate(&moved),
+            }
         }
         Ok(())
     }

@@ -383,12 +383,13 @@ pub fn emit_spec() -> impl Strategy<Value = EmitSpec> {
     })
 }
 
-fn cases() -> u32 {
-    std::env::var("HEADWATER_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
+/// Random schedules of a test: `HEADWATER_SCHEDULES`, or so many.
+pub fn schedules(default: u32) -> u32 {
+    std::env::var("HEADWATER_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(schedules(2000)))]
     /// Clock, rows and watermark move by random steps; the machine is asked only when
     /// something happens, the model in every epoch.
     #[test]

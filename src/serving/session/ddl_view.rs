@@ -14,6 +14,7 @@ use crate::catalog::{
     Definition, Details, Kind, MaterializedViewDetails, NewDefinition, SinkDetails, ViewDetails,
 };
 use crate::clock;
+use crate::engine::database::PlannedView;
 use crate::engine::definitions::ViewOptions;
 use crate::engine::planning::{Leaves, Scope};
 use crate::error::{HwError, Result, sqlstate};
@@ -111,13 +112,14 @@ impl Session {
         if let Some(option) = create.with.get("retain_history") {
             crate::engine::definitions::duration_us("retain_history", &option.value.as_text())?;
         }
-        let (plan, mut new) = self.plan_materialized(create, text).await?;
+        let (planned, mut new) = self.plan_materialized(create, text).await?;
+        let plan = &planned.plan;
         // What was written before, in this message, has to be in the log when the view reads it.
         self.outside_block_writes().await?;
         new.primary_key = plan.visible_key().unwrap_or_default();
-        self.check_state(&plan, create.with.contains_key("state_ttl"))?;
-        let late = self.late_relation(bind_emit(create.emit.as_ref())?, &plan, &new)?;
-        self.create_filled(new, late).await?;
+        self.check_state(plan, create.with.contains_key("state_ttl"))?;
+        let late = self.late_relation(bind_emit(create.emit.as_ref())?, plan, &new)?;
+        self.create_filled(new, late, Some(planned)).await?;
         Ok(command("CREATE MATERIALIZED VIEW"))
     }
 
@@ -126,7 +128,7 @@ impl Session {
         &mut self,
         create: &CreateMaterializedView,
         text: Text<'_>,
-    ) -> Result<(StreamPlan, NewDefinition)> {
+    ) -> Result<(PlannedView, NewDefinition)> {
         let emit = bind_emit(create.emit.as_ref())?;
         let cx = self.database.system_context(&self.search_path());
         let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
@@ -134,7 +136,6 @@ impl Session {
         let (options, query) = (ViewOptions::of(&with)?, &create.query.query);
         let planned = self.database.plan_view_with(options, &cx, query, &emit, names, Some(text.submitted));
         let planned = self.limited(planned).await?;
-        let plan = planned.plan;
         let details = Details::MaterializedView(MaterializedViewDetails {
             query: create.query.text.clone(),
             column_names: create.columns.clone(),
@@ -143,9 +144,9 @@ impl Session {
             with,
         });
         let mut new = self.definition(&create.name, details)?;
-        new.columns = planned.columns;
-        new.depends_on = planned.depends_on;
-        Ok((plan, new))
+        new.columns = planned.columns.clone();
+        new.depends_on = planned.depends_on.clone();
+        Ok((planned, new))
     }
 
     /// Writes of this message so far are committed before a view is filled.
@@ -212,7 +213,7 @@ impl Session {
             None => None,
         };
         self.outside_block_writes().await?;
-        self.create_filled(new, late).await?;
+        self.create_filled(new, late, None).await?;
         Ok(command("CREATE SINK"))
     }
 
@@ -244,13 +245,18 @@ impl Session {
 
     /// Creates an object that is filled first, telling how far it is. A cancelled one is
     /// taken back.
-    async fn create_filled(&mut self, new: NewDefinition, late: Option<NewDefinition>) -> Result<()> {
+    async fn create_filled(
+        &mut self,
+        new: NewDefinition,
+        late: Option<NewDefinition>,
+        planned: Option<PlannedView>,
+    ) -> Result<()> {
         let (shown, schema, name) = (new.name.clone(), new.schema.clone(), new.name.clone());
         let kind = new.details.kind();
         let (sender, mut reports) = tokio::sync::mpsc::channel(PROGRESS_WAITING_MAX);
         let database = Arc::clone(&self.database);
         let mut creation =
-            tokio::spawn(async move { database.create_with_late(new, late, Some(sender)).await });
+            tokio::spawn(async move { database.create_planned(new, late, planned, Some(sender)).await });
         let mut told = clock::monotonic();
         let error = loop {
             tokio::select! {

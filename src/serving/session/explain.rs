@@ -34,8 +34,8 @@ impl Session {
                 match &statement.kind {
                     StatementKind::Query(query) => self.explain_query(query, text, explain.analyze).await?,
                     StatementKind::CreateMaterializedView(create) if !explain.analyze => {
-                        let (plan, _) = self.plan_materialized(create, text).await?;
-                        plan.explain()
+                        let (planned, _) = self.plan_materialized(create, text).await?;
+                        planned.plan.explain()
                     }
                     _ => {
                         let what = if explain.analyze {

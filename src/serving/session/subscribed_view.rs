@@ -42,8 +42,8 @@ impl Session {
             query: query.clone(),
             emit: None,
         };
-        let (plan, mut new) = self.plan_materialized(&create, text).await?;
-        new.primary_key = plan.visible_key().unwrap_or_default();
+        let (planned, mut new) = self.plan_materialized(&create, text).await?;
+        new.primary_key = planned.plan.visible_key().unwrap_or_default();
         Ok(new)
     }
 

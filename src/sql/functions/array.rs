@@ -172,6 +172,18 @@ pub fn bucket(value: &Datum, bounds: &Datum) -> i64 {
     bounds.iter().take_while(|b| compare(b, value) != Ordering::Greater).count() as i64
 }
 
+/// Whether the comparison `op` is true of values in this order.
+pub fn holds(op: &str, order: Ordering) -> bool {
+    match op {
+        "=" => order.is_eq(),
+        "<>" => order.is_ne(),
+        "<" => order.is_lt(),
+        "<=" => order.is_le(),
+        ">" => order.is_gt(),
+        _ => order.is_ge(),
+    }
+}
+
 /// `value op ANY (array)` and `value op ALL (array)`; `how` is the operator and the word.
 fn quantified<'a>(how: &str, value: &Datum, array: &Datum) -> Datum<'a> {
     let (op, word) = how.split_once(' ').unwrap_or((how, "any"));
@@ -183,16 +195,7 @@ fn quantified<'a>(how: &str, value: &Datum, array: &Datum) -> Datum<'a> {
             unknown = true;
             continue;
         }
-        let order = compare(value, &item);
-        let holds = match op {
-            "=" => order.is_eq(),
-            "<>" => order.is_ne(),
-            "<" => order.is_lt(),
-            "<=" => order.is_le(),
-            ">" => order.is_gt(),
-            _ => order.is_ge(),
-        };
-        if holds != all {
+        if holds(op, compare(value, &item)) != all {
             return Datum::Bool(!all);
         }
     }

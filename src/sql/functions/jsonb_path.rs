@@ -12,6 +12,7 @@ use arrow::array::{ArrayRef, LargeStringArray};
 use arrow::datatypes::{DataType, Field};
 use serde_json::Value;
 
+use super::array::holds;
 use super::datum::{Datum, Function, Kind, Ret};
 use super::decimal::Numeric;
 use super::jsonb::{json, parse, to_text, type_of};
@@ -394,15 +395,7 @@ fn holds_between(a: &Value, op: &str, b: &Value) -> Option<bool> {
     if a.is_null() != b.is_null() {
         return Some(op == "<>");
     }
-    let order = ordering(a, b)?;
-    Some(match op {
-        "=" => order.is_eq(),
-        "<>" => order.is_ne(),
-        "<" => order.is_lt(),
-        "<=" => order.is_le(),
-        ">" => order.is_gt(),
-        _ => order.is_ge(),
-    })
+    Some(holds(op, ordering(a, b)?))
 }
 
 impl Test {

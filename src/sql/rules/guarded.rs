@@ -3,13 +3,14 @@
 //! * A join node has one way to compare NULLs for all of its keys. One rule adds keys of `=` to
 //!   nodes that hold NULL equal to NULL, another merges nodes of both kinds into one.
 //! * A condition without columns is pushed below every aggregate, also below one that has a row
-//!   where its input has none: `NOT (x = x)` is `x IS NULL AND NULL`, and the NULL went down.
+//!   where its input has none. Such conditions come about while filters are merged: `x = 1 AND
+//!   x = 2` is `false`, `NOT (x = x)` is `x IS NULL AND NULL`. Nothing else can be pushed below
+//!   such an aggregate, so the filters above it are left as they are.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{NullEquality, Result as DfResult};
-use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, Filter, GroupingSet, Join, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -20,8 +21,8 @@ enum Leaves {
     NullSafeJoin,
     /// A plan with such a join anywhere.
     NullSafePlan,
-    /// A condition without columns right above an aggregate that always has a row.
-    ConstantAboveTotal,
+    /// Conditions on an aggregate that always has a row.
+    AboveTotal,
 }
 
 /// One of DataFusion's rules with its guard.
@@ -36,7 +37,7 @@ pub fn guarded(rule: Arc<dyn OptimizerRule + Send + Sync>) -> Arc<dyn OptimizerR
     let leaves = match rule.name() {
         "extract_equijoin_predicate" => Leaves::NullSafeJoin,
         "eliminate_cross_join" => Leaves::NullSafePlan,
-        "push_down_filter" => Leaves::ConstantAboveTotal,
+        "push_down_filter" => Leaves::AboveTotal,
         _ => return rule,
     };
     Arc::new(Guarded { rule, leaves })
@@ -55,7 +56,7 @@ impl OptimizerRule for Guarded {
         let left = match self.leaves {
             Leaves::NullSafeJoin => null_safe(&plan),
             Leaves::NullSafePlan => plan.exists(|node| Ok(null_safe(node)))?,
-            Leaves::ConstantAboveTotal => constant_above_total(&plan),
+            Leaves::AboveTotal => above_total(&plan),
         };
         if left { Ok(Transformed::no(plan)) } else { self.rule.rewrite(plan, config) }
     }
@@ -66,10 +67,13 @@ fn null_safe(plan: &LogicalPlan) -> bool {
     *null_equality == NullEquality::NullEqualsNull && !on.is_empty()
 }
 
-fn constant_above_total(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan else { return false };
-    let LogicalPlan::Aggregate(aggregate) = input.as_ref() else { return false };
-    has_total(aggregate) && split_conjunction(predicate).into_iter().any(|e| !e.any_column_refs())
+/// The rule merges filters that stand on each other, and goes on below them.
+fn above_total(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Filter(Filter { input, .. }) = plan else { return false };
+    match input.as_ref() {
+        LogicalPlan::Aggregate(aggregate) => has_total(aggregate),
+        below => above_total(below),
+    }
 }
 
 /// Whether one of the grouping sets is the empty one.

@@ -537,16 +537,10 @@ impl Groups {
     /// Rewrites key rows when most of those held are dead.
     pub fn compact(&mut self) -> Result<()> {
         self.index.trim();
-        if !self.keys.wants_compaction() {
-            return Ok(());
-        }
-        let moved: HashMap<RowId, RowId> = self.keys.compact()?.into_iter().collect();
-        for (slot, id) in self.key_ids.iter_mut().enumerate() {
-            if self.heads.shown(slot as u32) != Shown::Free
-                && let Some(new) = moved.get(id)
-            {
-                *id = *new;
-            }
+        if let Some(moved) = self.keys.compact_if_worth()? {
+            let ids = self.key_ids.iter_mut().enumerate();
+            let live = ids.filter(|(slot, _)| self.heads.shown(*slot as u32) != Shown::Free);
+            live.for_each(|(_, id)| moved.follow(id));
         }
         Ok(())
     }

@@ -272,14 +272,12 @@ impl AsOfJoinOperator {
     }
 
     fn compact(&mut self) -> Result<()> {
-        if self.right.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.right.compact()?.into_iter().collect();
+        if let Some(moved) = self.right.compact_if_worth()? {
             let versions = self.versions.values_mut().flatten().filter_map(|v| v.row.as_mut());
-            versions.for_each(|(id, _)| *id = moved.get(id).copied().unwrap_or(*id));
+            versions.for_each(|(id, _)| moved.follow(id));
         }
-        if self.left.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.left.compact()?.into_iter().collect();
-            self.waiting.iter_mut().for_each(|w| w.id = moved.get(&w.id).copied().unwrap_or(w.id));
+        if let Some(moved) = self.left.compact_if_worth()? {
+            self.waiting.iter_mut().for_each(|w| moved.follow(&mut w.id));
         }
         Ok(())
     }

@@ -441,14 +441,9 @@ impl Side {
 
     /// Rewrites stored rows when most of those held are dead.
     pub fn compact(&mut self) -> Result<()> {
-        if !self.store.wants_compaction() {
-            return Ok(());
-        }
-        let moved: HashMap<RowId, RowId> = self.store.compact()?.into_iter().collect();
-        for node in self.nodes.iter_mut().filter(|n| n.weight != 0) {
-            if let Some(id) = moved.get(&node.id) {
-                node.id = *id;
-            }
+        if let Some(moved) = self.store.compact_if_worth()? {
+            let live = self.nodes.iter_mut().filter(|n| n.weight != 0);
+            live.for_each(|node| moved.follow(&mut node.id));
         }
         Ok(())
     }

@@ -37,28 +37,14 @@ fn batch(prefix: &str, rows: &[(Row, i64)]) -> ChangeBatch {
 fn operator(residual: bool, append_only: [bool; 2]) -> JoinOperator {
     let column = |name: &str, i| Arc::new(Column::new(name, i)) as Arc<dyn PhysicalExpr>;
     let less = BinaryExpr::new(column("l_v", 1), Op::Lt, column("r_v", 4));
-    let (left, right) = (schema("l"), schema("r"));
-    let output_schema =
-        Arc::new(Schema::new(vec![left.field(2).clone(), right.field(0).clone(), right.field(1).clone()]));
+    let spec =
+        JoinSpec::on_keys(JoinKind::Inner, (schema("l"), vec![0]), (schema("r"), vec![0]), vec![2, 3, 4]);
     let spec = JoinSpec {
-        name: "join".into(),
-        kind: JoinKind::Inner,
-        null_equal: false,
-        left_schema: left,
-        right_schema: right,
-        left_keys: vec![0],
-        right_keys: vec![0],
         residual: residual.then(|| Arc::new(less) as Arc<dyn PhysicalExpr>),
-        output: vec![2, 3, 4],
-        output_schema,
-        window: None,
-        interval: None,
-        as_of: None,
-        lookup: false,
         pairs_max: 100_000,
         left_append_only: append_only[0],
         right_append_only: append_only[1],
-        errors: Arc::new(RowErrors::new(10)),
+        ..spec
     };
     JoinOperator::new(spec).unwrap()
 }
@@ -182,29 +168,12 @@ fn windows_that_are_over_are_forgotten() {
         ChangeBatch::inserts(RecordBatch::try_new(schema.clone(), columns).unwrap())
     };
     for append_only in [true, false] {
+        let side = || (schema.clone(), vec![0]);
         let mut join = JoinOperator::new(JoinSpec {
-            name: "join".into(),
-            kind: JoinKind::Inner,
-            null_equal: false,
-            left_schema: schema.clone(),
-            right_schema: schema.clone(),
-            left_keys: vec![0],
-            right_keys: vec![0],
-            residual: None,
-            output: vec![0, 1, 3],
-            output_schema: Arc::new(Schema::new(vec![
-                schema.field(0).clone(),
-                schema.field(1).clone(),
-                schema.field(1).clone(),
-            ])),
             window: Some(JoinWindow { key: 0, time: WindowTime::Event { inputs: vec![0] }, lateness_us: 0 }),
-            interval: None,
-            as_of: None,
-            lookup: false,
-            pairs_max: 100_000,
             left_append_only: append_only,
             right_append_only: append_only,
-            errors: Arc::new(RowErrors::new(10)),
+            ..JoinSpec::on_keys(JoinKind::Inner, side(), side(), vec![0, 1, 3])
         })
         .unwrap();
         let left = rows(&[(10, 1), (20, 2), (10, 3)]);

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use arrow::array::UInt32Array;
-use hashbrown::HashMap;
 
 use super::{Line, NO_VALUES};
 use crate::error::{HwError, Result};
@@ -282,14 +281,9 @@ impl<K: Key> Rows<K> {
         }
     }
 
-    /// Follows rows that a store has moved.
-    pub fn relocate(&mut self, moved: &HashMap<RowId, RowId>, of: impl Fn(&mut Line) -> &mut RowId) {
-        for entry in self.tree.values_mut() {
-            let id = of(&mut entry.line);
-            if let Some(new) = moved.get(id) {
-                *id = *new;
-            }
-        }
+    /// All lines, to follow rows that a store has moved.
+    pub fn lines_mut(&mut self) -> impl Iterator<Item = &mut Line> {
+        self.tree.values_mut().map(|entry| &mut entry.line)
     }
 
     /// Entries and bytes; tree nodes are two thirds full.

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataflow::graph::Node;
-use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::join::{JoinKind, JoinOperator, JoinSpec};
 use crate::dataflow::operators::map::PassOperator;
 use crate::dataflow::operators::tests::{Contents, apply, cancelling, context, run_epoch};
@@ -33,24 +32,10 @@ fn operator(mode: RecursionMode, limits: RecursionLimits) -> RecursiveOperator {
         false => (vec![width + 1], vec!["x"]),
     };
     let join = JoinSpec {
-        name: "join".into(),
-        kind: JoinKind::Inner,
-        null_equal: false,
-        left_schema: working,
-        right_schema: schema(&["a", "b"]),
-        left_keys: vec![0],
-        right_keys: vec![0],
-        residual: None,
-        output,
         output_schema: schema(&names),
-        window: None,
-        interval: None,
-        as_of: None,
-        lookup: false,
-        pairs_max: 1_000_000,
         left_append_only: mode == RecursionMode::Growing,
         right_append_only: mode == RecursionMode::Growing,
-        errors: Arc::new(RowErrors::new(10)),
+        ..JoinSpec::on_keys(JoinKind::Inner, (working, vec![0]), (schema(&["a", "b"]), vec![0]), output)
     };
     let pass = |consumer| Node {
         operator: Box::new(PassOperator::new("read", None)) as Box<dyn Operator>,

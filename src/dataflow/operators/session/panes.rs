@@ -418,11 +418,9 @@ impl Panes {
 
     /// Rewrites pane rows when most of those held are dead.
     pub fn compact(&mut self, index: &SessionIndex) -> Result<()> {
-        if self.rows.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.rows.compact()?.into_iter().collect();
-            let place = |id: &mut RowId| *id = moved.get(id).copied().unwrap_or(*id);
-            index.live_slots().for_each(|slot| place(&mut self.spans[slot as usize].2));
-            self.shared.iter_mut().flat_map(|s| &mut s.live).for_each(|live| place(&mut live.row));
+        if let Some(moved) = self.rows.compact_if_worth()? {
+            index.live_slots().for_each(|slot| moved.follow(&mut self.spans[slot as usize].2));
+            self.shared.iter_mut().flat_map(|s| &mut s.live).for_each(|live| moved.follow(&mut live.row));
         }
         Ok(())
     }

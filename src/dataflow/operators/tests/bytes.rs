@@ -12,14 +12,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::{context, run_epoch};
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::aggregate::{AggregateOperator, AggregateSpec};
-use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::join::{JoinKind, JoinSpec, join_operator};
 use crate::dataflow::operators::late::LateRows;
 use crate::dataflow::operators::top_n::{Limits, TopNSpec, top_n};
 use crate::plan::{AggregateCall, AggregateFunction, KeptRows};
 use crate::types::ChangeBatch;
 use crate::types::order::{RankRange, Ranking, SortKey};
-use crate::types::trigger::EmitSpec;
 
 const BIGINT: f64 = 8.0;
 /// A text of 20 characters.
@@ -64,24 +62,8 @@ fn check(what: &str, mut operator: Box<dyn Operator>, per_key: i64, per_entry: i
 }
 
 fn aggregate(group: &[usize], calls: Vec<AggregateCall>, append_only: bool) -> Box<dyn Operator> {
-    let mut fields: Vec<Field> = group.iter().map(|c| schema().field(*c).clone()).collect();
-    fields.extend(calls.iter().map(|c| c.output.as_ref().clone()));
-    let spec = AggregateSpec {
-        name: "aggregate".into(),
-        input_schema: schema(),
-        group_columns: group.to_vec(),
-        calls,
-        output_schema: Arc::new(Schema::new(fields)),
-        window: None,
-        emit: EmitSpec::changes(),
-        input_append_only: append_only,
-        late: Arc::new(LateRows::new(10)),
-        errors: Arc::new(RowErrors::new(10)),
-        ttl_us: None,
-        global: false,
-        owner: true,
-    };
-    Box::new(AggregateOperator::new(spec).unwrap())
+    let spec = AggregateSpec::grouped(schema(), group.to_vec(), calls);
+    Box::new(AggregateOperator::new(AggregateSpec { input_append_only: append_only, ..spec }).unwrap())
 }
 
 fn call(function: AggregateFunction, argument: Option<usize>, output: DataType) -> AggregateCall {
@@ -120,27 +102,10 @@ fn select_distinct() {
 #[test]
 fn inner_join() {
     for (append_only, per_key) in [(true, 1), (false, 1), (true, 10), (false, 10), (false, 1000)] {
-        let both = [schema().fields().to_vec(), schema().fields().to_vec()].concat();
-        let operator = join_operator(JoinSpec {
-            name: "join".into(),
-            kind: JoinKind::Inner,
-            null_equal: false,
-            left_schema: schema(),
-            right_schema: schema(),
-            left_keys: vec![0],
-            right_keys: vec![0],
-            residual: None,
-            output: (0..6).collect(),
-            output_schema: Arc::new(Schema::new(both)),
-            window: None,
-            interval: None,
-            as_of: None,
-            lookup: false,
-            pairs_max: 1000,
-            left_append_only: append_only,
-            right_append_only: append_only,
-            errors: Arc::new(RowErrors::new(10)),
-        });
+        let spec =
+            JoinSpec::on_keys(JoinKind::Inner, (schema(), vec![0]), (schema(), vec![0]), (0..6).collect());
+        let operator =
+            join_operator(JoinSpec { left_append_only: append_only, right_append_only: append_only, ..spec });
         let what = format!("join, append-only {append_only}, {per_key} rows of a key");
         check(&what, operator.unwrap(), per_key, 1, BIGINT + BIGINT + TEXT + BIGINT);
     }

@@ -15,7 +15,7 @@ use super::Placed;
 use super::first_rows::thirds;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
-use crate::state::{Chunks, Key, RowId, RowStore, SlotIndex};
+use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex};
 use crate::types::Weights;
 use crate::types::hash::PrintHasher;
 use crate::types::order::RankRange;
@@ -151,21 +151,11 @@ impl<K: Key> AllRows<K> {
         let mut emptied: Vec<u32> = Vec::new();
         let mut seen: HashMap<u128, (), PrintHasher> = HashMap::default();
         for (row, place) in places.iter().enumerate() {
-            match self.tree.get_mut(place) {
-                Some(kept) => {
-                    let weight = weights.get(row);
-                    if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
-                        shown.push(Shown { id: kept.id, rank: 0, weight });
-                    }
-                    if kept.add(weight) == 0 {
-                        emptied.push(row as u32);
-                    }
-                }
-                None => {
-                    if seen.insert(prints[row], ()).is_none() {
-                        new.push(row as u32);
-                    }
-                }
+            match self.add_weight(place, weights.get(row), &mut shown) {
+                Some(0) => emptied.push(row as u32),
+                Some(_) => {}
+                None if seen.insert(prints[row], ()).is_none() => new.push(row as u32),
+                None => {}
             }
         }
         let first =
@@ -174,33 +164,30 @@ impl<K: Key> AllRows<K> {
             self.key_bytes += places[*row as usize].key.heap_bytes();
             self.tree.insert(places[*row as usize].clone(), Row { id, weight: [0; 2] });
         }
-        let new = (0..places.len() as u32).filter(|row| seen.contains_key(&prints[*row as usize]));
-        self.add_new(&places, new, weights, &mut shown, &mut emptied);
+        // Append-only batches repeat rows.
+        for row in (0..places.len()).filter(|row| seen.contains_key(&prints[*row])) {
+            if self.add_weight(&places[row], weights.get(row), &mut shown) == Some(0) {
+                emptied.push(row as u32);
+            }
+        }
         for row in emptied {
             self.remove_empty(&mut places[row as usize], released);
         }
         Ok(())
     }
 
-    /// Adds the weights of rows that were not in the tree; append-only batches repeat rows.
-    fn add_new(
+    /// The weight afterwards of the row at `place`; `None` if the tree has no such row.
+    fn add_weight(
         &mut self,
-        places: &[Place<K>],
-        new: impl Iterator<Item = u32>,
-        weights: &Weights,
+        place: &Place<K>,
+        weight: i64,
         shown: &mut Option<&mut Vec<Shown>>,
-        emptied: &mut Vec<u32>,
-    ) {
-        for row in new {
-            let Some(kept) = self.tree.get_mut(&places[row as usize]) else { continue };
-            let weight = weights.get(row as usize);
-            if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
-                shown.push(Shown { id: kept.id, rank: 0, weight });
-            }
-            if kept.add(weight) == 0 {
-                emptied.push(row);
-            }
+    ) -> Option<i64> {
+        let kept = self.tree.get_mut(place)?;
+        if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
+            shown.push(Shown { id: kept.id, rank: 0, weight });
         }
+        Some(kept.add(weight))
     }
 
     fn remove_empty(&mut self, place: &mut Place<K>, released: &mut Vec<RowId>) {
@@ -244,12 +231,8 @@ impl<K: Key> AllRows<K> {
     }
 
     /// Follows rows that the store has moved.
-    pub fn relocate(&mut self, moved: &HashMap<RowId, RowId>) {
-        for row in self.tree.values_mut() {
-            if let Some(id) = moved.get(&row.id) {
-                row.id = *id;
-            }
-        }
+    pub fn relocate(&mut self, moved: &Moved) {
+        self.tree.values_mut().for_each(|row| moved.follow(&mut row.id));
     }
 
     /// Entries and bytes; tree nodes are two thirds full.

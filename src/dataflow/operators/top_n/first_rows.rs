@@ -8,12 +8,11 @@
 use std::num::NonZeroU32;
 
 use arrow::array::UInt32Array;
-use hashbrown::HashMap;
 
 use super::Placed;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
-use crate::state::{Chunks, Key, RowId, RowStore, SlotIndex};
+use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex};
 use crate::types::order::Ranking;
 use crate::types::{ChangeBatch, Weights};
 
@@ -321,11 +320,11 @@ impl<K: Key> FirstRows<K> {
     }
 
     /// Follows rows that the store has moved.
-    pub fn relocate(&mut self, moved: &HashMap<RowId, RowId>) {
+    pub fn relocate(&mut self, moved: &Moved) {
         for entry in self.groups.iter_mut().flat_map(|g| g.best.iter_mut().chain(g.rest.iter_mut())) {
-            if let Some(id) = moved.get(&entry.id()) {
-                entry.after_id = NonZeroU32::MIN.saturating_add(*id);
-            }
+            let mut id = entry.id();
+            moved.follow(&mut id);
+            entry.after_id = NonZeroU32::MIN.saturating_add(id);
         }
     }
 

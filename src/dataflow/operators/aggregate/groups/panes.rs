@@ -16,7 +16,6 @@ use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat, take};
 use arrow::datatypes::{Field, Schema};
-use hashbrown::HashMap;
 
 use super::fired::{FiredTimes, NOT_FIRED};
 use super::fires::{Asking, Due, Fires};
@@ -216,14 +215,8 @@ impl Panes {
     }
 
     fn compact(&mut self) -> Result<()> {
-        if !self.held.wants_compaction() {
-            return Ok(());
-        }
-        let moved: HashMap<RowId, RowId> = self.held.compact()?.into_iter().collect();
-        for slot in &mut self.slots {
-            if let Some(new) = moved.get(&slot.held) {
-                slot.held = *new;
-            }
+        if let Some(moved) = self.held.compact_if_worth()? {
+            self.slots.iter_mut().for_each(|slot| moved.follow(&mut slot.held));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 use super::*;
 use crate::dataflow::operators::panes::{PaneColumns, PaneRow, pane_fields};
 use crate::dataflow::triggers::model::Model as PaneModel;
-use crate::dataflow::triggers::tests::emit_spec;
+use crate::dataflow::triggers::tests::{emit_spec, schedules};
 use crate::dataflow::triggers::{ENDLESS, NEVER};
 use crate::types::trigger::{Accumulation, Closing, OnTime, TriggerSpec};
 
@@ -257,14 +257,10 @@ impl std::fmt::Debug for Case {
     }
 }
 
-fn schedules() -> u32 {
-    std::env::var("HEADWATER_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(schedules())
+        ..ProptestConfig::with_cases(schedules(300))
     })]
     #[test]
     fn agree_with_the_model(

@@ -5,7 +5,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::late::LateRows;
 use crate::dataflow::operators::tests::{Contents, apply, run_epoch};
 use crate::types::{Epoch, ProcTime};
@@ -38,26 +37,11 @@ fn context(epoch: u64, watermarks: [i64; 2]) -> EpochContext {
 
 /// The values of left row and version.
 fn operator(kind: JoinKind, strict: bool, late: &Arc<LateRows>) -> AsOfJoinOperator {
-    let field = |name: &str| Field::new(name, DataType::Int64, true);
+    let spec = JoinSpec::on_keys(kind, (schema(), vec![1]), (schema(), vec![1]), vec![2, 5]);
     AsOfJoinOperator::new(JoinSpec {
-        name: "join".into(),
-        kind,
-        null_equal: false,
-        left_schema: schema(),
-        right_schema: schema(),
-        left_keys: vec![1],
-        right_keys: vec![1],
-        residual: None,
-        output: vec![2, 5],
-        output_schema: Arc::new(Schema::new(vec![field("l"), field("r")])),
-        window: None,
-        interval: None,
         as_of: Some(AsOf { times: [0, 0], strict, clocks: [vec![0], vec![1]], late: Arc::clone(late) }),
-        lookup: false,
-        pairs_max: 100_000,
         left_append_only: true,
-        right_append_only: false,
-        errors: Arc::new(RowErrors::new(10)),
+        ..spec
     })
     .unwrap()
 }

@@ -5,7 +5,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::late::LateRows;
 use crate::dataflow::operators::tests::{Contents, apply, run_epoch};
 use crate::types::{Epoch, ProcTime};
@@ -51,39 +50,19 @@ fn between(lower: i64, upper: i64) -> Arc<dyn datafusion::physical_expr::Physica
 }
 
 fn operator(kind: JoinKind, lower: i64, upper: i64, late: &Arc<LateRows>) -> IntervalJoinOperator {
-    let mut fields = vec![Field::new("l", DataType::Int64, true)];
-    let mut output = vec![2];
-    if kind.makes_pairs() {
-        fields.push(Field::new("r", DataType::Int64, true));
-        output.push(5);
-    }
-    if kind == JoinKind::Mark {
-        fields.push(Field::new("mark", DataType::Boolean, false));
-    }
+    let output = if kind.makes_pairs() { vec![2, 5] } else { vec![2] };
+    let spec = JoinSpec::on_keys(kind, (schema(), vec![1]), (schema(), vec![1]), output);
     IntervalJoinOperator::new(JoinSpec {
-        name: "join".into(),
-        kind,
-        null_equal: false,
-        left_schema: schema(),
-        right_schema: schema(),
-        left_keys: vec![1],
-        right_keys: vec![1],
         residual: Some(between(lower, upper)),
-        output,
-        output_schema: Arc::new(Schema::new(fields)),
-        window: None,
         interval: Some(JoinInterval {
             times: [0, 0],
             limits_us: [lower, -upper],
             clocks: [vec![0], vec![1]],
             late: Some(Arc::clone(late)),
         }),
-        as_of: None,
-        lookup: false,
-        pairs_max: 100_000,
         left_append_only: true,
         right_append_only: true,
-        errors: Arc::new(RowErrors::new(10)),
+        ..spec
     })
     .unwrap()
 }

@@ -4,7 +4,6 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::*;
-use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::tests::{Contents, apply, context, run_epoch};
 
 fn schema() -> SchemaRef {
@@ -24,28 +23,9 @@ fn batch(rows: &[(i64, i64, i64)]) -> ChangeBatch {
 
 #[test]
 fn rows_see_their_own_epoch_and_are_not_revised() {
-    let field = |name: &str| Field::new(name, DataType::Int64, true);
-    let mut join = LookupJoinOperator::new(JoinSpec {
-        name: "join".into(),
-        kind: JoinKind::Left,
-        null_equal: false,
-        left_schema: schema(),
-        right_schema: schema(),
-        left_keys: vec![0],
-        right_keys: vec![0],
-        residual: None,
-        output: vec![1, 3],
-        output_schema: Arc::new(Schema::new(vec![field("l"), field("r")])),
-        window: None,
-        interval: None,
-        as_of: None,
-        lookup: true,
-        pairs_max: 100_000,
-        left_append_only: true,
-        right_append_only: false,
-        errors: Arc::new(RowErrors::new(10)),
-    })
-    .unwrap();
+    let spec = JoinSpec::on_keys(JoinKind::Left, (schema(), vec![0]), (schema(), vec![0]), vec![1, 3]);
+    let spec = JoinSpec { lookup: true, left_append_only: true, ..spec };
+    let mut join = LookupJoinOperator::new(spec).unwrap();
     let mut contents = Contents::new();
     // The left row comes first, and with it a right row that is there and gone.
     let inputs =

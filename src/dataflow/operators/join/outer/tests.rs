@@ -8,7 +8,6 @@ use datafusion::physical_expr::expressions::binary;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::tests::{Contents, apply, cancelling, context, run_epoch};
 
 /// Key and value.
@@ -48,34 +47,14 @@ fn operator(kind: JoinKind, residual: bool, null_equal: bool, append_only: [bool
     let column = |name: &str, i| Arc::new(Column::new(name, i)) as Arc<dyn PhysicalExpr>;
     let both = Schema::new(left.fields().iter().chain(right.fields()).cloned().collect::<Vec<_>>());
     let less = binary(column("l_v", 1), Op::Lt, column("r_v", 3), &both).unwrap();
-    let mut fields = vec![left.field(0).clone(), left.field(1).clone()];
-    let mut output = vec![0, 1];
-    if kind.makes_pairs() {
-        output.push(3);
-        fields.push(right.field(1).clone());
-    }
-    if kind == JoinKind::Mark {
-        fields.push(Field::new("mark", DataType::Boolean, false));
-    }
+    let output = if kind.makes_pairs() { vec![0, 1, 3] } else { vec![0, 1] };
+    let spec = JoinSpec::on_keys(kind, (left, vec![0]), (right, vec![0]), output);
     OuterJoinOperator::new(JoinSpec {
-        name: "join".into(),
-        kind,
         null_equal,
-        left_schema: left,
-        right_schema: right,
-        left_keys: vec![0],
-        right_keys: vec![0],
         residual: residual.then_some(less),
-        output,
-        output_schema: Arc::new(Schema::new(fields)),
-        window: None,
-        interval: None,
-        as_of: None,
-        lookup: false,
-        pairs_max: 100_000,
         left_append_only: append_only[0],
         right_append_only: append_only[1],
-        errors: Arc::new(RowErrors::new(10)),
+        ..spec
     })
     .unwrap()
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::dataflow::operators::panes::{PaneColumns, PaneRow, pane_fields};
 use crate::dataflow::triggers::Firing;
 use crate::dataflow::triggers::model::Model;
-use crate::dataflow::triggers::tests::emit_spec;
+use crate::dataflow::triggers::tests::{emit_spec, schedules};
 use crate::types::hash::vnodes;
 use crate::types::trigger::Accumulation;
 
@@ -299,10 +299,6 @@ fn check(emit: &EmitSpec, append_only: bool, workers: usize, steps: &[Step]) {
     assert_eq!(contents, views.contents, "at the end");
 }
 
-fn schedules() -> u32 {
-    std::env::var("HEADWATER_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(500)
-}
-
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rows = prop::collection::vec((0..3i64, 0..70i64, 0..9i64), 0..7);
     let gone = prop_oneof![2 => Just(vec![]), 3 => prop::collection::vec(0..1000usize, 0..4)];
@@ -316,7 +312,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(schedules())
+        ..ProptestConfig::with_cases(schedules(500))
     })]
     #[test]
     fn agree_with_the_model(
