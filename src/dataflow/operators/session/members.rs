@@ -190,10 +190,8 @@ impl Members {
 
     /// Rewrites rows when most of those held are dead.
     pub fn compact(&mut self) -> Result<()> {
-        if self.rows.wants_compaction() {
-            let moved: HashMap<RowId, RowId> = self.rows.compact()?.into_iter().collect();
-            let members = self.by_slot.iter_mut().flatten();
-            members.for_each(|m| m.id = moved.get(&m.id).copied().unwrap_or(m.id));
+        if let Some(moved) = self.rows.compact_if_worth()? {
+            self.by_slot.iter_mut().flatten().for_each(|member| moved.follow(&mut member.id));
         }
         Ok(())
     }
