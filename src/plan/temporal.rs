@@ -115,12 +115,6 @@ impl Lowering<'_> {
             VERSION_AT => self.version_at(arguments, schemas, [left, right])?,
             _ => self.as_of(&mut rest, schemas, [left, right])?,
         };
-        if !self.nodes[left].facts.append_only {
-            return Err(refuse(
-                "a join with versions whose left side changes",
-                "The left side may only grow: read a source there, or a view that is append-only.",
-            ));
-        }
         let (on_left, on_right): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
         let (left, left_keys, left_width) = self.with_keys(left, &on_left, join.left.schema())?;
         let visible = join.right.schema().fields().len();
@@ -266,12 +260,16 @@ impl Lowering<'_> {
         });
         let keyed = r.unique_key.as_ref().is_some_and(|k| k.iter().all(|c| join.right_keys.contains(c)));
         let one = !lookup || keyed;
-        let why = match lookup {
-            true => "a look-up keeps the rows of the right side",
-            false => "it keeps the last version of every key of the right side",
+        let why = match (lookup, l.append_only) {
+            (true, true) => "a look-up keeps the rows of the right side",
+            (true, false) => {
+                "a look-up keeps the rows of the right side, and what each row of the left side has found"
+            }
+            (false, true) => "it keeps the last version of every key of the right side",
+            (false, false) => "it keeps all versions of the right side, as the left side changes",
         };
         Facts {
-            append_only: true,
+            append_only: l.append_only,
             unique_key: l.unique_key.clone().filter(|k| one && k.iter().all(|c| join.output.contains(c))),
             columns: columns.collect(),
             state: StateBound::Unbounded(why.into()),

@@ -13,6 +13,7 @@ pub mod interval;
 mod keys;
 pub mod lookup;
 pub mod outer;
+mod recalled;
 mod shape;
 mod side;
 mod time_queue;
@@ -118,7 +119,7 @@ pub struct JoinInterval {
     pub late: Option<Arc<LateRows>>,
 }
 
-/// Versions by event time. The left input is append-only.
+/// Versions by event time.
 #[derive(Clone)]
 pub struct AsOf {
     /// Time columns of the inputs.

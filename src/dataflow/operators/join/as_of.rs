@@ -3,12 +3,13 @@
 //!
 //! Every right row is a version of its key from its event time on. A left row waits until the
 //! right watermark has passed its time, then meets the last version at that time (before it,
-//! if `strict`), so what it gives is final and the output only grows. Of versions of equal
-//! time the later epoch's wins, within an epoch the greater row. A retraction of the last
+//! if `strict`), so what it gives is final: versions of the past do not change, and a left row that
+//! is taken back meets the version that it has met before. Of versions of equal time the later epoch's wins, within an epoch the greater row. A retraction of the last
 //! version without a new one in the same epoch ends the key at the watermark.
 //!
-//! Per key the last version at min(W_left, W_right) and those after it are kept. Rows older
-//! than their own side's watermark W(E−1) are late.
+//! Per key the last version at min(W_left, W_right) and those after it are kept, or all versions if
+//! the left side changes: what is taken back may be of any time. Rows older than their own side's
+//! watermark W(E−1) are late, but for those of a left side that changes.
 
 use std::cmp::Ordering;
 
@@ -65,6 +66,7 @@ pub struct AsOfJoinOperator {
     changes: Vec<(Arrival, Vec<i64>)>,
     watermarks: [EventTime; 2],
     epoch: u64,
+    left_append_only: bool,
 }
 
 impl AsOfJoinOperator {
@@ -92,6 +94,7 @@ impl AsOfJoinOperator {
             changes: Vec::new(),
             watermarks: [EventTime::MIN; 2],
             epoch: 0,
+            left_append_only: spec.left_append_only,
         })
     }
 
@@ -99,8 +102,10 @@ impl AsOfJoinOperator {
     fn on_time(&self, side: usize, batch: ChangeBatch) -> Result<(ChangeBatch, ChangeBatch)> {
         let times = timestamp_values(&batch, self.as_of.times[side])?.clone();
         let watermark = self.watermarks[side];
-        let is_late =
-            |row: usize| times.is_valid(row) && times.value(row) < watermark.0 && batch.weights.get(row) > 0;
+        let judged = side == 1 || self.left_append_only;
+        let is_late = |row: usize| {
+            judged && times.is_valid(row) && times.value(row) < watermark.0 && batch.weights.get(row) > 0
+        };
         let late: Vec<Refusal> = (0..batch.len())
             .filter(|row| is_late(*row))
             .map(|row| Refusal { row: row as u32, window_start: None, window_end: None })
@@ -164,7 +169,7 @@ impl AsOfJoinOperator {
                     Version { time: *time, epoch: self.epoch, row: Some((id, prints[row])) },
                 )?;
             }
-            self.ages.add(run);
+            self.note_ages(run);
         }
         for (arrival, times) in &changes {
             let prints = fingerprints(arrival.rows.rows.columns(), arrival.rows.len());
@@ -196,13 +201,19 @@ impl AsOfJoinOperator {
         Ok(())
     }
 
+    fn note_ages(&mut self, run: Vec<(i64, u128)>) {
+        if self.left_append_only {
+            self.ages.add(run);
+        }
+    }
+
     /// Ends a key whose last version was retracted.
     fn end_version(&mut self, key: u128, time: i64, print: u128) -> Result<()> {
         let last = self.versions.get(&key).and_then(|v| v.last()).copied();
         let is_last = last.is_some_and(|v| v.time == time && v.row.is_some_and(|(_, p)| p == print));
         if is_last {
             let end = time.max(self.watermarks[1].0);
-            self.ages.add(vec![(end, key)]);
+            self.note_ages(vec![(end, key)]);
             self.add_version(key, Version { time: end, epoch: self.epoch, row: None })?;
         }
         Ok(())
@@ -251,7 +262,7 @@ impl AsOfJoinOperator {
         Ok(())
     }
 
-    /// Drops versions that no left row can meet any more.
+    /// Drops versions that no left row can meet any more; none are noted if any may be met.
     fn prune(&mut self) {
         let horizon = self.watermarks[0].min(self.watermarks[1]).0;
         // With `strict`, a row at the horizon meets what was before it.

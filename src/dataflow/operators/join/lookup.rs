@@ -1,18 +1,23 @@
 //! Joins of arriving rows with what the other side holds now: `FOR SYSTEM_TIME AS OF proctime()`.
 //!
-//! The left input is append-only and is not kept. Its rows wait for the end of the epoch, so
-//! they see all changes of the right side of their own epoch, whichever came first. What a
-//! look-up gave is not revised when the right side changes later: the output only grows.
+//! Left rows wait for the end of the epoch, so they see all changes of the right side of their own
+//! epoch, whichever came first. What a look-up gave is not revised when the right side changes
+//! later. A left input that is append-only is not kept, and the output only grows; of one that
+//! changes it is remembered what its rows were shown with ([`Recalled`]), and taken back with them.
 
-use arrow::array::{Array, BooleanArray};
+use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
 
 use super::keys::Admission;
+use super::recalled::{Found, Recalled};
 use super::shape::Shape;
 use super::side::{Leaving, Matches, Side};
 use super::{JoinKind, JoinSpec, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::types::ChangeBatch;
+use crate::types::change_batch::consolidate;
+use crate::types::hash::fingerprints;
 
 /// Look-ups of one worker.
 pub struct LookupJoinOperator {
@@ -23,21 +28,39 @@ pub struct LookupJoinOperator {
     right: Side,
     /// Left rows of this epoch.
     waiting: Vec<ChangeBatch>,
+    left_schema: SchemaRef,
+    recalled: Option<Recalled>,
 }
 
 impl LookupJoinOperator {
     pub fn new(spec: JoinSpec) -> Result<LookupJoinOperator> {
         let (shape, [left, right]) = Shape::new(&spec)?;
         let right = Side::new(&spec.right_schema, right, Leaving::of(spec.right_append_only))?;
-        Ok(LookupJoinOperator { name: spec.name, kind: spec.kind, shape, left, right, waiting: Vec::new() })
+        Ok(LookupJoinOperator {
+            name: spec.name,
+            kind: spec.kind,
+            shape,
+            left,
+            right,
+            waiting: Vec::new(),
+            left_schema: spec.left_schema,
+            recalled: (!spec.left_append_only).then(|| Recalled::new(spec.output_schema)),
+        })
     }
 
-    fn look_up(&self, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
+    /// Shows the rows that can match nothing; the others come back.
+    fn keyed(&self, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<ChangeBatch> {
         let (keyed, loose) = self.left.split(batch)?;
         if let (Some(loose), true) = (loose, self.kind.keeps(0)) {
-            self.show(&loose.with_rows(loose.rows.project(&self.left.columns)?), false, out)?;
+            let columns = loose.rows.project(&self.left.columns)?;
+            let (columns, weights) = (columns.columns(), loose.weights.clone());
+            out.extend(self.shape.alone(self.kind, 0, columns, weights, false, loose.len())?);
         }
-        let Some(arrival) = self.left.admit(&keyed)? else { return Ok(()) };
+        Ok(keyed)
+    }
+
+    fn look_up(&self, keyed: &ChangeBatch, out: &mut Vec<Found>) -> Result<()> {
+        let Some(arrival) = self.left.admit(keyed)? else { return Ok(()) };
         let mut matched = vec![false; arrival.rows.len()];
         let mut found = Matches::default();
         for (row, key) in arrival.key_prints.iter().enumerate() {
@@ -52,10 +75,32 @@ impl LookupJoinOperator {
         }
         self.emit(&arrival.rows, &mut found, &mut matched, out)?;
         if self.kind.keeps(0) {
-            let matched = BooleanArray::from(matched);
-            self.show(&arrival.rows.filter(&matched)?, true, out)?;
-            self.show(&arrival.rows.filter(&arrow::compute::not(&matched)?)?, false, out)?;
+            self.show(&arrival.rows, &matched, true, out)?;
+            self.show(&arrival.rows, &matched, false, out)?;
         }
+        Ok(())
+    }
+
+    /// Rows of a left side that changes: first what goes, then what comes.
+    fn follow(&self, recalled: &mut Recalled, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let changes = self.keyed(consolidate(&self.left_schema, &self.waiting)?, out)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let part = |negative: bool| -> Result<(ChangeBatch, Vec<u128>, Vec<i64>)> {
+            let weights = changes.weights_vec();
+            let rows = changes.filter(&weights.iter().map(|w| Some((*w < 0) == negative)).collect())?;
+            let prints = fingerprints(rows.rows.columns(), rows.len());
+            let weights = rows.weights_vec();
+            Ok((rows, prints, weights))
+        };
+        let (_, prints, weights) = part(true)?;
+        out.extend(recalled.take_back(&prints, &weights)?);
+        let (rows, prints, weights) = part(false)?;
+        let mut found = Vec::new();
+        self.look_up(&rows, &mut found)?;
+        recalled.keep(&prints, &weights, &found)?;
+        out.extend(found.into_iter().map(|f| f.shown));
         Ok(())
     }
 
@@ -64,7 +109,7 @@ impl LookupJoinOperator {
         rows: &ChangeBatch,
         found: &mut Matches,
         matched: &mut [bool],
-        out: &mut Vec<ChangeBatch>,
+        out: &mut Vec<Found>,
     ) -> Result<()> {
         if found.rows.is_empty() {
             return Ok(());
@@ -74,15 +119,21 @@ impl LookupJoinOperator {
         for (pair, row) in found.rows.iter().enumerate() {
             matched[*row as usize] |= satisfied.is_valid(pair) && satisfied.value(pair);
         }
-        let pairs = self.shape.project(pairs.filter(&satisfied)?)?;
-        out.extend((!pairs.is_empty()).then_some(pairs));
+        let shown = self.shape.project(pairs.filter(&satisfied)?)?;
+        let left = satisfied.iter().zip(&found.rows).filter(|(kept, _)| *kept == Some(true));
+        let rows: Vec<u32> = left.map(|(_, row)| *row).collect();
+        out.extend((!rows.is_empty()).then_some(Found { rows, shown }));
         found.clear();
         Ok(())
     }
 
-    fn show(&self, rows: &ChangeBatch, matched: bool, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        let columns = rows.rows.columns();
-        out.extend(self.shape.alone(self.kind, 0, columns, rows.weights.clone(), matched, rows.len())?);
+    /// The rows that match, or those that do not, as they are shown.
+    fn show(&self, all: &ChangeBatch, matched: &[bool], which: bool, out: &mut Vec<Found>) -> Result<()> {
+        let rows: Vec<u32> = (0..all.len() as u32).filter(|row| matched[*row as usize] == which).collect();
+        let these = all.filter(&matched.iter().map(|m| Some(*m == which)).collect())?;
+        let weights = these.weights.clone();
+        let shown = self.shape.alone(self.kind, 0, these.rows.columns(), weights, which, these.len())?;
+        out.extend(shown.map(|shown| Found { rows, shown }));
         Ok(())
     }
 }
@@ -104,15 +155,29 @@ impl Operator for LookupJoinOperator {
     }
 
     fn finish_epoch(&mut self, _cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        for batch in std::mem::take(&mut self.waiting) {
-            self.look_up(batch, out)?;
+        match self.recalled.take() {
+            Some(mut recalled) => {
+                self.follow(&mut recalled, out)?;
+                self.waiting.clear();
+                recalled.compact()?;
+                self.recalled = Some(recalled);
+            }
+            None => {
+                for batch in std::mem::take(&mut self.waiting) {
+                    let keyed = self.keyed(batch, out)?;
+                    let mut found = Vec::new();
+                    self.look_up(&keyed, &mut found)?;
+                    out.extend(found.into_iter().map(|f| f.shown));
+                }
+            }
         }
         self.shape.end_epoch();
         self.right.compact()
     }
 
     fn state_size(&self) -> StateSize {
-        StateSize { entries: self.right.len(), bytes: self.right.bytes() }
+        let (entries, bytes) = self.recalled.as_ref().map_or((0, 0), |r| (r.entries(), r.bytes()));
+        StateSize { entries: self.right.len() + entries, bytes: self.right.bytes() + bytes }
     }
 }
 

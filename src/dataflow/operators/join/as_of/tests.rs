@@ -119,3 +119,25 @@ fn updates_are_versions_and_deletions_end_them() {
     assert_eq!(shown, ["1|100", "2|NULL", "3|NULL", "4|300"]);
     assert_eq!(join.state_size().entries, 1);
 }
+
+#[test]
+fn rows_of_a_changing_side_meet_the_same_version_again() {
+    let late = Arc::new(LateRows::new(10));
+    let mut join = operator(JoinKind::Left, false, &late);
+    join.left_append_only = false;
+    let mut contents = Contents::new();
+    let mut epoch = |join: &mut AsOfJoinOperator, inputs: Vec<(usize, ChangeBatch)>, n: u64, w: [i64; 2]| {
+        apply(&mut contents, &run_epoch(join, inputs, &context(n, w)));
+        let shown = contents.iter().filter(|(_, w)| **w != 0).map(|(l, w)| format!("{l}*{w}"));
+        shown.collect::<Vec<_>>()
+    };
+    let versions = batch(&[((10, 1, 100), 1), ((20, 1, 200), 1)]);
+    epoch(&mut join, vec![(1, versions), (0, batch(&[((15, 1, 1), 2), ((5, 1, 2), 1)]))], 1, [30, 30]);
+    // Long after both watermarks: rows of the past come and go.
+    let changes = batch(&[((15, 1, 1), -1), ((5, 1, 2), -1), ((12, 1, 3), 1)]);
+    let shown = epoch(&mut join, vec![(1, batch(&[((90, 1, 300), 1)])), (0, changes)], 2, [99, 99]);
+    assert_eq!(shown, ["1|100*1", "3|100*1"]);
+    let shown = epoch(&mut join, vec![(0, batch(&[((15, 1, 1), -1), ((12, 1, 3), -1)]))], 3, [99, 99]);
+    assert_eq!(shown, Vec::<String>::new());
+    assert_eq!((late.count(), join.state_size().entries), (0, 3));
+}

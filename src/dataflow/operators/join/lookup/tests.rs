@@ -21,11 +21,14 @@ fn batch(rows: &[(i64, i64, i64)]) -> ChangeBatch {
     ChangeBatch::new(RecordBatch::try_new(schema(), columns).unwrap(), rows.iter().map(|r| r.2).collect())
 }
 
+fn look_up(left_append_only: bool) -> LookupJoinOperator {
+    let spec = JoinSpec::on_keys(JoinKind::Left, (schema(), vec![0]), (schema(), vec![0]), vec![1, 3]);
+    LookupJoinOperator::new(JoinSpec { lookup: true, left_append_only, ..spec }).unwrap()
+}
+
 #[test]
 fn rows_see_their_own_epoch_and_are_not_revised() {
-    let spec = JoinSpec::on_keys(JoinKind::Left, (schema(), vec![0]), (schema(), vec![0]), vec![1, 3]);
-    let spec = JoinSpec { lookup: true, left_append_only: true, ..spec };
-    let mut join = LookupJoinOperator::new(spec).unwrap();
+    let mut join = look_up(true);
     let mut contents = Contents::new();
     // The left row comes first, and with it a right row that is there and gone.
     let inputs =
@@ -40,4 +43,30 @@ fn rows_see_their_own_epoch_and_are_not_revised() {
     let shown: Vec<&str> = contents.keys().map(String::as_str).collect();
     assert_eq!(shown, ["10|100", "11|101", "20|NULL", "21|201"]);
     assert_eq!(join.state_size().entries, 2);
+}
+
+#[test]
+fn what_equal_rows_found_is_taken_back_last_first() {
+    let mut join = look_up(false);
+    let mut contents = Contents::new();
+    let mut epoch = |join: &mut LookupJoinOperator, inputs: Vec<(usize, ChangeBatch)>, n: u64| {
+        apply(&mut contents, &run_epoch(join, inputs, &context(n, 0, 0)));
+        let shown = contents.iter().filter(|(_, w)| **w != 0).map(|(l, w)| format!("{l}*{w}"));
+        shown.collect::<Vec<_>>()
+    };
+    // Two copies find a row that is there twice; one more finds nothing, one another row.
+    epoch(&mut join, vec![(1, batch(&[(1, 100, 2)])), (0, batch(&[(1, 10, 2)]))], 1);
+    epoch(&mut join, vec![(1, batch(&[(1, 100, -2)])), (0, batch(&[(1, 10, 1)]))], 2);
+    let shown = epoch(&mut join, vec![(1, batch(&[(1, 101, 1)])), (0, batch(&[(1, 10, 1)]))], 3);
+    assert_eq!(shown, ["10|100*4", "10|101*1", "10|NULL*1"]);
+    let shown = epoch(&mut join, vec![(0, batch(&[(1, 10, -2)]))], 4);
+    assert_eq!(shown, ["10|100*4"]);
+    // A row that goes and comes in one epoch has not changed.
+    let shown = epoch(&mut join, vec![(0, batch(&[(1, 10, -1), (1, 10, 1)]))], 5);
+    assert_eq!(shown, ["10|100*4"]);
+    let shown = epoch(&mut join, vec![(0, batch(&[(1, 10, -1)])), (1, batch(&[(1, 101, -1)]))], 6);
+    assert_eq!(shown, ["10|100*2"]);
+    let shown = epoch(&mut join, vec![(0, batch(&[(1, 10, -1)]))], 7);
+    assert_eq!(shown, Vec::<String>::new());
+    assert_eq!(join.state_size().entries, 0);
 }
