@@ -54,6 +54,7 @@ pub struct OverSpec {
 pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
     let encoder = KeyEncoder::new(&spec.input_schema, &spec.node.order)?;
     Ok(match encoder.width() {
+        Some(..=12) => Box::new(Over::<[u32; 3]>::new(spec, encoder)?),
         Some(..=16) => Box::new(Over::<[u64; 2]>::new(spec, encoder)?),
         Some(..=24) => Box::new(Over::<[u64; 3]>::new(spec, encoder)?),
         _ => Box::new(Over::<Box<[u8]>>::new(spec, encoder)?),
@@ -392,6 +393,7 @@ impl<K: Key> Over<K> {
         minus.iter().for_each(|line| self.values.release(line.values));
         self.forgotten.drain(..).for_each(|id| self.values.release(id));
         self.released.drain(..).for_each(|id| self.store.release(id));
+        self.rows.end_epoch();
         self.compact()
     }
 

@@ -1,27 +1,60 @@
 //! The rows of all partitions in order, and which of them a change can touch.
 //!
-//! One entry is one copy of a row, so that each copy has values of its own. Invariant: the
+//! One entry is one copy of a row, so that each copy has values of its own. Partitions have numbers
+//! of four bytes here; one that is empty keeps its number until the epoch is over. Invariant: the
 //! copies of a row are numbered from 0 without gaps.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use arrow::array::UInt32Array;
+use hashbrown::HashMap;
 
 use super::{Line, NO_VALUES};
 use crate::error::{HwError, Result};
 use crate::plan::Reach;
 use crate::state::{Key, RowId, RowStore};
 use crate::types::ChangeBatch;
+use crate::types::hash::PrintHasher;
 
-/// Where a copy of a row stands.
+/// Where a copy of a row stands: by the number of its partition, its key, 64 bits that are the same
+/// in every run, and 32 more that tell rows apart.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place<K> {
-    pub group: u128,
+    group: u32,
     key: K,
     tie: u64,
-    print: u128,
+    print: u32,
     copy: u32,
+}
+
+/// Numbers of partitions.
+#[derive(Default)]
+struct Numbers {
+    of: HashMap<u128, u32, PrintHasher>,
+    prints: Vec<u128>,
+    free: Vec<u32>,
+    /// Those that may be empty.
+    emptied: Vec<u32>,
+}
+
+impl Numbers {
+    fn get_or_add(&mut self, group: u128) -> u32 {
+        *self.of.entry(group).or_insert_with(|| match self.free.pop() {
+            Some(number) => {
+                self.prints[number as usize] = group;
+                number
+            }
+            None => {
+                self.prints.push(group);
+                self.prints.len() as u32 - 1
+            }
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.of.capacity() * (size_of::<(u128, u32)>() + 1) + self.prints.capacity() * size_of::<u128>()
+    }
 }
 
 /// What places the rows of a batch.
@@ -81,15 +114,35 @@ impl<K> Affected<K> {
 pub struct Rows<K: Key> {
     reach: Reach,
     tree: BTreeMap<Place<K>, Entry>,
+    numbers: Numbers,
     key_bytes: usize,
 }
 
 impl<K: Key> Rows<K> {
     pub fn new(reach: Reach) -> Rows<K> {
-        Rows { reach, tree: BTreeMap::new(), key_bytes: 0 }
+        Rows { reach, tree: BTreeMap::new(), numbers: Numbers::default(), key_bytes: 0 }
     }
 
-    fn least(group: u128) -> Place<K> {
+    /// The number of a partition; one that no row has for one that is not there.
+    fn number(&self, group: u128) -> u32 {
+        self.numbers.of.get(&group).copied().unwrap_or(u32::MAX)
+    }
+
+    /// Forgets the numbers of partitions that are empty; no places of them are held any more.
+    pub fn end_epoch(&mut self) {
+        let mut emptied = std::mem::take(&mut self.numbers.emptied);
+        emptied.sort_unstable();
+        emptied.dedup();
+        for number in emptied {
+            let print = self.numbers.prints[number as usize];
+            if !self.has(print) {
+                self.numbers.of.remove(&print);
+                self.numbers.free.push(number);
+            }
+        }
+    }
+
+    fn least(group: u32) -> Place<K> {
         Place { group, key: K::least(), tie: 0, print: 0, copy: 0 }
     }
 
@@ -99,6 +152,7 @@ impl<K: Key> Rows<K> {
         from: Bound<&Place<K>>,
         group: u128,
     ) -> impl Iterator<Item = (&'a Place<K>, i64)> {
+        let group = self.number(group);
         let least = Self::least(group);
         let start = if from == Bound::Unbounded { Bound::Included(&least) } else { from };
         self.tree
@@ -118,6 +172,9 @@ impl<K: Key> Rows<K> {
     pub fn remove(&mut self, place: &Place<K>) -> Option<Line> {
         let entry = self.tree.remove(place)?;
         self.key_bytes -= place.key.heap_bytes();
+        if place.copy == 0 {
+            self.numbers.emptied.push(place.group);
+        }
         Some(entry.line)
     }
 
@@ -158,10 +215,11 @@ impl<K: Key> Rows<K> {
         let mut touched = Touched::default();
         for (row, key) in keys.into_iter().enumerate() {
             let at = at.as_ref().map_or(0, |at| at[row]);
-            let first = Place { group: groups[row], key, tie: ties[row], print: prints[row], copy: 0 };
+            let group = self.numbers.get_or_add(groups[row]);
+            let first = Place { group, key, tie: ties[row], print: prints[row] as u32, copy: 0 };
             let copies = self.copies(&first);
             let weight = changes.weights.get(row);
-            let places: &mut Vec<_> = touched.groups.entry(first.group).or_default();
+            let places: &mut Vec<_> = touched.groups.entry(groups[row]).or_default();
             for copy in copies..copies.saturating_add(weight.max(0) as u32) {
                 let place = Place { copy, ..first.clone() };
                 self.key_bytes += place.key.heap_bytes();
@@ -241,6 +299,7 @@ impl<K: Key> Rows<K> {
 
     fn all(&self, group: u128) -> Option<Span<K>> {
         let mut span = Span { context: Vec::new(), start: 0, places: Vec::new(), lines: Vec::new() };
+        let group = self.number(group);
         let rows = self.tree.range(Self::least(group)..).take_while(|(p, _)| p.group == group);
         for (place, entry) in rows {
             span.context.push(entry.line.row);
@@ -289,7 +348,7 @@ impl<K: Key> Rows<K> {
     /// Entries and bytes; tree nodes are two thirds full.
     pub fn size(&self) -> (usize, usize) {
         let entry = (size_of::<Place<K>>() + size_of::<Entry>()) * 3 / 2;
-        (self.tree.len(), self.tree.len() * entry + self.key_bytes)
+        (self.tree.len(), self.tree.len() * entry + self.key_bytes + self.numbers.bytes())
     }
 }
 

@@ -1,6 +1,6 @@
-//! Words of a group with their weights: none, one in place, or a table.
+//! Words of a group with their weights: none, one in place, a few side by side, or a table.
 //!
-//! A weight of the table has eight bits, or none if a word that is there stays; weights beyond
+//! A weight beside a word has eight bits, or none if a word that is there stays; weights beyond
 //! that, and the one word that a table cannot hold, are in a map beside it.
 
 use hashbrown::HashMap;
@@ -49,7 +49,61 @@ pub(super) enum Few<P> {
     #[default]
     None,
     One(u64, P),
+    Four(Box<Small<P, 4>>),
+    Eight(Box<Small<P, 8>>),
+    Sixteen(Box<Small<P, 16>>),
     Many(Box<Many<P>>),
+}
+
+/// Up to `N` words in no order, whose weights fit beside them.
+pub(super) struct Small<P, const N: usize> {
+    words: [u64; N],
+    weights: [P; N],
+    len: u8,
+}
+
+impl<P: Weight, const N: usize> Small<P, N> {
+    fn new(all: &[(u64, i64)]) -> Box<Self> {
+        let mut made = Small { words: [0; N], weights: [P::default(); N], len: 0 };
+        for (word, weight) in all {
+            made.set(*word, *weight);
+        }
+        Box::new(made)
+    }
+
+    #[inline(always)]
+    fn find(&self, word: u64) -> Option<usize> {
+        self.words[..self.len as usize].iter().position(|w| *w == word)
+    }
+
+    fn weight(&self, word: u64) -> i64 {
+        self.find(word).and_then(|at| self.weights[at].get()).unwrap_or(0)
+    }
+
+    /// Whether there was room.
+    fn set(&mut self, word: u64, weight: i64) -> bool {
+        match (self.find(word), P::of(weight)) {
+            (Some(at), _) if weight == 0 => {
+                self.len -= 1;
+                self.words[at] = self.words[self.len as usize];
+                self.weights[at] = self.weights[self.len as usize];
+            }
+            (None, _) if weight == 0 => {}
+            (Some(at), Some(narrow)) => self.weights[at] = narrow,
+            (None, Some(narrow)) if (self.len as usize) < N => {
+                self.words[self.len as usize] = word;
+                self.weights[self.len as usize] = narrow;
+                self.len += 1;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn each(&self, mut f: impl FnMut(u64, i64)) {
+        let all = self.words.iter().zip(&self.weights).take(self.len as usize);
+        all.for_each(|(word, weight)| f(*word, weight.get().unwrap_or(0)));
+    }
 }
 
 pub(super) struct Many<P> {
@@ -96,24 +150,49 @@ impl<P: Weight> Few<P> {
         match self {
             Few::One(one, weight) if *one == word => weight.get().unwrap_or(0),
             Few::None | Few::One(..) => 0,
+            Few::Four(small) => small.weight(word),
+            Few::Eight(small) => small.weight(word),
+            Few::Sixteen(small) => small.weight(word),
             Few::Many(many) => many.weight(word),
         }
     }
 
+    /// What holds the words with one more, or with a weight that does not fit beside its word.
+    fn grow(&mut self, word: u64, weight: i64) {
+        let mut all = Vec::with_capacity(17);
+        self.each(|w, x| all.push((w, x)));
+        all.retain(|(w, _)| *w != word);
+        all.push((word, weight));
+        let narrow = all.iter().all(|(_, x)| P::of(*x).is_some());
+        *self = match all.len() {
+            0..=4 if narrow => Few::Four(Small::new(&all)),
+            0..=8 if narrow => Few::Eight(Small::new(&all)),
+            0..=16 if narrow => Few::Sixteen(Small::new(&all)),
+            _ => {
+                let mut many = Many { table: WordTable::default(), others: HashMap::new() };
+                all.into_iter().for_each(|(word, weight)| many.set(word, weight));
+                Few::Many(Box::new(many))
+            }
+        };
+    }
+
     fn set(&mut self, word: u64, weight: i64) {
         let narrow = P::of(weight);
+        let (room, empty) = match self {
+            Few::Four(small) => (small.set(word, weight), small.len == 0),
+            Few::Eight(small) => (small.set(word, weight), small.len == 0),
+            Few::Sixteen(small) => (small.set(word, weight), small.len == 0),
+            _ => (true, false),
+        };
         match (&mut *self, narrow) {
             (Few::Many(many), _) => many.set(word, weight),
+            (Few::Four(_) | Few::Eight(_) | Few::Sixteen(_), _) if empty => *self = Few::None,
+            (Few::Four(_) | Few::Eight(_) | Few::Sixteen(_), _) if room => {}
             (Few::One(one, _), _) if *one == word && weight == 0 => *self = Few::None,
             (Few::One(one, kept), Some(narrow)) if *one == word => *kept = narrow,
             (Few::None, Some(narrow)) if weight != 0 => *self = Few::One(word, narrow),
             _ if weight == 0 => {}
-            _ => {
-                let mut many = Many { table: WordTable::default(), others: HashMap::new() };
-                self.each(|word, weight| many.set(word, weight));
-                many.set(word, weight);
-                *self = Few::Many(Box::new(many));
-            }
+            _ => self.grow(word, weight),
         }
     }
 }
@@ -136,6 +215,9 @@ impl<P: Weight> Values for Few<P> {
     fn heap_bytes(&self) -> usize {
         match self {
             Few::None | Few::One(..) => 0,
+            Few::Four(_) => size_of::<Small<P, 4>>(),
+            Few::Eight(_) => size_of::<Small<P, 8>>(),
+            Few::Sixteen(_) => size_of::<Small<P, 16>>(),
             Few::Many(many) => size_of::<Many<P>>() + many.table.bytes() + many.others.allocation_size(),
         }
     }
@@ -144,6 +226,9 @@ impl<P: Weight> Values for Few<P> {
         match self {
             Few::None => {}
             Few::One(word, weight) => f(*word, weight.get().unwrap_or(0)),
+            Few::Four(small) => small.each(f),
+            Few::Eight(small) => small.each(f),
+            Few::Sixteen(small) => small.each(f),
             Few::Many(many) => {
                 let narrow = many.table.iter().filter_map(|(word, weight)| Some((word, weight.get()?)));
                 narrow.for_each(|(word, weight)| f(word, weight));
@@ -170,7 +255,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_map(
-            steps in prop::collection::vec((0u64..5, prop_oneof![-3i64..4, -300i64..300, Just(i64::MAX / 99)]), 0..60),
+            steps in prop::collection::vec((prop_oneof![0u64..4, 0u64..30], prop_oneof![-3i64..4, -300i64..300, Just(i64::MAX / 99)]), 0..60),
         ) {
             let (mut weighed, mut model) = (Few::<i8>::default(), BTreeMap::new());
             let (mut seen, mut there) = (Few::<()>::default(), BTreeMap::new());
