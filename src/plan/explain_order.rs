@@ -41,10 +41,19 @@ pub(super) fn over(node: &OverNode, name: &dyn Fn(usize) -> String) -> String {
 
 fn call(call: &OverCall, name: &dyn Fn(usize) -> String) -> String {
     let arg = |e: &PExpr| expr::as_column(e).map_or_else(|| e.to_string(), name);
-    let args = call.args.iter().map(arg).collect::<Vec<_>>().join(", ");
-    let distinct = if call.distinct { "distinct " } else { "" };
-    let filter = call.filter.map_or_else(String::new, |f| format!(" filter ({})", name(f)));
-    format!("{}({distinct}{args}){filter}", call.function.name())
+    let framed = FrameCall::of(&call.function);
+    let (args, last) = match (framed, call.args.split_last()) {
+        (Some(f), Some((last, args))) if f.filtered => (args, Some(arg(last))),
+        _ => (call.args.as_slice(), None),
+    };
+    let args = args.iter().map(arg).collect::<Vec<_>>().join(", ");
+    let distinct = if call.distinct || framed.is_some_and(|f| f.distinct) { "distinct " } else { "" };
+    let filter = call.filter.map(name).or(last).map_or_else(String::new, |f| format!(" filter ({f})"));
+    let excluding = match framed.map(|f| f.excluded) {
+        None | Some(Excluded::Nothing) => String::new(),
+        Some(excluded) => format!(" excluding {excluded}"),
+    };
+    format!("{}({distinct}{args}){filter}{excluding}", call.function.name())
 }
 
 fn list(columns: &[usize], name: &dyn Fn(usize) -> String) -> String {

@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 use datafusion::physical_expr::expressions::Literal;
 
-use super::OverCall;
+use super::{FrameCall, OverCall};
 use crate::types::order::SortKey;
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
@@ -89,7 +89,7 @@ pub(super) fn reach(call: &OverCall, order: &[SortKey], schema: &SchemaRef) -> R
         (_, "lead") => return neighbour(call, 1),
         (WindowFunctionDefinition::AggregateUDF(_), _) => true,
         (_, "first_value" | "last_value" | "nth_value") => true,
-        _ => false,
+        (function, _) => FrameCall::of(function).is_some(),
     };
     if !looks_at_frame {
         return Reach::Partition;

@@ -34,7 +34,7 @@ pub use super::functions::system::SessionVars;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
 use super::rules::orders::PgOrders;
-use super::rules::{casts, guarded, literals, set_types, subqueries};
+use super::rules::{casts, frames, guarded, json_checks, literals, set_types, subqueries};
 use super::send::{SendFuture, assert_send};
 use super::types::PgTypePlanner;
 use crate::clock;
@@ -90,10 +90,12 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(literals::PgLiterals),
+        Arc::new(json_checks::PgJson),
         Arc::new(set_types::PgSetTypes),
         Arc::new(PgOrders),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::PgCasts),
+        Arc::new(frames::PgFrames),
         Arc::new(subqueries::PgSubqueries),
         Arc::new(PgGuards),
     ]

@@ -5,6 +5,7 @@
 //! settings). [`scalar`] looks one up for planners.
 
 pub mod aggregate;
+mod alternatives;
 pub mod arith;
 pub mod array;
 pub mod cast;
@@ -12,6 +13,8 @@ pub mod column;
 pub mod datum;
 pub mod decimal;
 pub mod format;
+pub mod json;
+mod json_text;
 pub mod jsonb;
 mod jsonb_edit;
 mod jsonb_path;
@@ -50,6 +53,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         math::functions(),
         text::functions(),
         time::functions(),
+        json::functions(),
         jsonb::functions(),
         series::functions(),
         jsonb_edit::functions(),
@@ -97,6 +101,7 @@ pub fn register(state: &mut SessionState) {
         let _ = state.register_udaf(marker);
     }
     window::register(state);
+    alternatives::register(state);
     let families = [
         aggregate::bools::functions(),
         aggregate::ordered::functions(),

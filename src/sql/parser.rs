@@ -17,6 +17,8 @@ mod depth;
 mod dialect;
 mod emit;
 mod explain;
+mod frames;
+mod intervals;
 mod options;
 mod queries;
 mod session;
@@ -60,6 +62,8 @@ pub fn parse_sql(text: &str) -> Result<Vec<Statement>> {
     depth::check(&tokens).map_err(|at| too_complex().at(source.position(at)))?;
     signs::divide(&mut tokens);
     table_queries::expand(&mut tokens);
+    frames::take(&mut tokens);
+    intervals::keep_digits(&mut tokens);
     dialect.set_tokens(&mut tokens);
     let parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
     let mut reader = StatementReader { parser, dialect: &dialect, source: &source, trigger_depth: 0 };

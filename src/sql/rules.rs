@@ -2,7 +2,7 @@
 //!
 //! In order: [`ast`] before planning (names, operators that DataFusion's planner does not
 //! know), [`operators`] while planning (each binary operator by its operand types),
-//! [`literals`] before type coercion, [`casts`] and [`guards`] after it, and the guards of
+//! [`literals`] before type coercion, [`casts`], [`frames`] and [`guards`] after it, and the guards of
 //! filters again after the optimizer has moved predicates. [`names`] computes the
 //! output column names. Each rewrite is idempotent.
 
@@ -10,11 +10,14 @@ pub mod aggregates;
 pub mod ast;
 mod calls;
 pub mod casts;
+pub mod collations;
 pub mod distinct_on;
 pub mod fetch;
+pub mod frames;
 pub mod guarded;
 pub mod guards;
 mod hypothetical;
+pub mod json_checks;
 mod json_tables;
 pub mod literals;
 pub mod names;

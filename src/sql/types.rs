@@ -52,7 +52,8 @@ pub fn pg_type(sql_type: &SqlType) -> Result<PgType> {
         SqlType::TimestampNtz(_) => PgType::Timestamp,
         SqlType::Interval { .. } => PgType::Interval,
         SqlType::Uuid => PgType::Uuid,
-        SqlType::JSON | SqlType::JSONB => PgType::Jsonb,
+        SqlType::JSON => PgType::Json,
+        SqlType::JSONB => PgType::Jsonb,
         SqlType::Regclass => PgType::Regclass,
         SqlType::Array(
             ArrayElemTypeDef::SquareBracket(inner, _)
@@ -102,7 +103,8 @@ fn named(name: &str) -> Result<PgType> {
         "varchar" => PgType::Varchar(None),
         "bpchar" => PgType::Bpchar(None),
         "numeric" => PgType::Numeric(None),
-        "jsonb" | "json" => PgType::Jsonb,
+        "json" => PgType::Json,
+        "jsonb" => PgType::Jsonb,
         "uuid" => PgType::Uuid,
         "void" => PgType::Void,
         _ => return Err(unknown(name)),

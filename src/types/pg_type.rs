@@ -11,6 +11,7 @@
 //! | real, double precision | Float32, Float64 | | bytea | Binary |
 //! | numeric(p,s) | Decimal128(p,s) | | uuid | FixedSizeBinary(16) |
 //! | numeric | Decimal128(38,10) | | jsonb | LargeUtf8 (canonical text) |
+//! | json | LargeBinary (text as written) | | | |
 //! | boolean | Boolean | | date, time | Date32, Time64(µs) |
 //! | interval | Interval(MonthDayNano) | | timestamp, timestamptz | Timestamp(µs), Timestamp(µs,"UTC") |
 //! | T[] | List(T) | | | |
@@ -54,6 +55,8 @@ pub enum PgType {
     Timestamptz,
     Interval,
     Uuid,
+    /// The text as it was written.
+    Json,
     Jsonb,
     /// Catalog types, carried by Utf8 / Int64 / Utf8 / Int64 with `TYPE_KEY`.
     Name,
@@ -80,6 +83,7 @@ impl PgType {
             PgType::Int4 => 23,
             PgType::Text => 25,
             PgType::Oid => 26,
+            PgType::Json => 114,
             PgType::Float4 => 700,
             PgType::Float8 => 701,
             PgType::Unknown => 705,
@@ -97,6 +101,7 @@ impl PgType {
             PgType::Uuid => 2950,
             PgType::Jsonb => 3802,
             PgType::Array(inner) => match **inner {
+                PgType::Json => 199,
                 PgType::Bool => 1000,
                 PgType::Bytea => 1001,
                 PgType::Char => 1002,
@@ -125,7 +130,7 @@ impl PgType {
 
     /// The type for a `pg_type.oid`, for parameters that a client declares.
     pub fn from_oid(oid: u32) -> Option<PgType> {
-        const SCALARS: [PgType; 23] = [
+        const SCALARS: [PgType; 24] = [
             PgType::Bool,
             PgType::Bytea,
             PgType::Char,
@@ -147,12 +152,10 @@ impl PgType {
             PgType::Interval,
             PgType::Numeric(None),
             PgType::Uuid,
+            PgType::Json,
             PgType::Jsonb,
             PgType::Regclass,
         ];
-        if oid == 114 {
-            return Some(PgType::Jsonb);
-        }
         if let Some(t) = SCALARS.iter().find(|t| t.oid() == oid) {
             return Some(t.clone());
         }
@@ -187,6 +190,7 @@ impl PgType {
             PgType::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
             PgType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             PgType::Uuid => DataType::FixedSizeBinary(16),
+            PgType::Json => DataType::LargeBinary,
             PgType::Jsonb => DataType::LargeUtf8,
             PgType::Void => DataType::Null,
             PgType::Array(inner) => DataType::List(Arc::new(Field::new_list_field(inner.carrier(), true))),
@@ -270,7 +274,8 @@ impl PgType {
             | DataType::Decimal256(p, s) => PgType::Numeric(Some((*p, *s))),
             DataType::Utf8 | DataType::Utf8View => PgType::Text,
             DataType::LargeUtf8 => PgType::Jsonb,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => PgType::Bytea,
+            DataType::LargeBinary => PgType::Json,
+            DataType::Binary | DataType::BinaryView => PgType::Bytea,
             DataType::FixedSizeBinary(16) => PgType::Uuid,
             DataType::FixedSizeBinary(_) => PgType::Bytea,
             DataType::Date32 | DataType::Date64 => PgType::Date,
@@ -311,6 +316,7 @@ impl PgType {
             PgType::Timestamptz => "timestamp with time zone".into(),
             PgType::Interval => "interval".into(),
             PgType::Uuid => "uuid".into(),
+            PgType::Json => "json".into(),
             PgType::Jsonb => "jsonb".into(),
             PgType::Name => "name".into(),
             PgType::Char => "\"char\"".into(),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
-    Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeStringArray,
-    RecordBatch, RecordBatchOptions, Time64MicrosecondArray, TimestampMicrosecondArray,
+    Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray,
+    LargeStringArray, RecordBatch, RecordBatchOptions, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, IntervalUnit, SchemaRef, TimeUnit};
@@ -55,6 +55,7 @@ fn is_supported(data_type: &DataType) -> bool {
             | DataType::Decimal128(_, _)
             | DataType::Utf8
             | DataType::LargeUtf8
+            | DataType::LargeBinary
             | DataType::Binary
             | DataType::FixedSizeBinary(16)
             | DataType::Date32
@@ -105,6 +106,10 @@ impl Random {
                 Arc::new(values.with_precision_and_scale(*precision, *scale)?)
             }
             DataType::Utf8 => self.texts(draws, field)?,
+            DataType::LargeBinary => {
+                let values = draws.map(|d| format!("{{\"value\":{}}}", d.below(1_000_000)));
+                Arc::new(LargeBinaryArray::from_iter_values(values))
+            }
             DataType::LargeUtf8 => {
                 let values = draws.map(|d| format!("{{\"value\": {}}}", d.below(1_000_000)));
                 Arc::new(LargeStringArray::from_iter_values(values))

@@ -18,7 +18,7 @@ use super::scan::{DEPTH_MAX, Number, RawText, Scanner, Token, unescape};
 use super::{datetime, jsonb, values};
 use crate::error::{HwError, sqlstate};
 use crate::types::pg_type::PgType;
-use crate::types::text::round_micros;
+use crate::types::text::{check_json, round_micros};
 
 type Push = Result<(), HwError>;
 
@@ -88,6 +88,8 @@ enum Values {
         chars_max: Option<usize>,
         padded: bool,
     },
+    /// As it was written.
+    Json(Bytes<i64>),
     Jsonb(Bytes<i64>),
     Bytea(Bytes<i32>),
     List {
@@ -135,6 +137,7 @@ impl Column {
                 };
                 Values::Text { bytes: Bytes::new(), chars_max, padded }
             }
+            DataType::LargeBinary => Values::Json(Bytes::new()),
             DataType::LargeUtf8 => Values::Jsonb(Bytes::new()),
             DataType::Binary => Values::Bytea(Bytes::new()),
             DataType::List(item) => Values::List { offsets: vec![0], item: Box::new(Column::new(item)?) },
@@ -204,6 +207,10 @@ impl Column {
                 v.push(values::narrow(i, INTEGER_NAME)?)
             }
             (Values::Timestamp { values, .. }, Token::Number(n)) => values.push(epoch_millis(n)?),
+            (Values::Json(bytes), token) => {
+                jsonb::copy(token, &mut bytes.data);
+                bytes.end()?;
+            }
             (Values::Jsonb(bytes), token) => {
                 jsonb::write(token, &mut bytes.data)?;
                 bytes.end()?;
@@ -274,6 +281,11 @@ impl Column {
                 bytes.data.extend_from_slice(text.as_bytes());
                 bytes.end()?;
             }
+            Values::Json(bytes) => {
+                check_json(text)?;
+                bytes.data.extend_from_slice(text.as_bytes());
+                bytes.end()?;
+            }
             Values::Jsonb(bytes) => {
                 let mut scanner = Scanner::new(text.as_bytes(), DEPTH_MAX);
                 let token = scanner.value(0)?;
@@ -339,7 +351,7 @@ impl Column {
             Values::Interval(v) => v.push(IntervalMonthDayNano::ZERO),
             Values::Uuid(v) => v.extend_from_slice(&[0; 16]),
             Values::Text { bytes, .. } | Values::Bytea(bytes) => repeat_last(&mut bytes.offsets),
-            Values::Jsonb(bytes) => repeat_last(&mut bytes.offsets),
+            Values::Json(bytes) | Values::Jsonb(bytes) => repeat_last(&mut bytes.offsets),
             Values::List { offsets, .. } => repeat_last(offsets),
             Values::Struct(object) => object.push_placeholder(),
         }
@@ -362,7 +374,7 @@ impl Column {
             Values::Interval(v) => v.truncate(rows),
             Values::Uuid(v) => v.truncate(rows * 16),
             Values::Text { bytes, .. } | Values::Bytea(bytes) => bytes.truncate(rows),
-            Values::Jsonb(bytes) => bytes.truncate(rows),
+            Values::Json(bytes) | Values::Jsonb(bytes) => bytes.truncate(rows),
             Values::List { offsets, item } => {
                 offsets.truncate(rows + 1);
                 item.truncate(offsets.last().copied().unwrap_or(0) as usize);
@@ -414,6 +426,10 @@ impl Column {
             Values::Text { bytes, .. } => {
                 let (offsets, data) = bytes.take();
                 Arc::new(StringArray::try_new(offsets, data, nulls)?)
+            }
+            Values::Json(bytes) => {
+                let (offsets, data) = bytes.take();
+                Arc::new(LargeBinaryArray::try_new(offsets, data, nulls)?)
             }
             Values::Jsonb(bytes) => {
                 let (offsets, data) = bytes.take();

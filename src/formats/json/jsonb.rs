@@ -27,6 +27,22 @@ pub fn write(token: Token<'_>, out: &mut Vec<u8>) -> Result<(), HwError> {
     Ok(())
 }
 
+/// Appends `token` as it was written, for columns of type json.
+pub fn copy(token: Token<'_>, out: &mut Vec<u8>) {
+    match token {
+        Token::Null => out.extend_from_slice(b"null"),
+        Token::Bool(true) => out.extend_from_slice(b"true"),
+        Token::Bool(false) => out.extend_from_slice(b"false"),
+        Token::Number(n) => out.extend_from_slice(n.text),
+        Token::Array(span) | Token::Object(span) => out.extend_from_slice(span),
+        Token::Text(t) => {
+            out.push(b'"');
+            out.extend_from_slice(t.bytes);
+            out.push(b'"');
+        }
+    }
+}
+
 fn write_array(span: &[u8], out: &mut Vec<u8>) -> Result<(), HwError> {
     let mut scanner = Scanner::new(span, DEPTH_MAX);
     scanner.expect(b'[', "'['")?;

@@ -33,6 +33,7 @@ fn value(ty: &PgType, value: &str) -> Result<String, &'static str> {
             let i = column.as_primitive::<IntervalMonthDayNanoType>().value(0);
             format!("{} {} {}", i.months, i.days, i.nanoseconds / 1_000)
         }
+        PgType::Json => String::from_utf8(column.as_binary::<i64>().value(0).to_vec()).unwrap(),
         PgType::Float8 => column.as_primitive::<Float64Type>().value(0).to_string(),
         _ => array_value_to_string(column, 0).unwrap(),
     })
@@ -172,6 +173,20 @@ fn jsonb_is_canonical() {
             ("\"\\u0000\"", Err("22P05")),
             ("1e200000", Err("22003")),
             ("true", Ok("true")),
+        ],
+    );
+}
+
+#[test]
+fn json_is_kept_as_written() {
+    check(
+        PgType::Json,
+        &[
+            ("{\"bb\":1, \"a\" :2,\"a\":[ 1]}", Ok("{\"bb\":1, \"a\" :2,\"a\":[ 1]}")),
+            ("\"\\u0041\\u0000\"", Ok("\"\\u0041\\u0000\"")),
+            ("1e200000", Ok("1e200000")),
+            ("true", Ok("true")),
+            ("null", Ok("NULL")),
         ],
     );
 }

@@ -115,6 +115,11 @@ fn primary_key(declared: &Columns, columns: &mut [Field]) -> Result<Vec<usize>> 
             let text = format!("column \"{name}\" appears twice in primary key constraint");
             return Err(HwError::new(sqlstate::DUPLICATE_COLUMN, text));
         }
+        if PgType::of(&columns[at]) == PgType::Json {
+            let text = "data type json has no default operator class for access method \"btree\"";
+            return Err(HwError::new(sqlstate::UNDEFINED_OBJECT, text)
+                .with_hint("Declare the column as jsonb, which can be compared."));
+        }
         columns[at] = columns[at].clone().with_nullable(false);
         key.push(at);
     }

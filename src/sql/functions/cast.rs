@@ -22,7 +22,7 @@ use super::parse::{parse_date, parse_interval, parse_time, parse_timestamp};
 use super::zone::{MICROS_PER_DAY, Zone};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
-use crate::types::text::array_elements;
+use crate::types::text::{array_elements, check_json};
 
 /// The cast to one type, as a function of one argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -157,7 +157,18 @@ pub fn cast_datum<'a>(value: Datum<'a>, from: &Field, to: &Field, cx: &Cx) -> Re
         Kind::Uuid => to_uuid(value).ok_or_else(cannot)??,
         Kind::Jsonb => match &value {
             Datum::Json(_) => value,
-            Datum::Text(text) => Datum::Json(super::jsonb::canonical_json(text)?.into()),
+            Datum::Text(text) | Datum::RawJson(text) => {
+                Datum::Json(super::jsonb::canonical_json(text)?.into())
+            }
+            _ => return Err(cannot()),
+        },
+        Kind::RawJson => match value {
+            Datum::RawJson(_) => value,
+            Datum::Json(text) => Datum::RawJson(text),
+            Datum::Text(text) => {
+                check_json(&text)?;
+                Datum::RawJson(text)
+            }
             _ => return Err(cannot()),
         },
         Kind::Date | Kind::Time | Kind::Ts | Kind::Tstz | Kind::Interval => {

@@ -42,7 +42,10 @@ pub enum Datum<'a> {
     Ts(i64),
     Tstz(i64),
     Interval(IntervalMonthDayNano),
+    /// jsonb.
     Json(Cow<'a, str>),
+    /// json, as it was written.
+    RawJson(Cow<'a, str>),
     /// The elements of an array.
     List(ArrayRef),
 }
@@ -56,7 +59,7 @@ impl<'a> Datum<'a> {
     }
     pub fn as_str(&self) -> &str {
         match self {
-            Datum::Text(s) | Datum::Json(s) => s,
+            Datum::Text(s) | Datum::Json(s) | Datum::RawJson(s) => s,
             _ => "",
         }
     }
@@ -121,6 +124,8 @@ pub enum Kind {
     Interval,
     Uuid,
     Jsonb,
+    /// json.
+    RawJson,
 }
 
 impl Kind {
@@ -141,6 +146,7 @@ impl Kind {
             PgType::Interval => Kind::Interval,
             PgType::Uuid => Kind::Uuid,
             PgType::Jsonb => Kind::Jsonb,
+            PgType::Json => Kind::RawJson,
             PgType::Array(_) => Kind::AnyArray,
             _ => Kind::Text,
         }
@@ -186,6 +192,7 @@ impl Kind {
             Kind::Interval => PgType::Interval.carrier(),
             Kind::Uuid => DataType::FixedSizeBinary(16),
             Kind::Jsonb => DataType::LargeUtf8,
+            Kind::RawJson => DataType::LargeBinary,
         }
     }
 

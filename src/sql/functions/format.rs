@@ -25,7 +25,7 @@ pub fn format_datum(value: &Datum, field: &Field, zone: &Zone) -> String {
             PgType::Bpchar(Some(width)) => format!("{s:<width$}", width = width as usize),
             _ => s.to_string(),
         },
-        Datum::Json(s) => s.to_string(),
+        Datum::Json(s) | Datum::RawJson(s) => s.to_string(),
         Datum::Bytes(b) if matches!(field.data_type(), DataType::FixedSizeBinary(16)) => format_uuid(b),
         Datum::Bytes(b) => format!("\\x{}", hex(b)),
         Datum::Date(d) => format_date(i64::from(*d)),

@@ -169,6 +169,7 @@ fn value_of(value: &Datum, cx: &Cx, arg: usize) -> Result<Value> {
         Datum::Bool(b) => Value::Bool(*b),
         Datum::Int(v) => Value::from(*v),
         Datum::Json(s) => parse(s)?,
+        Datum::RawJson(s) => parse(&canonical_json(s)?)?,
         Datum::Num(_) | Datum::Float(_) => {
             let text = cx.args.get(arg).map_or(String::new(), |f| format_datum(value, f, &cx.zone));
             serde_json::from_str(&text).unwrap_or(Value::String(text))
@@ -185,7 +186,7 @@ fn value_of(value: &Datum, cx: &Cx, arg: usize) -> Result<Value> {
 }
 
 /// A timestamp with minutes in its offset.
-fn iso_zone(mut text: String) -> String {
+pub(super) fn iso_zone(mut text: String) -> String {
     let offset = text.rfind(['+', '-']).filter(|at| text.contains('T') && text.len() - at == 3);
     if offset.is_some() {
         text.push_str(":00");
@@ -193,7 +194,7 @@ fn iso_zone(mut text: String) -> String {
     text
 }
 
-fn print(value: &Datum, cx: &Cx, arg: usize) -> String {
+pub(super) fn print(value: &Datum, cx: &Cx, arg: usize) -> String {
     let fallback = arrow::datatypes::Field::new("v", arrow::datatypes::DataType::Utf8, true);
     format_datum(value, cx.args.get(arg).map_or(&fallback, |f| f.as_ref()), &cx.zone)
 }
@@ -344,22 +345,14 @@ fn accessors() -> Vec<Function> {
             .on(&[Jsonb, Text], Text, |_, a| {
                 Ok(path(&parse(a[0].as_str())?, &steps_of(&a[1])).map_or(Datum::Null, as_text))
             }),
-        Function::new("jsonb_extract_path").alias("json_extract_path").variadic(
-            &[Jsonb, Text],
-            Ret::Is(Jsonb),
-            |_, a| {
-                let steps: Vec<_> = a[1..].iter().map(|s| Some(s.as_str().to_string())).collect();
-                Ok(path(&parse(a[0].as_str())?, &steps).map_or(Datum::Null, json))
-            },
-        ),
-        Function::new("jsonb_extract_path_text").alias("json_extract_path_text").variadic(
-            &[Jsonb, Text],
-            Ret::Is(Text),
-            |_, a| {
-                let steps: Vec<_> = a[1..].iter().map(|s| Some(s.as_str().to_string())).collect();
-                Ok(path(&parse(a[0].as_str())?, &steps).map_or(Datum::Null, as_text))
-            },
-        ),
+        Function::new("jsonb_extract_path").variadic(&[Jsonb, Text], Ret::Is(Jsonb), |_, a| {
+            let steps: Vec<_> = a[1..].iter().map(|s| Some(s.as_str().to_string())).collect();
+            Ok(path(&parse(a[0].as_str())?, &steps).map_or(Datum::Null, json))
+        }),
+        Function::new("jsonb_extract_path_text").variadic(&[Jsonb, Text], Ret::Is(Text), |_, a| {
+            let steps: Vec<_> = a[1..].iter().map(|s| Some(s.as_str().to_string())).collect();
+            Ok(path(&parse(a[0].as_str())?, &steps).map_or(Datum::Null, as_text))
+        }),
     ]
 }
 
@@ -388,37 +381,22 @@ fn predicates() -> Vec<Function> {
 fn builders() -> Vec<Function> {
     use Kind::*;
     vec![
-        Function::new("jsonb_build_object").alias("json_build_object").called_on_null().variadic(
-            &[Any],
-            Ret::Is(Jsonb),
-            build_object,
-        ),
-        Function::new("jsonb_build_array").alias("json_build_array").called_on_null().variadic(
-            &[Any],
-            Ret::Is(Jsonb),
-            |cx, a| {
-                let items = a.iter().enumerate().map(|(i, v)| value_of(v, cx, i));
-                Ok(json(&Value::Array(items.collect::<Result<_>>()?)))
-            },
-        ),
-        Function::new("to_jsonb")
-            .alias("to_json")
-            .on(&[Any], Jsonb, |cx, a| Ok(json(&value_of(&a[0], cx, 0)?))),
+        Function::new("jsonb_build_object").called_on_null().variadic(&[Any], Ret::Is(Jsonb), build_object),
+        Function::new("jsonb_build_array").called_on_null().variadic(&[Any], Ret::Is(Jsonb), |cx, a| {
+            let items = a.iter().enumerate().map(|(i, v)| value_of(v, cx, i));
+            Ok(json(&Value::Array(items.collect::<Result<_>>()?)))
+        }),
+        Function::new("to_jsonb").on(&[Any], Jsonb, |cx, a| Ok(json(&value_of(&a[0], cx, 0)?))),
         Function::new("jsonb_typeof")
-            .alias("json_typeof")
             .on(&[Jsonb], Text, |_, a| Ok(Datum::text(type_of(&parse(a[0].as_str())?)))),
-        Function::new("jsonb_array_length").alias("json_array_length").on(
-            &[Jsonb],
-            Int4,
-            |_, a| match parse(a[0].as_str())? {
-                Value::Array(items) => Ok(Datum::Int(items.len() as i64)),
-                other => {
-                    let sort = if other.is_object() { "a non-array" } else { "a scalar" };
-                    let message = format!("cannot get array length of {sort}");
-                    Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message))
-                }
-            },
-        ),
+        Function::new("jsonb_array_length").on(&[Jsonb], Int4, |_, a| match parse(a[0].as_str())? {
+            Value::Array(items) => Ok(Datum::Int(items.len() as i64)),
+            other => {
+                let sort = if other.is_object() { "a non-array" } else { "a scalar" };
+                let message = format!("cannot get array length of {sort}");
+                Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message))
+            }
+        }),
         Function::new("jsonb_strip_nulls")
             .on(&[Jsonb], Jsonb, |_, a| Ok(json(&strip_nulls(parse(a[0].as_str())?)))),
         Function::new("jsonb_pretty").on(&[Jsonb], Text, |_, a| {

@@ -20,7 +20,7 @@ fn invalid(message: impl Into<String>) -> HwError {
 }
 
 /// Members in PostgreSQL's order: by length of the key, then by its bytes.
-fn members(map: &serde_json::Map<String, Value>) -> Vec<(&String, &Value)> {
+pub(super) fn members(map: &serde_json::Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut members: Vec<_> = map.iter().collect();
     members.sort_by(|a, b| (a.0.len(), a.0).cmp(&(b.0.len(), b.0)));
     members
@@ -303,7 +303,6 @@ fn edits() -> Vec<Function> {
             Ok(Datum::Bytes(key.into()))
         }),
         Function::new("jsonb_object")
-            .alias("json_object")
             .on(&[TextArray], Jsonb, |_, a| {
                 let given = steps_of(&a[0]);
                 if !given.len().is_multiple_of(2) {

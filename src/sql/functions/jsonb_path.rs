@@ -1,9 +1,11 @@
 //! SQL/JSON paths in lax mode: the part of PostgreSQL's language that selects and compares.
 //!
 //! `$`, `@`, `.key`, `."key"`, `.*`, `[n]`, `[n to m]`, `[last]`, `[*]`, `.size()`, `.type()`,
-//! filters `?(…)` with `== != <> < <= > >=`, `&& || !`, `exists(…)`, `starts with`, and
-//! literals. Arrays are unwrapped where an object is expected, missing members select
-//! nothing. Strict mode, arithmetic, variables, `like_regex` and `**` are refused.
+//! `.**`, filters `?(…)` with `== != <> < <= > >=`, `&& || !`, `exists(…)`, `starts with`,
+//! `like_regex`, `is unknown`, variables and literals. Arrays are unwrapped where an object is
+//! expected, missing members select nothing. Strict mode, arithmetic and other methods are refused.
+
+mod extras;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -12,10 +14,12 @@ use arrow::array::{ArrayRef, LargeStringArray};
 use arrow::datatypes::{DataType, Field};
 use serde_json::Value;
 
+use self::extras::{Levels, Pattern, descend};
 use super::array::holds;
-use super::datum::{Datum, Function, Kind, Ret};
+use super::datum::{Datum, Eval, Function, Kind, Ret};
 use super::decimal::Numeric;
 use super::jsonb::{json, parse, to_text, type_of};
+use super::jsonb_edit::members;
 use crate::error::{HwError, Result, sqlstate};
 
 /// Most nested parentheses and filters of a path.
@@ -25,6 +29,7 @@ const DEPTH_MAX: usize = 100;
 enum Step {
     Member(String),
     AnyMember,
+    Descend(Levels),
     /// Positions, counted from the end if the flag is set.
     Elements(At, At),
     AnyElement,
@@ -47,12 +52,16 @@ enum Operand {
         steps: Vec<Step>,
     },
     Literal(Value),
+    /// A variable's value, and a path from it.
+    Variable(Value, Vec<Step>),
 }
 
 #[derive(Debug)]
 enum Test {
     Compare(Operand, &'static str, Operand),
     StartsWith(Operand, String),
+    LikeRegex(Operand, Pattern),
+    IsUnknown(Box<Test>),
     And(Box<Test>, Box<Test>),
     Or(Box<Test>, Box<Test>),
     Not(Box<Test>),
@@ -70,6 +79,7 @@ struct Parser<'t> {
     text: &'t str,
     rest: &'t str,
     depth: usize,
+    variables: Option<&'t Value>,
 }
 
 impl<'t> Parser<'t> {
@@ -165,6 +175,9 @@ impl<'t> Parser<'t> {
         if self.take("(") {
             let inner = self.either()?;
             self.require(")")?;
+            if self.take("is unknown") {
+                return Ok(Either::Test(Test::IsUnknown(inner.test(self)?)));
+            }
             return Ok(inner);
         }
         let left = self.operand()?;
@@ -172,7 +185,9 @@ impl<'t> Parser<'t> {
             return Ok(Either::Test(Test::StartsWith(left, self.string()?)));
         }
         if self.take("like_regex") {
-            return Err(refused("like_regex"));
+            let pattern = self.string()?;
+            let flags = if self.take("flag") { self.string()? } else { String::new() };
+            return Ok(Either::Test(Test::LikeRegex(left, Pattern::new(&pattern, &flags)?)));
         }
         for (token, op) in
             [("==", "="), ("!=", "<>"), ("<>", "<>"), ("<=", "<="), (">=", ">="), ("<", "<"), (">", ">")]
@@ -190,11 +205,10 @@ impl<'t> Parser<'t> {
 
     fn operand(&mut self) -> Result<Operand> {
         self.skip();
-        if self.rest.starts_with("$\"")
-            || self.rest[1.min(self.rest.len())..].starts_with(|c: char| c.is_alphabetic())
-                && self.rest.starts_with('$')
-        {
-            return Err(refused("a variable"));
+        let named = |c: char| c.is_alphabetic() || c == '_' || c == '"';
+        if self.rest.strip_prefix('$').is_some_and(|name| name.starts_with(named)) {
+            let value = self.variable()?;
+            return Ok(Operand::Variable(value, self.steps()?));
         }
         let root = self.rest.starts_with('$');
         if root || self.rest.starts_with('@') {
@@ -202,6 +216,28 @@ impl<'t> Parser<'t> {
             return Ok(Operand::Path { root, steps: self.steps()? });
         }
         self.literal().map(Operand::Literal)
+    }
+
+    /// `$name`, which the last argument gives.
+    fn variable(&mut self) -> Result<Value> {
+        self.rest = &self.rest[1..];
+        let name = if self.rest.starts_with('"') { self.string()? } else { self.word().to_string() };
+        self.variables.and_then(|all| all.get(&name)).cloned().ok_or_else(|| {
+            let message = format!("could not find jsonpath variable \"{name}\"");
+            HwError::new(sqlstate::UNDEFINED_OBJECT, message)
+        })
+    }
+
+    /// `{n}`, `{n to m}`, `{last}` after `**`.
+    fn levels(&mut self) -> Result<Levels> {
+        if !self.take("{") {
+            return Ok(Levels { first: 0, last: usize::MAX, leaves: false });
+        }
+        let level = |at: At| if let At::Position(n) = at { n } else { usize::MAX };
+        let first = self.at()?;
+        let last = if self.take("to ") { self.at()? } else { first };
+        self.require("}")?;
+        Ok(Levels { first: level(first), last: level(last), leaves: matches!(first, At::Last(_)) })
     }
 
     /// A string, a number, true, false or null.
@@ -236,7 +272,7 @@ impl<'t> Parser<'t> {
 
     fn member(&mut self) -> Result<Step> {
         if self.take("**") {
-            return Err(refused("**"));
+            return Ok(Step::Descend(self.levels()?));
         }
         if self.take("*") {
             return Ok(Step::AnyMember);
@@ -302,8 +338,8 @@ fn refused(what: &str) -> HwError {
     )
 }
 
-fn program(text: &str) -> Result<Program> {
-    Parser { text, rest: text, depth: 0 }.program()
+fn program(text: &str, variables: Option<&Value>) -> Result<Program> {
+    Parser { text, rest: text, depth: 0, variables }.program()
 }
 
 /// The elements of an array, or the value itself.
@@ -332,9 +368,15 @@ impl Step {
             }
             Step::AnyMember => objects(values)
                 .flat_map(|v| {
-                    v.as_object().map(|m| m.values().cloned().collect::<Vec<_>>()).unwrap_or_default()
+                    let all = |m| members(m).into_iter().map(|m| m.1.clone()).collect::<Vec<_>>();
+                    v.as_object().map(all).unwrap_or_default()
                 })
                 .collect(),
+            Step::Descend(levels) => {
+                let mut found = Vec::new();
+                values.iter().for_each(|v| descend(v, 0, *levels, &mut found));
+                found
+            }
             Step::AnyElement => values.into_iter().flat_map(unwrapped).collect(),
             Step::Elements(from, to) => values
                 .into_iter()
@@ -360,6 +402,9 @@ impl Operand {
     fn values(&self, document: &Value, item: &Value) -> Vec<Value> {
         match self {
             Operand::Literal(value) => vec![value.clone()],
+            Operand::Variable(value, steps) => {
+                steps.iter().fold(vec![value.clone()], |values, step| step.apply(values, document))
+            }
             Operand::Path { root, steps } => {
                 let start = vec![if *root { document.clone() } else { item.clone() }];
                 steps.iter().fold(start, |values, step| step.apply(values, document))
@@ -411,6 +456,10 @@ impl Test {
                 .compared(document, item)
                 .iter()
                 .map(|v| v.as_str().map(|s| s.starts_with(prefix.as_str())))),
+            Test::LikeRegex(operand, pattern) => {
+                any(operand.compared(document, item).iter().map(|v| v.as_str().map(|s| pattern.matches(s))))
+            }
+            Test::IsUnknown(inner) => Some(inner.holds(document, item).is_none()),
             Test::And(a, b) => match (a.holds(document, item), b.holds(document, item)) {
                 (Some(false), _) | (_, Some(false)) => Some(false),
                 (Some(true), Some(true)) => Some(true),
@@ -441,7 +490,8 @@ fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 
 fn selected(a: &[Datum]) -> Result<Vec<Value>> {
     let document = parse(a[0].as_str())?;
-    Ok(match program(a[1].as_str())? {
+    let variables = a.get(2).map(|v| parse(v.as_str())).transpose()?;
+    Ok(match program(a[1].as_str(), variables.as_ref())? {
         Program::Path(operand) => operand.values(&document, &document),
         Program::Test(test) => vec![test.holds(&document, &document).map_or(Value::Null, Value::Bool)],
     })
@@ -451,13 +501,20 @@ fn json_list(_: &[DataType]) -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::LargeUtf8, true)))
 }
 
+/// A path may have variables; errors that the last flag would silence do not arise.
+fn overloads(function: Function, ret: Ret, eval: Eval) -> Function {
+    use Kind::*;
+    let function = function.ret(&[Jsonb, Text], ret, eval);
+    function.ret(&[Jsonb, Text, Jsonb], ret, eval).ret(&[Jsonb, Text, Jsonb, Bool], ret, eval)
+}
+
 /// Path functions; `@?` and `@@` are planned as calls of them.
 pub fn functions() -> Vec<Function> {
     use Kind::*;
+    let path = |name, ret, eval| overloads(Function::new(name), ret, eval);
     vec![
-        Function::new("jsonb_path_exists")
-            .on(&[Jsonb, Text], Bool, |_, a| Ok(Datum::Bool(!selected(a)?.is_empty()))),
-        Function::new("jsonb_path_match").on(&[Jsonb, Text], Bool, |_, a| match selected(a)?.as_slice() {
+        path("jsonb_path_exists", Ret::Is(Bool), |_, a| Ok(Datum::Bool(!selected(a)?.is_empty()))),
+        path("jsonb_path_match", Ret::Is(Bool), |_, a| match selected(a)?.as_slice() {
             [Value::Bool(b)] => Ok(Datum::Bool(*b)),
             [Value::Null] => Ok(Datum::Null),
             _ => Err(HwError::new(sqlstate::DATA_EXCEPTION, "single boolean result is expected")),
@@ -466,11 +523,11 @@ pub fn functions() -> Vec<Function> {
             [Value::Bool(b)] => Ok(Datum::Bool(*b)),
             _ => Ok(Datum::Null),
         }),
-        Function::new("jsonb_path_query_first")
-            .on(&[Jsonb, Text], Jsonb, |_, a| Ok(selected(a)?.first().map_or(Datum::Null, json))),
-        Function::new("jsonb_path_query_array")
-            .on(&[Jsonb, Text], Jsonb, |_, a| Ok(json(&Value::Array(selected(a)?)))),
-        Function::new("jsonb_path_list").ret(&[Jsonb, Text], Ret::Of(json_list), |_, a| {
+        path("jsonb_path_query_first", Ret::Is(Jsonb), |_, a| {
+            Ok(selected(a)?.first().map_or(Datum::Null, json))
+        }),
+        path("jsonb_path_query_array", Ret::Is(Jsonb), |_, a| Ok(json(&Value::Array(selected(a)?)))),
+        path("jsonb_path_list", Ret::Of(json_list), |_, a| {
             let found = selected(a)?;
             let array: ArrayRef = Arc::new(LargeStringArray::from_iter_values(found.iter().map(to_text)));
             Ok(Datum::List(array))

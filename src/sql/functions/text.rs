@@ -3,6 +3,8 @@
 //! Positions count characters from 1; lengths that are negative raise 22011. What
 //! DataFusion does the same way (lower, upper, trim, replace, translate, …) stays its own.
 
+mod template;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
@@ -102,56 +104,6 @@ pub fn quote_ident(text: &str) -> String {
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
-}
-
-/// `format()`: `%s`, `%I`, `%L`, `%%`, with `n$` and width.
-fn format(cx: &Cx, a: &[Datum]) -> Result<String> {
-    let mut out = String::new();
-    let mut chars = a[0].as_str().chars().peekable();
-    let mut next = 1;
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut spec = String::new();
-        while let Some(d) = chars.peek().filter(|d| d.is_ascii_digit() || matches!(d, '-' | '$')) {
-            spec.push(*d);
-            chars.next();
-        }
-        let (position, width) = match spec.split_once('$') {
-            Some((n, w)) => (n.parse::<usize>().ok(), w),
-            None => (None, spec.as_str()),
-        };
-        let conversion = chars.next().ok_or_else(|| invalid("unterminated format() type specifier"))?;
-        if conversion == '%' {
-            out.push('%');
-            continue;
-        }
-        let at = position.unwrap_or(next);
-        next = at + 1;
-        let value = a.get(at).ok_or_else(|| invalid("too few arguments for format()"))?;
-        let text = match (conversion, value.is_null()) {
-            ('s', true) => String::new(),
-            ('L', true) => "NULL".into(),
-            ('I', true) => {
-                let message = "null values cannot be formatted as an SQL identifier";
-                return Err(HwError::new("22004", message));
-            }
-            ('s', _) => print(cx, value, at),
-            ('I', _) => quote_ident(&print(cx, value, at)),
-            ('L', _) => quote_literal(&print(cx, value, at)),
-            (other, _) => {
-                return Err(invalid(format!("unrecognized format() type specifier \"{other}\""))
-                    .with_hint("For a single \"%\" use \"%%\"."));
-            }
-        };
-        let missing =
-            width.trim_start_matches('-').parse::<usize>().unwrap_or(0).saturating_sub(text.chars().count());
-        let blank = " ".repeat(missing.min(MAX_TEXT));
-        out += &if width.starts_with('-') { text + &blank } else { blank + &text };
-    }
-    Ok(out)
 }
 
 fn encode(bytes: &[u8], format: &str) -> Result<String> {
@@ -369,7 +321,7 @@ fn joins() -> Vec<Function> {
         Function::new("format").called_on_null().variadic(&[Text, Any], Ret::Is(Text), |cx, a| {
             match a[0].is_null() {
                 true => Ok(Datum::Null),
-                false => Ok(Datum::text(format(cx, a)?)),
+                false => Ok(Datum::text(template::format(cx, a)?)),
             }
         }),
         Function::new("string_to_array").called_on_null().variadic(

@@ -9,6 +9,7 @@ use sqlparser::tokenizer::Token;
 use super::{Failure, Parsed, StatementReader, sqlstate};
 use crate::error::HwError;
 use crate::sql::ast::{ColumnSpec, Columns, Expr, WatermarkSpec, WatermarkStrategy};
+use crate::sql::rules::collations;
 
 impl StatementReader<'_> {
     /// The list, or no columns if there is no parenthesis.
@@ -136,7 +137,9 @@ impl StatementReader<'_> {
                 column.generated = Some(self.expression_text()?);
                 let _ = self.one_of(&["STORED", "VIRTUAL"]);
             } else if self.word("COLLATE") {
-                self.object_name()?;
+                let collation = self.object_name()?;
+                collations::check(collation.schema.as_deref(), &collation.name)
+                    .map_err(|e| e.at(collation.position))?;
             } else if self.at_word("CHECK") || self.at_word("REFERENCES") || self.at_word("GENERATED") {
                 let what = match &self.peek().token {
                     Token::Word(w) => w.value.to_uppercase(),

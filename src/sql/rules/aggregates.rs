@@ -6,6 +6,7 @@
 use sqlparser::ast::*;
 
 use super::ast::call;
+use super::whole_rows::ROW_FUNCTION;
 use crate::error::{HwError, Result, sqlstate};
 
 /// Rewrites one function call.
@@ -26,12 +27,24 @@ pub fn rewrite(function: &mut Function) -> Result<()> {
         let options = OrderByOptions { asc: None, nulls_first: None };
         order.push(OrderByExpr { expr: expr.clone(), options, with_fill: None });
         let given = expr.clone();
-        *expr = if i < values { as_text(given) } else { call("to_jsonb", vec![given]) };
+        *expr = if i < values { as_text(given) } else { call(element(&name, &given), vec![given]) };
     }
-    if !ordered && !order.is_empty() {
+    // Over a window the order is the window's.
+    if !ordered && !order.is_empty() && function.over.is_none() {
         list.clauses.push(FunctionArgumentClause::OrderBy(order));
     }
     Ok(())
+}
+
+/// The function that makes an element or a member's value.
+fn element(aggregate: &str, given: &Expr) -> &'static str {
+    let is_row = |f: &Function| f.name.to_string() == ROW_FUNCTION;
+    match (aggregate, given) {
+        ("json_agg", Expr::Function(f)) if is_row(f) => "json_row_element",
+        ("json_agg", _) => "json_element",
+        ("json_object_agg", _) => "to_json",
+        _ => "to_jsonb",
+    }
 }
 
 fn as_text(expr: Expr) -> Expr {

@@ -76,6 +76,9 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
     if let Some(new) = super::phrases::expression(expr)? {
         *expr = new;
     }
+    if let Some(new) = super::collations::expression(expr)? {
+        *expr = new;
+    }
     let replacement = match expr {
         Expr::Function(f) => {
             strip_schema(&mut f.name);

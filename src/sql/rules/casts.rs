@@ -60,7 +60,7 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 /// Whether Arrow's kernel rounds, fails or prints differently, or may fail at all.
 fn differs(from: &DataType, to: &FieldRef) -> bool {
     use DataType::{
-        Boolean, Decimal128, Dictionary, Float32, Float64, LargeUtf8, List, Null, Utf8, Utf8View,
+        Decimal128, Dictionary, Float32, Float64, LargeBinary, LargeUtf8, List, Null, Utf8, Utf8View,
     };
     use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
     let varchar = matches!(PgType::of(to), PgType::Varchar(Some(_)) | PgType::Bpchar(_));
@@ -81,7 +81,7 @@ fn differs(from: &DataType, to: &FieldRef) -> bool {
             s2 < s1 || i32::from(*p2) - i32::from(*s2) < i32::from(*p1) - i32::from(*s1)
         }
         (List(a), List(b)) => a.data_type() != b.data_type() && a.data_type() != &Null,
-        (Boolean, LargeUtf8) | (_, LargeUtf8) => true,
+        (_, LargeUtf8 | LargeBinary) | (LargeBinary, _) => true,
         (_, to) => supported(from) && supported(to),
     }
 }
@@ -100,6 +100,7 @@ fn supported(data_type: &DataType) -> bool {
             | DataType::Utf8
             | DataType::Utf8View
             | DataType::LargeUtf8
+            | DataType::LargeBinary
             | DataType::Binary
             | DataType::FixedSizeBinary(_)
             | DataType::Date32

@@ -261,6 +261,7 @@ const SAFE_FUNCTIONS: &[&str] = &[
     "now",
     "current_timestamp",
     "current_date",
+    "json_typeof",
     "jsonb_object_field",
     "jsonb_object_field_text",
     "jsonb_contains",

@@ -1,4 +1,4 @@
-//! Set-returning jsonb functions as UNNEST of lists.
+//! Set-returning functions of json and jsonb as UNNEST of lists.
 //!
 //! `FROM jsonb_array_elements(x) AS t` becomes `FROM UNNEST(jsonb_element_list(x)) AS
 //! t(value)`, `jsonb_each` unnests keys and values side by side, and in a select list
@@ -12,11 +12,16 @@ use super::ast::call;
 /// The list functions, and the columns, of a set-returning function.
 fn lists(name: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
     Some(match name {
-        "jsonb_array_elements" | "json_array_elements" => (&["jsonb_element_list"], &["value"]),
-        "jsonb_array_elements_text" | "json_array_elements_text" => (&["jsonb_element_texts"], &["value"]),
-        "jsonb_each" | "json_each" => (&["jsonb_key_list", "jsonb_value_list"], &["key", "value"]),
-        "jsonb_each_text" | "json_each_text" => (&["jsonb_key_list", "jsonb_value_texts"], &["key", "value"]),
-        "jsonb_object_keys" | "json_object_keys" => (&["jsonb_key_list"], &[]),
+        "jsonb_array_elements" => (&["jsonb_element_list"], &["value"]),
+        "json_array_elements" => (&["json_element_list"], &["value"]),
+        "jsonb_array_elements_text" => (&["jsonb_element_texts"], &["value"]),
+        "json_array_elements_text" => (&["json_element_texts"], &["value"]),
+        "jsonb_each" => (&["jsonb_key_list", "jsonb_value_list"], &["key", "value"]),
+        "json_each" => (&["json_key_list", "json_value_list"], &["key", "value"]),
+        "jsonb_each_text" => (&["jsonb_key_list", "jsonb_value_texts"], &["key", "value"]),
+        "json_each_text" => (&["json_key_list", "json_value_texts"], &["key", "value"]),
+        "jsonb_object_keys" => (&["jsonb_key_list"], &[]),
+        "json_object_keys" => (&["json_keys"], &[]),
         "jsonb_path_query" => (&["jsonb_path_list"], &[]),
         "regexp_matches" => (&["regexp_match_list"], &[]),
         "regexp_split_to_table" => (&["regexp_split_to_array"], &[]),
@@ -93,7 +98,11 @@ fn record(name: &str, args: &[Expr], alias: &mut Option<TableAlias>) -> Option<T
     let ([document], Some(given)) = (args, &*alias) else { return None };
     let element = Expr::Identifier(Ident::with_quote('"', "__element"));
     let (kind, expr) = (CastKind::DoubleColon, Box::new(document.clone()));
-    let document = Expr::Cast { kind, expr, data_type: DataType::JSONB, array: false, format: None };
+    let (data_type, elements) = match name.starts_with("jsonb") {
+        true => (DataType::JSONB, "jsonb_element_list"),
+        false => (DataType::JSON, "json_element_list"),
+    };
+    let document = Expr::Cast { kind, expr, data_type, array: false, format: None };
     let value = if set { &element } else { &document };
     let text = |s: &str| Expr::Value(Value::SingleQuotedString(s.into()).into());
     let field = |column: &TableAliasColumnDef| {
@@ -116,7 +125,7 @@ fn record(name: &str, args: &[Expr], alias: &mut Option<TableAlias>) -> Option<T
         let name = Ident::with_quote('"', "__elements");
         let relation = TableFactor::UNNEST {
             alias: Some(TableAlias { explicit: true, name, columns: vec![column], at: None }),
-            array_exprs: vec![call("jsonb_element_list", vec![document.clone()])],
+            array_exprs: vec![call(elements, vec![document.clone()])],
             with_offset: false,
             with_offset_alias: None,
             with_ordinality: false,

@@ -135,6 +135,7 @@ fn type_column(data_type: &DataType) -> Option<String> {
         T::Timestamptz => "timestamptz",
         T::Interval => "interval",
         T::Uuid => "uuid",
+        T::Json => "json",
         T::Jsonb => "jsonb",
         T::Name => "name",
         T::Char => "char",

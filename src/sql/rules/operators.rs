@@ -246,6 +246,10 @@ fn compare(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> DfResult
         return Ok(Planned::Default(left, right));
     }
     let (l, r) = (Kind::of(&types.0), Kind::of(&types.1));
+    if l == Kind::RawJson || r == Kind::RawJson {
+        let hint = "Cast it to jsonb, which can be compared: (…)::jsonb.";
+        return Err(undefined_operator(symbol, &types.0, &types.1).with_hint(hint).into());
+    }
     if !comparable(l, r) {
         return Err(undefined_operator(symbol, &types.0, &types.1).into());
     }
@@ -291,10 +295,14 @@ fn json(
             let (whole, part) = if symbol == "@>" { (left, right) } else { (right, left) };
             Ok(Planned::Done(functions::scalar("array_covers")?.call(vec![whole, part])))
         }
-        "@>" | "<@" => {
+        "@>" | "<@" if types.0 != DataType::LargeBinary && types.1 != DataType::LargeBinary => {
             let left = if is_unknown(&left) { cast(left) } else { left };
             let right = if is_unknown(&right) { cast(right) } else { right };
             if symbol == "@>" { call(left, right) } else { call(right, left) }
+        }
+        "->" | "->>" | "#>" | "#>>" if types.0 == DataType::LargeBinary => {
+            let function = function.replacen("jsonb_", "json_", 1);
+            Ok(Planned::Done(functions::scalar(&function)?.call(vec![left, right])))
         }
         _ if jsonb(&types.0) => call(left, right),
         _ => Err(undefined_operator(symbol, &types.0, &types.1).into()),

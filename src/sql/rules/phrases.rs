@@ -14,6 +14,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::ast::call;
+use super::frames::FRAME_EXCLUDES;
 use super::visit::each_select;
 use crate::error::{HwError, Result, sqlstate};
 
@@ -423,13 +424,19 @@ fn extend_windows(select: &mut Select) {
 fn extend_window(spec: &mut WindowSpec, named: &[(String, WindowSpec)]) {
     let Some(name) = &spec.window_name else { return };
     let Some((_, base)) = named.iter().find(|(n, _)| *n == name.value) else { return };
-    if spec.partition_by.is_empty() {
-        spec.partition_by = base.partition_by.clone();
+    // What the frame excludes stands there too, and is not taken from the base.
+    if spec.partition_by.iter().all(is_frame_mark) {
+        spec.partition_by.extend(base.partition_by.iter().filter(|e| !is_frame_mark(e)).cloned());
     }
     if spec.order_by.is_empty() {
         spec.order_by = base.order_by.clone();
     }
     spec.window_name = None;
+}
+
+fn is_frame_mark(e: &Expr) -> bool {
+    let Expr::Function(f) = e else { return false };
+    f.name.0.last().and_then(|p| p.as_ident()).is_some_and(|n| n.value == FRAME_EXCLUDES)
 }
 
 /// ROLLUP, CUBE and GROUPING SETS in which a column stands twice.

@@ -19,12 +19,15 @@ use crate::sql::parser::fold_identifier;
 /// Columns of tables and views, by the name as it is written in FROM.
 pub type Tables = HashMap<String, Vec<String>>;
 
+/// What makes a json object of the names and columns of a row.
+pub const ROW_FUNCTION: &str = "json_row";
+
 /// Functions of one row, and what makes their value of names and columns.
 const OF_ROWS: [(&str, &str); 5] = [
-    ("row_to_json", "jsonb_build_object"),
-    ("to_json", "jsonb_build_object"),
+    ("row_to_json", ROW_FUNCTION),
+    ("to_json", ROW_FUNCTION),
     ("to_jsonb", "jsonb_build_object"),
-    ("json_agg", "jsonb_build_object"),
+    ("json_agg", ROW_FUNCTION),
     ("jsonb_agg", "jsonb_build_object"),
 ];
 
@@ -222,6 +225,10 @@ impl Rows<'_> {
             SetExpr::Select(select) => select,
             SetExpr::Query(query) => return self.output(&query.body),
             SetExpr::SetOperation { left, .. } => return self.output(left),
+            SetExpr::Values(values) => {
+                let width = values.rows.first()?.len();
+                return Some((1..=width).map(|n| Ident::new(format!("column{n}"))).collect());
+            }
             _ => return None,
         };
         let mut columns = Vec::new();

@@ -9,7 +9,7 @@ use super::column::{ColumnWriter, Values, element_range};
 use super::scalar::{character_value, list_of, null_of};
 use super::{
     DATE_INFINITY, DATE_MINUS_INFINITY, POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS, TIMESTAMP_INFINITY,
-    TIMESTAMP_MINUS_INFINITY, TextOptions, canonical_jsonb, parse_numeric,
+    TIMESTAMP_MINUS_INFINITY, TextOptions, canonical_jsonb, check_json, parse_numeric,
 };
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
@@ -41,6 +41,7 @@ impl ColumnWriter {
                 numeric_from_text(out, start);
             }
             Values::Text(_) => self.write_text(row, out),
+            Values::Json(a) => out.extend_from_slice(a.value(row)),
             Values::Jsonb(a) => {
                 out.push(JSONB_VERSION);
                 out.extend_from_slice(a.value(row).as_bytes());
@@ -245,9 +246,14 @@ fn read_value(reader: &mut Reader, ty: &PgType, options: &TextOptions) -> Result
             ScalarValue::new_interval_mdn(months, days, nanos)
         }
         PgType::Uuid => ScalarValue::FixedSizeBinary(16, Some(reader.take(16)?.to_vec())),
+        PgType::Json => {
+            let text = utf8(reader.rest())?;
+            check_json(text)?;
+            ScalarValue::LargeBinary(Some(text.as_bytes().to_vec()))
+        }
         PgType::Jsonb => {
             let bytes = reader.rest();
-            // The json type is sent as bare text, which cannot start with the version.
+            // Some clients send bare text, which cannot start with the version.
             let text = utf8(bytes.strip_prefix(&[JSONB_VERSION]).unwrap_or(bytes))?;
             ScalarValue::LargeUtf8(Some(canonical_jsonb(text)?))
         }

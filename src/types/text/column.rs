@@ -8,8 +8,8 @@
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array,
     FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, LargeStringArray, ListArray, StringArray, StructArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, UInt64Array,
+    IntervalMonthDayNanoArray, LargeBinaryArray, LargeStringArray, ListArray, StringArray, StructArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 
@@ -43,6 +43,7 @@ pub(super) enum Values {
     /// Wider than any carrier; only DataFusion makes it.
     WideNumeric(Decimal256Array, i8),
     Text(StringArray),
+    Json(LargeBinaryArray),
     Jsonb(LargeStringArray),
     Bytea(BinaryArray),
     Uuid(FixedSizeBinaryArray),
@@ -64,7 +65,7 @@ fn target(data_type: &DataType) -> Result<DataType> {
         DataType::Float16 => DataType::Float32,
         DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
         DataType::Utf8View => DataType::Utf8,
-        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::BinaryView => DataType::Binary,
         DataType::FixedSizeBinary(n) if *n != 16 => DataType::Binary,
         DataType::Date64 => DataType::Date32,
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
@@ -118,6 +119,7 @@ impl ColumnWriter {
             Values::Numeric(a, ..) => a.is_null(row),
             Values::WideNumeric(a, _) => a.is_null(row),
             Values::Text(a) => a.is_null(row),
+            Values::Json(a) => a.is_null(row),
             Values::Jsonb(a) => a.is_null(row),
             Values::Bytea(a) => a.is_null(row),
             Values::Uuid(a) => a.is_null(row),
@@ -149,6 +151,7 @@ impl ColumnWriter {
                 out.extend_from_slice(text.unwrap_or_default().as_bytes());
             }
             Values::Text(a) => out.extend_from_slice(a.value(row).as_bytes()),
+            Values::Json(a) => out.extend_from_slice(a.value(row)),
             Values::Jsonb(a) => out.extend_from_slice(a.value(row).as_bytes()),
             Values::Bytea(a) => write_bytea(a.value(row), out),
             Values::Uuid(a) => write_uuid(a.value(row), out),
@@ -167,6 +170,7 @@ impl ColumnWriter {
         matches!(
             self.values,
             Values::Text(_)
+                | Values::Json(_)
                 | Values::Jsonb(_)
                 | Values::Bytea(_)
                 | Values::Timestamp(_)
@@ -202,6 +206,7 @@ impl Values {
                 PgType::Bpchar(Some(width)) => Values::Text(padded(array.as_string(), width as usize)),
                 _ => Values::Text(array.as_string().clone()),
             },
+            DataType::LargeBinary => Values::Json(array.as_binary().clone()),
             DataType::LargeUtf8 => Values::Jsonb(array.as_string().clone()),
             DataType::Binary => Values::Bytea(array.as_binary().clone()),
             DataType::FixedSizeBinary(_) => Values::Uuid(array.as_fixed_size_binary().clone()),

@@ -17,18 +17,19 @@ const NUMBER_DIGITS_MAX: i64 = 16_383;
 
 /// The canonical form of a JSON document.
 pub fn canonical_jsonb(text: &str) -> Result<String> {
-    let mut parser =
-        Parser { text: text.as_bytes(), at: 0, depth: 0, out: Vec::with_capacity(text.len() + 16) };
-    parser.value("JSON value")?;
-    parser.skip_space();
-    if parser.at < parser.text.len() {
-        return Err(parser.unexpected("end of input"));
-    }
+    let parser = Parser::run(text, false)?;
     String::from_utf8(parser.out).map_err(|_| HwError::internal("canonical JSON is not UTF-8"))
+}
+
+/// Whether the text is a document of type json, which keeps it as it is.
+pub fn check_json(text: &str) -> Result<()> {
+    Parser::run(text, true).map(drop)
 }
 
 struct Parser<'a> {
     text: &'a [u8],
+    /// Only the grammar counts: numbers may be of any size, escapes stand for no characters.
+    syntax_only: bool,
     at: usize,
     depth: usize,
     out: Vec<u8>,
@@ -41,6 +42,17 @@ struct Member {
 }
 
 impl Parser<'_> {
+    fn run(text: &str, syntax_only: bool) -> Result<Parser<'_>> {
+        let out = Vec::with_capacity(if syntax_only { 0 } else { text.len() + 16 });
+        let mut parser = Parser { text: text.as_bytes(), syntax_only, at: 0, depth: 0, out };
+        parser.value("JSON value")?;
+        parser.skip_space();
+        if parser.at < parser.text.len() {
+            return Err(parser.unexpected("end of input"));
+        }
+        Ok(parser)
+    }
+
     fn skip_space(&mut self) {
         while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -150,6 +162,9 @@ impl Parser<'_> {
         if rising {
             return;
         }
+        if self.syntax_only {
+            return;
+        }
         members.sort_by_cached_key(rank);
         let written = self.out.split_off(start);
         self.out.push(b'{');
@@ -168,6 +183,10 @@ impl Parser<'_> {
     }
 
     fn string(&mut self) -> Result<Vec<u8>> {
+        if self.syntax_only {
+            self.at = json_string::skip(self.text, self.at)?;
+            return Ok(Vec::new());
+        }
         let (string, end) = json_string::parse(self.text, self.at)?;
         self.at = end;
         Ok(string)
@@ -194,6 +213,10 @@ impl Parser<'_> {
         let Some(number) = Number::split(token) else {
             return Err(syntax(format!("Token \"{}\" is invalid.", String::from_utf8_lossy(token))));
         };
+        if self.syntax_only {
+            self.at = token_end;
+            return Ok(());
+        }
         if number.exponent.abs() > NUMBER_DIGITS_MAX || !number.push(&mut self.out) {
             return Err(HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format"));
         }

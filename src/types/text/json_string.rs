@@ -87,6 +87,42 @@ fn unicode(text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize> {
     Ok(end)
 }
 
+/// The place after the closing quote of the string that opens at `start`; escapes are checked for
+/// their form only.
+pub(super) fn skip(text: &[u8], start: usize) -> Result<usize> {
+    let mut at = start + 1;
+    loop {
+        at += text[at..].iter().take_while(|b| !matches!(b, b'"' | b'\\' | 0..=0x1f)).count();
+        match text.get(at..) {
+            Some([b'"', ..]) => return Ok(at + 1),
+            Some([b'\\', b'u', ..]) => {
+                hex4(text, at + 2)?;
+                at += 6;
+            }
+            _ => at = skip_one(text, start, at)?,
+        }
+    }
+}
+
+/// An escape of one letter, or an error.
+fn skip_one(text: &[u8], start: usize, at: usize) -> Result<usize> {
+    match text.get(at) {
+        Some(b'\\') => escape(text, at + 1, &mut Vec::new()),
+        Some(control) => Err(syntax(format!("Character with value 0x{control:02x} must be escaped."))),
+        None => {
+            let token = String::from_utf8_lossy(&text[start..]);
+            Err(syntax(format!("Token \"{token}\" is invalid.")))
+        }
+    }
+}
+
+/// Appends a text as a JSON string.
+pub fn quote_json(text: &str, out: &mut String) {
+    let mut quoted = Vec::with_capacity(text.len() + 2);
+    push_quoted(text.as_bytes(), &mut quoted);
+    out.push_str(&String::from_utf8_lossy(&quoted));
+}
+
 /// Appends a string with quotes and escapes.
 pub(super) fn push_quoted(string: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');

@@ -31,7 +31,8 @@ pub use calendar::{civil_from_days, days_from_civil, write_date, write_time, wri
 pub use column::ColumnWriter;
 pub use date_parse::{parse_date_days, parse_time_micros, parse_timestamp_micros, parse_timestamptz_micros};
 pub use interval::{IntervalField, parse_interval, parse_interval_fields, write_interval};
-pub use json::canonical_jsonb;
+pub use json::{canonical_jsonb, check_json};
+pub use json_string::quote_json;
 pub use number::{
     NumericStyle, parse_float4, parse_float8, parse_integer, parse_numeric, write_float4, write_float8,
     write_integer, write_numeric,

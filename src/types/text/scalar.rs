@@ -5,8 +5,8 @@
 use datafusion::common::ScalarValue;
 
 use super::{
-    TextOptions, array, canonical_jsonb, invalid_syntax, parse_date_days, parse_float4, parse_float8,
-    parse_integer, parse_interval, parse_numeric, parse_time_micros, parse_timestamp_micros,
+    TextOptions, array, canonical_jsonb, check_json, invalid_syntax, parse_date_days, parse_float4,
+    parse_float8, parse_integer, parse_interval, parse_numeric, parse_time_micros, parse_timestamp_micros,
     parse_timestamptz_micros, trim,
 };
 use crate::error::{HwError, Result, sqlstate};
@@ -60,6 +60,10 @@ pub fn parse_text(text: &str, ty: &PgType, options: &TextOptions) -> Result<Scal
         ),
         PgType::Interval => ScalarValue::IntervalMonthDayNano(Some(parse_interval(bytes)?)),
         PgType::Uuid => ScalarValue::FixedSizeBinary(16, Some(parse_uuid(bytes)?.to_vec())),
+        PgType::Json => {
+            check_json(text)?;
+            ScalarValue::LargeBinary(Some(bytes.to_vec()))
+        }
         PgType::Jsonb => ScalarValue::LargeUtf8(Some(canonical_jsonb(text)?)),
         PgType::Void => ScalarValue::Null,
         PgType::Array(element) => parse_array(text, element, options)?,

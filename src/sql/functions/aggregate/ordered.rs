@@ -1,5 +1,5 @@
 //! Aggregates over the rows of a group in order: `array_agg`, `string_agg`, `jsonb_agg`,
-//! `jsonb_object_agg`, `mode`, `percentile_cont`, `percentile_disc`, `median`,
+//! `jsonb_object_agg` and those of json, `mode`, `percentile_cont`, `percentile_disc`, `median`,
 //! `first_value`, `last_value`, `any_value`, `min_by`, `max_by`.
 //!
 //! One accumulator keeps the rows, sorts them when it is evaluated and hands them to the
@@ -48,11 +48,13 @@ fn named(rule: Rule, aliases: &[&str]) -> AggregateUDF {
 }
 
 pub fn functions() -> Vec<AggregateUDF> {
-    let all: [(Rule, &[&str]); 13] = [
+    let all: [(Rule, &[&str]); 15] = [
         (Rule::ArrayAgg, &[]),
         (Rule::StringAgg, &["listagg"]),
-        (Rule::JsonAgg, &["json_agg"]),
-        (Rule::JsonObjectAgg, &["json_object_agg"]),
+        (Rule::JsonAgg, &[]),
+        (Rule::JsonObjectAgg, &[]),
+        (Rule::RawJsonAgg, &[]),
+        (Rule::RawJsonObjectAgg, &[]),
         (Rule::Mode, &[]),
         (Rule::PercentileCont, &["quantile_cont"]),
         (Rule::PercentileDisc, &["quantile_disc"]),

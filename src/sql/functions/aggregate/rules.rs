@@ -11,7 +11,9 @@ use datafusion::error::Result as DfResult;
 
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::functions::datum::{Kind, undefined_function};
+use crate::sql::functions::json::STRUCTURED;
 use crate::types::order_key::{ASCENDING, order_key, order_type};
+use crate::types::text::quote_json;
 
 /// An aggregate over ordered rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,8 @@ pub enum Rule {
     StringAgg,
     JsonAgg,
     JsonObjectAgg,
+    RawJsonAgg,
+    RawJsonObjectAgg,
     Mode,
     PercentileCont,
     PercentileDisc,
@@ -47,6 +51,8 @@ impl Rule {
             Rule::StringAgg => "string_agg",
             Rule::JsonAgg => "jsonb_agg",
             Rule::JsonObjectAgg => "jsonb_object_agg",
+            Rule::RawJsonAgg => "json_agg",
+            Rule::RawJsonObjectAgg => "json_object_agg",
             Rule::Mode => "mode",
             Rule::PercentileCont => "percentile_cont",
             Rule::PercentileDisc => "percentile_disc",
@@ -96,6 +102,10 @@ impl Rule {
             (Rule::JsonObjectAgg, [_, DataType::LargeUtf8 | DataType::Null]) => {
                 vec![DataType::Utf8, DataType::LargeUtf8]
             }
+            (Rule::RawJsonAgg, [DataType::LargeBinary | DataType::Null]) => vec![DataType::LargeBinary],
+            (Rule::RawJsonObjectAgg, [_, DataType::LargeBinary | DataType::Null]) => {
+                vec![DataType::Utf8, DataType::LargeBinary]
+            }
             (Rule::Median, [t]) => vec![numeric(t)?],
             (Rule::PercentileCont, [t, f]) => vec![numeric(t)?, fraction(f).ok_or_else(undefined)?],
             (Rule::PercentileDisc, [t, f]) => vec![own(t), fraction(f).ok_or_else(undefined)?],
@@ -118,6 +128,7 @@ impl Rule {
             Rule::ArrayAgg => list_of(first),
             Rule::PercentileCont | Rule::PercentileDisc if many => list_of(first),
             Rule::JsonAgg | Rule::JsonObjectAgg => Field::new(self.name(), DataType::LargeUtf8, true),
+            Rule::RawJsonAgg | Rule::RawJsonObjectAgg => Field::new(self.name(), DataType::LargeBinary, true),
             _ => like(first),
         }
     }
@@ -153,6 +164,8 @@ impl Rule {
             Rule::StringAgg => Finished::Scalar(join(values, &rows[1])),
             Rule::JsonAgg => Finished::Scalar(json_array(values)),
             Rule::JsonObjectAgg => Finished::Scalar(json_object(values, &rows[1])?),
+            Rule::RawJsonAgg => Finished::Scalar(raw_array(values)),
+            Rule::RawJsonObjectAgg => Finished::Scalar(raw_object(values, &rows[1])?),
             Rule::Mode => Finished::Element(0, most_frequent(values)?),
             Rule::Median => Finished::Scalar(ScalarValue::Float64(between(values, Some(0.5))?)),
             Rule::PercentileCont => continuous(values, &rows[1])?,
@@ -230,6 +243,41 @@ fn json_object(keys: &ArrayRef, values: &ArrayRef) -> Result<ScalarValue> {
     }
     out.push('}');
     Ok(ScalarValue::LargeUtf8(Some(out)))
+}
+
+/// Documents as one json array; arrays and rows begin a line.
+fn raw_array(values: &ArrayRef) -> ScalarValue {
+    let mut out = b"[".to_vec();
+    for (row, value) in values.as_binary::<i64>().iter().enumerate() {
+        let value = value.unwrap_or(b"null");
+        let structured = value.strip_prefix(&[STRUCTURED as u8]);
+        if row > 0 {
+            out.extend_from_slice(if structured.is_some() { b", \n " } else { b", " });
+        }
+        out.extend_from_slice(structured.unwrap_or(value));
+    }
+    out.push(b']');
+    ScalarValue::LargeBinary(Some(out))
+}
+
+/// A json object with all keys as they come.
+fn raw_object(keys: &ArrayRef, values: &ArrayRef) -> Result<ScalarValue> {
+    let (keys, values) = (keys.as_string::<i32>(), values.as_binary::<i64>());
+    let mut out = String::from("{ ");
+    for row in 0..keys.len() {
+        if keys.is_null(row) {
+            return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, "field name must not be null"));
+        }
+        if row > 0 {
+            out.push_str(", ");
+        }
+        quote_json(keys.value(row), &mut out);
+        out.push_str(" : ");
+        let value = if values.is_null(row) { b"null" } else { values.value(row) };
+        out.push_str(&String::from_utf8_lossy(value));
+    }
+    out.push_str(" }");
+    Ok(ScalarValue::LargeBinary(Some(out.into_bytes())))
 }
 
 /// First row of the longest run of equal values.
