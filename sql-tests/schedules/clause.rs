@@ -27,6 +27,11 @@ pub enum Kind {
     Session {
         gap: i64,
     },
+    /// Over rows that change and go: one for each tumbling window whose greatest value is small.
+    Kept {
+        inner: i64,
+        gap: i64,
+    },
     /// Over the windows of a tumbling window.
     Nested {
         inner: i64,
@@ -51,6 +56,9 @@ pub struct ViewSpec {
     pub mode_written: bool,
 }
 
+/// Values below it are small.
+pub const SMALL: i64 = 6;
+
 pub fn view_spec() -> impl Strategy<Value = ViewSpec> {
     let kind = prop_oneof![
         1 => Just(Kind::None),
@@ -58,6 +66,7 @@ pub fn view_spec() -> impl Strategy<Value = ViewSpec> {
         2 => (1..6i64, 5..12i64, -4..30i64).prop_map(|(slide, size, offset)| Kind::Hop { slide, size, offset }),
         1 => (2..5i64, 1..4i64).prop_map(|(step, n)| Kind::Cumulate { step, size: step * n }),
         4 => (3..12i64).prop_map(|gap| Kind::Session { gap }),
+        3 => (2..7i64, 3..12i64).prop_map(|(inner, gap)| Kind::Kept { inner, gap }),
         1 => (2..7i64, 2..8i64, 5..12i64)
             .prop_map(|(inner, slide, size)| Kind::Nested { inner, slide: slide.min(size), size }),
         1 => (2..9i64).prop_map(|size| Kind::ProcTumble { size }),
@@ -74,6 +83,15 @@ pub fn view_spec() -> impl Strategy<Value = ViewSpec> {
                 }
                 EmitPolicy::When(_) => {}
                 policy => *policy = EmitPolicy::Changes,
+            }
+        }
+        if let Kind::Kept { .. } = kind {
+            if spec.emit.accumulation == Accumulation::Discarding {
+                spec.emit.accumulation = Accumulation::AccumulatingAndRetracting;
+            }
+            if let EmitPolicy::Changes | EmitPolicy::Final = spec.emit.policy {
+                spec.emit.policy =
+                    EmitPolicy::When(TriggerSpec::Repeatedly(Box::new(TriggerSpec::AfterRows(2))));
             }
         }
         spec.mode_written |= spec.emit.accumulation != Accumulation::Accumulating;
@@ -174,6 +192,14 @@ impl ViewSpec {
                 format!("HOP({e}, ts, {}, {}, {})", ms(slide), ms(size), ms(offset))
             }
             Kind::Cumulate { step, size } => format!("CUMULATE({e}, ts, {}, {})", ms(step), ms(size)),
+            Kind::Kept { inner, gap } => {
+                let small = format!(
+                    "(SELECT k, window_time, max(v) AS v FROM TUMBLE({e}, ts, {}) \
+                     GROUP BY k, window_start, window_end, window_time HAVING max(v) < {SMALL})",
+                    ms(inner)
+                );
+                format!("SESSION({small} PARTITION BY k, window_time, {})", ms(gap))
+            }
             Kind::Session { gap } => format!("SESSION({e} PARTITION BY k, ts, {})", ms(gap)),
             Kind::Nested { inner, slide, size } => {
                 let inner = format!("(SELECT k, v, window_time FROM TUMBLE({e}, ts, {}))", ms(inner));

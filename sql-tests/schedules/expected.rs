@@ -3,7 +3,9 @@
 
 use headwater::types::trigger::{Accumulation, PaneTiming};
 
-use super::clause::{Kind, ViewSpec};
+use std::collections::BTreeMap;
+
+use super::clause::{Kind, SMALL, ViewSpec};
 use super::model::Model;
 use super::{ENDLESS, EpochTimes, Firing, MS, text};
 
@@ -37,9 +39,15 @@ struct Window {
     new: Vec<Row>,
     /// Rows of this epoch.
     arrived: u64,
-    /// Live panes: its own, or those of the sessions it has swallowed.
-    shown: Vec<Line>,
+    /// Of them, rows that went.
+    lost: u64,
+    /// Live panes, in `View::live`: its own, those of the sessions it has swallowed, and those of the
+    /// session of which it is a part.
+    shown: Vec<usize>,
 }
+
+/// Of a window below the sessions: its values, greatest first.
+type Inner = BTreeMap<(Option<i64>, i64), Vec<Option<i64>>>;
 
 /// A row of the view, and its pane columns, if it has any: the timing as a number, the indices,
 /// first and last as 0 or 1, and two times.
@@ -54,6 +62,9 @@ pub struct View {
     pub spec: ViewSpec,
     pub late: u64,
     windows: Vec<Window>,
+    /// By key and end in milliseconds.
+    inner: Inner,
+    live: Vec<Option<Line>>,
     contents: Vec<Line>,
     panes: Vec<Line>,
     /// Of them, those of earlier epochs.
@@ -65,9 +76,22 @@ pub struct View {
 
 impl View {
     pub fn new(name: String, spec: ViewSpec) -> View {
-        let (windows, contents, panes, delta, changes) = Default::default();
+        let (windows, inner, live, contents, panes, delta, changes) = Default::default();
         let (panes_before, before) = (0, i64::MIN);
-        View { name, spec, late: 0, windows, contents, panes, panes_before, delta, changes, before }
+        View {
+            name,
+            spec,
+            late: 0,
+            windows,
+            inner,
+            live,
+            contents,
+            panes,
+            panes_before,
+            delta,
+            changes,
+            before,
+        }
     }
 
     /// Rows of the view.
@@ -108,23 +132,34 @@ impl View {
         }
         match self.spec.kind {
             Kind::Session { gap } | Kind::ProcSession { gap } => self.add_sessions(&rows, gap * MS),
+            Kind::Kept { inner, gap } => {
+                let (came, gone) = self.small(&rows, inner);
+                self.add_sessions(&came, gap * MS);
+                self.remove(&gone, gap * MS);
+            }
             _ => rows.iter().for_each(|row| self.add(*row)),
         }
         let times = EpochTimes { before: self.before, watermark, now };
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         let discarding = self.spec.emit.accumulation == Accumulation::Discarding;
-        for window in &mut self.windows {
+        let (spec, live) = (&self.spec, &mut self.live);
+        self.windows.retain_mut(|window| {
             let arrived = std::mem::take(&mut window.arrived);
-            let Some(firing) = window.pane.epoch(arrived, &times) else { continue };
+            let Some(firing) = window.pane.epoch(arrived, &times) else { return true };
             let rows = if discarding { &window.new } else { &window.rows };
-            let line = line(&self.spec, window, rows, &firing, &times);
+            let line = line(spec, window, rows, &firing, &times);
             if !discarding {
-                gone.append(&mut window.shown);
-                window.shown = vec![line.clone()];
+                gone.extend(window.shown.drain(..).filter_map(|n| live[n].take()));
+                if window.rows.is_empty() {
+                    return false;
+                }
+                window.shown = vec![live.len()];
+                live.push(Some(line.clone()));
             }
             come.push(line);
             window.new.clear();
-        }
+            true
+        });
         self.note(gone, come);
         let lateness = self.spec.emit.lateness_us;
         self.windows.retain(|w| w.end == ENDLESS || watermark < w.end.saturating_add(lateness));
@@ -162,7 +197,7 @@ impl View {
             first.map(|s| (s * MS, (s + size) * MS)).collect()
         };
         match self.spec.kind {
-            Kind::None | Kind::Session { .. } | Kind::ProcSession { .. } => vec![],
+            Kind::None | Kind::Session { .. } | Kind::ProcSession { .. } | Kind::Kept { .. } => vec![],
             Kind::ProcTumble { size } => starts(t, size, size, 0),
             Kind::Tumble { size, offset } => starts(t, size, size, offset),
             Kind::Hop { slide, size, offset } => starts(t, slide.min(size), size, offset),
@@ -230,9 +265,10 @@ impl View {
     }
 
     fn add_run(&mut self, key: Option<i64>, mut start: i64, mut end: i64, rows: &[Row]) {
-        let touches = |w: &Window| w.key == key && w.start <= end && start <= w.end;
-        let (touched, apart): (Vec<Window>, Vec<Window>) =
-            std::mem::take(&mut self.windows).into_iter().partition(touches);
+        let touches = |w: &Window, start, end| w.key == key && w.start <= end && start <= w.end;
+        let (touched, apart): (Vec<Window>, Vec<Window>) = std::mem::take(&mut self.windows)
+            .into_iter()
+            .partition(|w| !w.rows.is_empty() && touches(w, start, end));
         self.windows = apart;
         let takes = match touched.as_slice() {
             [] => Model::new(&self.spec.emit, end, self.before).takes_rows(self.before),
@@ -246,6 +282,12 @@ impl View {
         for w in &touched {
             (start, end) = (start.min(w.start), end.max(w.end));
         }
+        // Where a session was of which nothing is left.
+        let (emptied, apart): (Vec<Window>, Vec<Window>) = std::mem::take(&mut self.windows)
+            .into_iter()
+            .partition(|w| w.rows.is_empty() && touches(w, start, end));
+        self.windows = apart;
+        let touched: Vec<Window> = touched.into_iter().chain(emptied).collect();
         let parts: Vec<(&Model, bool)> =
             touched.iter().map(|w| (&w.pane, (w.start, w.end) == (start, end))).collect();
         let pane = match parts.as_slice() {
@@ -263,11 +305,85 @@ impl View {
         merged.take(rows);
         self.windows.push(merged);
     }
+
+    /// The rows below the sessions that come and go: one of each window whose greatest value is small.
+    fn small(&mut self, rows: &[Row], size: i64) -> (Vec<Row>, Vec<Row>) {
+        let row = |(k, end): &(Option<i64>, i64), values: &[Option<i64>]| {
+            let v = values.iter().flatten().max().copied().filter(|v| *v < SMALL)?;
+            Some(Row { k: *k, t: Some(end - 1), v: Some(v) })
+        };
+        let before = self.inner.clone();
+        for new in rows {
+            let end = new.t.map(|t| (t.div_euclid(size) + 1) * size);
+            let open = end.filter(|e| self.before < (e * MS).saturating_add(self.spec.emit.lateness_us));
+            match open {
+                Some(end) => self.inner.entry((new.k, end)).or_default().push(new.v),
+                None => self.late += 1,
+            }
+        }
+        let (mut came, mut gone) = (Vec::new(), Vec::new());
+        for (window, values) in &self.inner {
+            let (old, new) = (before.get(window).and_then(|v| row(window, v)), row(window, values));
+            if old != new {
+                gone.extend(old);
+                came.extend(new);
+            }
+        }
+        (came, gone)
+    }
+
+    /// Rows that go, after those that came.
+    fn remove(&mut self, gone: &[Row], gap: i64) {
+        for row in gone {
+            let holds = |w: &&mut Window| w.key == row.k && !w.pane.over && w.rows.contains(row);
+            match self.windows.iter_mut().find(holds) {
+                Some(window) => {
+                    window.rows.retain(|r| r != row);
+                    window.lost += 1;
+                }
+                None => self.late += 1,
+            }
+        }
+        for mut window in std::mem::take(&mut self.windows) {
+            let lost = std::mem::take(&mut window.lost);
+            window.arrived += lost;
+            let mut rows: Vec<(i64, Row)> =
+                window.rows.iter().filter_map(|r| Some((r.t? * MS, *r))).collect();
+            rows.sort();
+            let mut parts: Vec<(i64, i64, Vec<Row>)> = Vec::new();
+            for (t, row) in rows {
+                match parts.last_mut().filter(|part| t <= part.1) {
+                    Some(part) => {
+                        part.1 = t + gap;
+                        part.2.push(row);
+                    }
+                    None => parts.push((t, t + gap, vec![row])),
+                }
+            }
+            let whole =
+                matches!(parts.as_slice(), [(start, end, _)] if (*start, *end) == (window.start, window.end));
+            if lost == 0 || whole {
+                self.windows.push(window);
+            } else if parts.is_empty() {
+                // It stays where a pane of it is shown.
+                if window.shown.iter().any(|n| self.live[*n].is_some()) {
+                    self.windows.push(window);
+                }
+            } else {
+                for (start, end, rows) in parts {
+                    let pane = Model::merged(&self.spec.emit, end, self.before, &[(&window.pane, false)]);
+                    let mut part = Window::new(window.key, start, end, pane);
+                    (part.rows, part.arrived, part.shown) = (rows, window.arrived, window.shown.clone());
+                    self.windows.push(part);
+                }
+            }
+        }
+    }
 }
 
 impl Window {
     fn new(key: Option<i64>, start: i64, end: i64, pane: Model) -> Window {
-        Window { key, start, end, pane, rows: vec![], new: vec![], arrived: 0, shown: vec![] }
+        Window { key, start, end, pane, rows: vec![], new: vec![], arrived: 0, lost: 0, shown: vec![] }
     }
 
     fn take(&mut self, rows: &[Row]) {

@@ -396,7 +396,6 @@ impl Database {
         let plan = analyze(plan, &state)?;
         let plan = optimize_for_stream(plan, &state)?;
         let compiler = Compiler { state: &state };
-        let edge = Edge::of(&emit_spec, emit.words.accumulation);
         let plan = lower(
             &plan,
             &compiler,
@@ -407,6 +406,10 @@ impl Database {
             },
         )?;
         check_emit(&plan, &emit_spec, &emit.words)?;
+        let edge = match plan.triggers_changes() && !emit.words.accumulation {
+            true => Edge::Changes,
+            false => Edge::of(&emit_spec, emit.words.accumulation),
+        };
         let plan = match options.retention_us {
             Some(retention_us) => plan.retain(retention_us)?,
             None => plan,

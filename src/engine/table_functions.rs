@@ -75,12 +75,10 @@ impl TableFunctions {
         let log = database.engine.shared.status.panes.read().get(&view.id).cloned();
         let log = log.ok_or_else(|| {
             let text = format!("materialized view \"{}\" keeps no panes", view.name);
-            let detail = "Only a view whose outermost step is an aggregation has a pane for each key and window, and with EMIT CHANGES alone each result is just corrected.";
-            HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, text)
-                .with_detail(detail)
-                .with_hint(
-                    "Create it with EMIT EARLY, ON TIME, LATE, FINAL or WHEN, or name an accumulation mode.",
-                )
+            let detail = "Only a view whose outermost step is an aggregation has a pane for each key and window. A trigger of another view is on its changes as a whole, and with EMIT CHANGES alone each result is just corrected.";
+            HwError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, text).with_detail(detail).with_hint(
+                "Follow its changes with SUBSCRIBE, or end it in GROUP BY with EMIT EARLY, ON TIME, LATE, FINAL or WHEN, or with an accumulation mode.",
+            )
         })?;
         let now = database.engine.shared.clock.now().0;
         Ok(Arc::new(MemTable::try_new(log.schema(), vec![log.read(epoch, now)?])?))

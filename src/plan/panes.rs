@@ -97,6 +97,11 @@ pub(super) fn carry(nodes: &mut [StreamNode], root: NodeId) -> Result<usize> {
 }
 
 impl StreamPlan {
+    /// Whether the view has its trigger on its changes as a whole.
+    pub fn triggers_changes(&self) -> bool {
+        self.nodes.iter().any(|n| matches!(n.op, StreamOp::ChangelogTrigger(_)))
+    }
+
     /// Whether an epoch takes back at most one row of a key of the view and gives at most one,
     /// and these differ: panes do, by their own columns, when nothing above them adds changes.
     pub fn has_net_changes(&self) -> bool {
