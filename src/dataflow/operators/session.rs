@@ -93,6 +93,7 @@ pub struct SessionAggregateOperator {
     waiting: Vec<ChangeBatch>,
     /// Sessions that were touched while the view was filled.
     filled: Vec<u32>,
+    filling: bool,
     /// W(E−1), or the last `now`.
     watermark: i64,
 }
@@ -137,7 +138,7 @@ impl SessionAggregateOperator {
         let watermark = EventTime::MIN.0;
         let rows = || Box::new(Members::new(RowStore::new(Arc::clone(&spec.input_schema))));
         let members = (!spec.input_append_only).then(rows);
-        let (waiting, filled) = Default::default();
+        let (waiting, filled, filling) = Default::default();
         Ok(SessionAggregateOperator {
             spec,
             program,
@@ -147,6 +148,7 @@ impl SessionAggregateOperator {
             members,
             waiting,
             filled,
+            filling,
             watermark,
         })
     }
@@ -527,17 +529,15 @@ impl Operator for SessionAggregateOperator {
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let gone = self.add_waiting(cx.now.0)?;
-        if !cx.is_filling() {
-            self.count_filled();
-        }
         let mut touched = self.merge_runs(cx.now.0)?;
         if let Some(gone) = gone {
             self.remove_rows(&gone, cx.now.0, &mut touched)?;
         }
         if cx.is_filling() && self.sessions.panes.is_some() {
-            self.filled = touched;
+            (self.filled, self.filling) = (touched, true);
             return Ok(());
         }
+        self.count_filled(&touched);
         let times = EpochTimes { before: self.watermark, watermark: self.reached(cx), now: cx.now.0 };
         self.watermark = times.watermark;
         self.fire(&touched, &times, out)

@@ -208,16 +208,13 @@ impl SessionAggregateOperator {
         sessions.cells.update(&ChangeBatch::new(rows, moves.weights.clone()), &moves.to)
     }
 
-    /// The rows of the past are what is left of them.
-    pub(super) fn count_filled(&mut self) {
-        if self.members.is_none() {
+    /// The rows of the past, which ends with this epoch, are what is left of them.
+    pub(super) fn count_filled(&mut self, touched: &[u32]) {
+        if self.members.is_none() || !std::mem::take(&mut self.filling) {
             return;
         }
-        for slot in &self.filled {
-            if self.sessions.index.is_live(*slot) {
-                let weight = self.sessions.cells.weight(*slot);
-                self.sessions.new_rows[*slot as usize] = weight.unsigned_abs();
-            }
+        for slot in touched.iter().filter(|slot| self.sessions.index.is_live(**slot)) {
+            self.sessions.new_rows[*slot as usize] = self.sessions.cells.weight(*slot).unsigned_abs();
         }
     }
 }
