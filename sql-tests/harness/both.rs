@@ -109,7 +109,7 @@ pub fn run_suite(
     failures: &mut BTreeMap<String, String>,
 ) -> Result<(), String> {
     suite.prepare(&mut both)?;
-    let from = |i: usize| if i % 2 == 0 { 0 } else { steps / 2 };
+    let from = |i: usize| if i.is_multiple_of(2) { 0 } else { steps / 2 };
     for step in 0..steps {
         suite.feed(&mut both, step)?;
         for (_, (name, query)) in queries.iter().enumerate().filter(|(i, _)| from(*i) == step) {

@@ -18,6 +18,7 @@ use crate::error::{HwError, sqlstate};
 use crate::plan::SetOpNode;
 use crate::sql::functions::cast::PgCast;
 use crate::sql::functions::datum::{Kind, type_name, with_type};
+use crate::types::PgType;
 
 /// Gives both sides of every set operation the same types.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ fn unify(word: &str, inputs: Vec<LogicalPlan>) -> DfResult<Vec<LogicalPlan>> {
     for column in 0..width {
         let mut target: Option<FieldRef> = None;
         for input in inputs.iter().filter(|i| !is_unknown(i, column)) {
-            let field = Arc::clone(&input.schema().fields()[column]);
+            let field = settled(&input.schema().fields()[column]);
             target = Some(match target {
                 None => field,
                 Some(before) => common(word, &before, &field)?,
@@ -97,6 +98,18 @@ fn unify(word: &str, inputs: Vec<LogicalPlan>) -> DfResult<Vec<LogicalPlan>> {
         targets.push(target.unwrap_or_else(text));
     }
     inputs.into_iter().map(|input| convert(input, &targets)).collect()
+}
+
+/// The field; if it is an array, its items without the mark of a numeric that is none: casts, which
+/// are bound later, still carry the marks of what they convert.
+fn settled(field: &FieldRef) -> FieldRef {
+    let DataType::List(item) = field.data_type() else { return Arc::clone(field) };
+    let is_numeric = |t: &PgType| matches!(t, PgType::Numeric(_));
+    if !is_numeric(&PgType::of(item)) || is_numeric(&PgType::of_carrier(item.data_type())) {
+        return Arc::clone(field);
+    }
+    let item = item.as_ref().clone().with_metadata(Default::default());
+    Arc::new(field.as_ref().clone().with_data_type(DataType::List(Arc::new(item))))
 }
 
 /// A bare quoted literal or NULL in the select list.
