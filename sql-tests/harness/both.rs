@@ -21,10 +21,16 @@ pub struct Both {
     oracle: Option<Client>,
 }
 
+/// Views that are compared with each other must not read each other's rows.
+fn alone(mut server: Instance) -> Result<Instance, String> {
+    server.run("SET share_plans = off").map_err(|e| e.to_string())?;
+    Ok(server)
+}
+
 impl Both {
     /// A new server, and an empty schema in PostgreSQL.
     pub fn start(runtime: &Arc<Runtime>, workers: usize, postgres: Option<&str>) -> Result<Both, String> {
-        let server = Instance::start(runtime, workers)?;
+        let server = alone(Instance::start(runtime, workers)?)?;
         let oracle = postgres.map(|address| connect(runtime, address)).transpose()?;
         let both = Both { runtime: runtime.clone(), server, oracle };
         for sql in ["DROP SCHEMA public CASCADE", "CREATE SCHEMA public"] {
@@ -62,7 +68,7 @@ impl Both {
 
     /// With the server that `how` makes of this one.
     pub fn replace(self, how: impl FnOnce(Instance) -> Result<Instance, String>) -> Result<Both, String> {
-        Ok(Both { server: how(self.server)?, ..self })
+        Ok(Both { server: alone(how(self.server)?)?, ..self })
     }
 
     /// A view holds what its query gives here (if it is given) and in PostgreSQL.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::HIDDEN_SCHEMA;
+
 /// Identity of an object for as long as the data directory lives; never reused.
 pub type ObjectId = u64;
 
@@ -118,6 +120,19 @@ impl Definition {
     /// Whether some stored text names what this object depends on.
     pub(super) fn names_its_inputs(&self) -> bool {
         self.kind != Kind::Index && self.late_of().is_none()
+    }
+
+    /// The views whose rows it reads in place of an equal part of its query.
+    pub fn shares(&self) -> &[ObjectId] {
+        match &self.details {
+            Details::MaterializedView(view) => &view.shares,
+            _ => &[],
+        }
+    }
+
+    /// Whether it was dropped and is kept because other views share its rows.
+    pub fn is_hidden(&self) -> bool {
+        self.schema == HIDDEN_SCHEMA
     }
 
     /// The object whose late rows this relation holds.
@@ -251,6 +266,10 @@ pub struct MaterializedViewDetails {
     /// The whole emit clause, if one was written.
     pub emit: Option<String>,
     pub with: WithOptions,
+    /// Views whose rows it reads in place of an equal part of its query; the text does not
+    /// name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<ObjectId>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -27,7 +27,8 @@ impl Catalog {
                 continue;
             }
             for dependent in self.dependents(id) {
-                if !ids.contains(&dependent.id) && dependent.kind != Kind::Index {
+                let unseen = dependent.kind == Kind::Index || dependent.is_hidden();
+                if !ids.contains(&dependent.id) && !unseen {
                     blockers.push((id, dependent.id));
                 }
                 queue.push(dependent.id);
@@ -40,6 +41,42 @@ impl Catalog {
         // Objects only depend on older ones, and ids rise with age, so descending ids are safe.
         order.extend(doomed.into_iter().rev().filter(|id| self.get(*id).is_some()));
         Ok(order)
+    }
+
+    /// Errors: 2BP01 for a view that is kept because others share its rows.
+    pub fn check_droppable(&self, ids: &[ObjectId]) -> Result<()> {
+        let Some(hidden) = ids.iter().filter_map(|id| self.get(*id)).find(|d| d.is_hidden()) else {
+            return Ok(());
+        };
+        let sharing = self.objects().filter(|d| d.shares().contains(&hidden.id)).map(|d| d.describe());
+        let sharing: Vec<String> = sharing.collect();
+        let message = format!("{} is kept because others share its rows", hidden.describe());
+        Err(HwError::new(sqlstate::DEPENDENT_OBJECTS, message)
+            .with_detail(format!("It goes with the last of: {}.", sharing.join(", "))))
+    }
+
+    /// Without the objects of `order`, but for views whose rows others share: those lose their
+    /// names and stay as long as somebody shares them. Returns the objects that go, dependents
+    /// before what they read; among them are views that were kept for no other reason.
+    pub fn drop_or_hide(&self, order: &[ObjectId]) -> (Catalog, Vec<ObjectId>) {
+        let doomed: BTreeSet<ObjectId> = order.iter().copied().collect();
+        let shared = |gone: &BTreeSet<ObjectId>| -> BTreeSet<ObjectId> {
+            let staying = self.objects().filter(|d| !gone.contains(&d.id));
+            staying.flat_map(|d| d.shares().iter().copied()).collect()
+        };
+        // Views share only older ones, so the youngest decide first.
+        let mut gone = BTreeSet::new();
+        let candidates = self.objects().filter(|d| doomed.contains(&d.id) || d.is_hidden());
+        let mut candidates: Vec<ObjectId> = candidates.map(|d| d.id).collect();
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        for id in candidates {
+            if !shared(&gone).contains(&id) {
+                gone.insert(id);
+            }
+        }
+        let ids: Vec<ObjectId> = gone.iter().rev().copied().collect();
+        let kept = doomed.difference(&gone);
+        (kept.fold(self.remove(&ids), |catalog, id| catalog.hide(*id)), ids)
     }
 
     fn still_needed(&self, ids: &[ObjectId], blockers: &[(ObjectId, ObjectId)]) -> HwError {

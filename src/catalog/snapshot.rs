@@ -15,6 +15,8 @@ use crate::error::{HwError, Result, sqlstate};
 
 /// Oid of `public`, as in PostgreSQL.
 const PUBLIC_OID: u32 = 2200;
+/// Where views are that were dropped while others share their rows.
+pub(super) const HIDDEN_SCHEMA: &str = "headwater";
 /// Schemas of the system; no user object can be in them.
 const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "headwater"];
 
@@ -320,6 +322,14 @@ impl Catalog {
                 details: d.details.clone(),
             });
         }))
+    }
+
+    /// Takes the name of an object away; its rows are read by those who share them.
+    pub(super) fn hide(&self, id: ObjectId) -> Catalog {
+        self.change(id, |d| {
+            d.schema = HIDDEN_SCHEMA.to_string();
+            d.name = format!("shared_{id}");
+        })
     }
 
     /// Sets or clears the comment of an object, or of one of its columns.

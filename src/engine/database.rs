@@ -19,8 +19,9 @@ use super::definitions::ViewOptions;
 use super::facts::ViewFacts;
 use super::late::LateRelation;
 use super::panes::{Edge, PaneLog};
-use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, rename};
+use super::planning::{Leaves, Planned, Scope, SqlContext, SystemSchemas, refuse_volatile, rename};
 use super::relations::{BlackholeOutput, Progress, StoreOutput, ViewSpec};
+use super::sharing::{Shareable, Sharing, emits_changes, share};
 use super::status::ViewSides;
 use super::{Engine, EngineLimits, definitions, late};
 use crate::catalog::{Catalog, CatalogStore, Definition, Details, Kind, NewDefinition, SourceDetails};
@@ -35,8 +36,9 @@ use crate::plan::{
     ExprCompiler, LowerOptions, StreamPlan, StreamRelation, check_emit, keep_window_columns, lower,
     mark_temporal,
 };
-use crate::sql::context::{SessionOptions, analyze, find_volatile, optimize_for_stream, physical_expr};
+use crate::sql::context::{SessionOptions, analyze, optimize_for_stream, physical_expr};
 use crate::sql::emit::{BoundEmit, bind_stored};
+use crate::sql::errors::to_hw_error;
 use crate::sql::pane_columns::mark_pane_columns;
 use crate::sql::send::{SendFuture, assert_send};
 use crate::sql::windows::WindowInputs;
@@ -51,6 +53,10 @@ pub struct PlannedView {
     pub depends_on: Vec<u64>,
     /// In which its names were looked up.
     catalog: Catalog,
+    /// Views whose rows it reads in place of a part of its query.
+    pub shares: Vec<u64>,
+    /// Its query, if its rows can stand for it in other views.
+    shareable: Option<Arc<Shareable>>,
 }
 
 pub struct Database {
@@ -142,11 +148,10 @@ impl Database {
         drop(guard);
         if let Err(e) = self.start_object(&definition, planned, progress).await {
             let _guard = self.ddl.lock().await;
-            let _ = self.engine.drop_objects(vec![definition.id]).await;
-            self.facts.write().remove(&definition.id);
             let catalog = self.catalog();
             let ids = late::with_relations(&catalog, &[definition.id])?;
-            self.save(catalog.remove(&ids))?;
+            let _ = self.engine.drop_objects(vec![definition.id]).await;
+            self.remove_objects(&catalog, &ids).await?;
             return Err(e);
         }
         Ok(definition)
@@ -177,14 +182,22 @@ impl Database {
     pub async fn drop_objects(&self, ids: &[u64], cascade: bool) -> Result<Vec<Arc<Definition>>> {
         let _guard = self.ddl.lock().await;
         let catalog = self.catalog();
+        catalog.check_droppable(ids)?;
         let ids = &late::with_relations(&catalog, ids)?;
         let order = catalog.drop_order(ids, cascade)?;
         let others = order.iter().filter(|id| !ids.contains(id)).filter_map(|id| catalog.get(*id).cloned());
         let dropped = others.filter(|d| d.late_of().is_none()).collect();
-        self.save(catalog.remove(&order))?;
-        order.iter().for_each(|id| drop(self.facts.write().remove(id)));
-        self.engine.drop_objects(order).await?;
+        self.remove_objects(&catalog, &order).await?;
         Ok(dropped)
+    }
+
+    /// Takes objects out of the catalog, dependents before what they read, and down, but for
+    /// views whose rows others share.
+    async fn remove_objects(&self, catalog: &Catalog, order: &[u64]) -> Result<()> {
+        let (catalog, gone) = catalog.drop_or_hide(order);
+        self.save(catalog)?;
+        gone.iter().for_each(|id| drop(self.facts.write().remove(id)));
+        self.engine.drop_objects(gone).await
     }
 
     /// Any other change of the catalog: rename, comment, schemas.
@@ -229,7 +242,8 @@ impl Database {
                 let emit = bind_stored(view.emit.as_deref())?;
                 let cx = self.system_context(&view.search_path);
                 let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
-                let options = ViewOptions::of(&view.with)?;
+                let sharing = Sharing::These(view.shares.clone());
+                let options = ViewOptions::of(&view.with)?.sharing(sharing);
                 let planned = self.plan_view_with(options, &cx, &query, &emit, Some(&names), None).await?;
                 self.start_view(definition, planned, progress).await
             }
@@ -274,7 +288,7 @@ impl Database {
         planned: PlannedView,
         progress: Progress,
     ) -> Result<()> {
-        let PlannedView { plan, edge, .. } = planned;
+        let PlannedView { plan, edge, shares, shareable, .. } = planned;
         let id = definition.id;
         let limit = self.config.late_rows_max;
         let relation_limit = self.config.late_relation_rows_max;
@@ -290,7 +304,7 @@ impl Database {
             },
         };
         let dataflow = Arc::new(build(id, &definition.name, &plan, &sides));
-        let facts = ViewFacts::of(&plan, edge)?;
+        let facts = ViewFacts::of(&plan, edge, shareable)?;
         let is_sink = definition.kind == Kind::Sink;
         let store = match is_sink {
             true => None,
@@ -312,7 +326,9 @@ impl Database {
         };
         let relations = sides.relation.into_iter().flat_map(|(a, b)| [a, b]);
         let all_late = std::iter::once(sides.late).chain(relations).collect();
-        let view_sides = ViewSides { late: all_late, errors: vec![sides.errors] };
+        let mut errors = vec![sides.errors];
+        errors.extend(self.errors_of(&shares));
+        let view_sides = ViewSides { late: all_late, errors };
         if let Some(relation) = relation {
             self.engine.shared.status.late_relations.write().insert(id, relation);
         }
@@ -320,6 +336,11 @@ impl Database {
         self.facts.write().insert(id, facts);
         let spec = ViewSpec { id, name: definition.name.clone(), plan, dataflow, store, output };
         self.engine.create_view(spec, progress).await
+    }
+
+    /// The query of a view that others may read its rows for.
+    pub(super) fn shareable(&self, id: u64) -> Option<Arc<Shareable>> {
+        self.facts.read().get(&id)?.shareable.clone()
     }
 
     fn view_store(&self, name: &str, plan: &StreamPlan) -> Result<ViewStore> {
@@ -390,6 +411,11 @@ impl Database {
             }
             output_names[..given.len()].clone_from_slice(given);
         }
+        let whole = !options.bounds_state() && emits_changes(&emit_spec, emit);
+        let own = whole.then(|| plan.clone());
+        let named = scope.named_objects();
+        let sharing = if whole { options.sharing.clone() } else { Sharing::Nobody };
+        let (plan, shares) = share(plan, &self.candidates(&sharing, &named)?)?;
         let plan = mark_temporal(rename(plan, &output_names)?)?;
         refuse_volatile(&plan)?;
         let plan = if emit.late_data_to.is_some() { keep_window_columns(plan)? } else { plan };
@@ -416,7 +442,9 @@ impl Database {
         };
         let visible = plan.visible_schema()?;
         let columns = visible.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        Ok(PlannedView { plan, edge, columns, depends_on: scope.named_objects(), catalog })
+        let own = own.filter(|_| plan.can_be_shared()).map(Shareable::new).transpose();
+        let shareable = own.map_err(|e| to_hw_error(e, None))?.map(Arc::new);
+        Ok(PlannedView { plan, edge, columns, depends_on: named, shares, shareable, catalog })
     }
 
     /// The query with its pane columns marked, and the clause that says whether there are any.
@@ -516,29 +544,6 @@ fn source_facts(definition: &Definition, details: &SourceDetails, relation: &mut
         if definitions::is_proctime(text) {
             relation.proctime_columns.extend(position(name));
         }
-    }
-}
-
-/// 0A000 for functions whose value a replay would not find again.
-fn refuse_volatile(plan: &datafusion::logical_expr::LogicalPlan) -> Result<()> {
-    use datafusion::common::tree_node::TreeNodeRecursion;
-    let mut found = None;
-    let walked = plan.apply_with_subqueries(|node| {
-        for e in node.expressions() {
-            if let Some(name) = find_volatile(&e).filter(|n| n != "proctime") {
-                found = Some(name);
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    debug_assert!(walked.is_ok());
-    match found {
-        None => Ok(()),
-        Some(name) => Err(HwError::unsupported(
-            format!("{name}() in a materialized view"),
-            "Its value changes without any row changing. Compare now() with a timestamp in WHERE, as in ts > now() - INTERVAL '1 hour'; else use it in the SELECT that reads the view.",
-        )),
     }
 }
 

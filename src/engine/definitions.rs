@@ -14,6 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use sqlparser::ast::Query;
 
 use super::relations::TableSpec;
+use super::sharing::Sharing;
 use super::source::{Alignment, SourceSpec, WatermarkRule, WatermarkStrategy};
 use crate::catalog::{
     Catalog, Definition, Details, Kind, OptionText, QualifiedName, SourceDetails, WatermarkDefinition,
@@ -149,10 +150,11 @@ fn invalid_option(name: &str, connector: &str, valid: &[&str]) -> HwError {
 }
 
 /// What the options of a materialized view say of its plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ViewOptions {
     pub retention_us: Option<i64>,
     pub state_ttl_us: Option<i64>,
+    pub sharing: Sharing,
 }
 
 impl ViewOptions {
@@ -165,7 +167,16 @@ impl ViewOptions {
             return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message)
                 .with_hint("Write a duration such as '1 hour', or leave the option out."));
         }
-        Ok(ViewOptions { retention_us: duration("retention")?, state_ttl_us })
+        Ok(ViewOptions { retention_us: duration("retention")?, state_ttl_us, sharing: Sharing::Nobody })
+    }
+
+    pub fn sharing(self, sharing: Sharing) -> ViewOptions {
+        ViewOptions { sharing, ..self }
+    }
+
+    /// Whether rows or state go by the clock or the watermark.
+    pub fn bounds_state(&self) -> bool {
+        self.retention_us.is_some() || self.state_ttl_us.is_some()
     }
 }
 

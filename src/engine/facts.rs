@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::panes::Edge;
+use super::sharing::Shareable;
 use crate::error::Result;
 use crate::plan::relation::RelationKind;
 use crate::plan::{ColumnFact, StreamPlan, StreamRelation, WindowTime};
@@ -23,10 +24,12 @@ pub struct ViewFacts {
     bounded: bool,
     /// How its panes appear to subscribers and sinks.
     pub edge: Edge,
+    /// Its query, if its rows can stand for it in other views.
+    pub shareable: Option<Arc<Shareable>>,
 }
 
 impl ViewFacts {
-    pub fn of(plan: &StreamPlan, edge: Edge) -> Result<ViewFacts> {
+    pub fn of(plan: &StreamPlan, edge: Edge, shareable: Option<Arc<Shareable>>) -> Result<ViewFacts> {
         let facts = &plan.root_node().facts;
         let event_time_columns = (0..facts.columns.len())
             .filter(|c| matches!(facts.columns[*c], ColumnFact::EventTime { .. }))
@@ -54,6 +57,7 @@ impl ViewFacts {
             window_columns,
             bounded: plan.is_bounded(),
             edge,
+            shareable,
         })
     }
 

@@ -28,6 +28,7 @@ pub mod planning;
 pub mod progress;
 pub mod recovery;
 pub mod relations;
+pub mod sharing;
 pub mod source;
 pub mod source_scan;
 pub mod state;

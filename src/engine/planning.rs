@@ -23,7 +23,7 @@ use super::database::Database;
 use super::table_functions::{TableFunctions, is_table_function};
 use crate::catalog::{Definition, Details, FunctionParameter, Kind, QualifiedName};
 use crate::error::{HwError, Result, sqlstate};
-use crate::sql::context::{SessionOptions, plan_query, session_state_builder};
+use crate::sql::context::{SessionOptions, find_volatile, plan_query, session_state_builder};
 use crate::sql::errors::to_hw_error;
 use crate::sql::inline::{Returns, SqlFunction, inline_functions};
 use crate::sql::pane_columns::{expand_wildcards, names_pane_column};
@@ -314,6 +314,29 @@ pub fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
         .map(|(column, name)| Expr::Column(column).alias(name))
         .collect();
     LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()).map_err(|e| to_hw_error(e, None))
+}
+
+/// 0A000 for functions whose value a replay would not find again.
+pub fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
+    use datafusion::common::tree_node::TreeNodeRecursion;
+    let mut found = None;
+    let walked = plan.apply_with_subqueries(|node| {
+        for e in node.expressions() {
+            if let Some(name) = find_volatile(&e).filter(|n| n != "proctime") {
+                found = Some(name);
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok());
+    match found {
+        None => Ok(()),
+        Some(name) => Err(HwError::unsupported(
+            format!("{name}() in a materialized view"),
+            "Its value changes without any row changing. Compare now() with a timestamp in WHERE, as in ts > now() - INTERVAL '1 hour'; else use it in the SELECT that reads the view.",
+        )),
+    }
 }
 
 fn with_article(kind: Kind) -> String {

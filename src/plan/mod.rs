@@ -35,6 +35,7 @@ mod retention;
 mod rows;
 mod session;
 pub mod set_op_node;
+mod sharing;
 pub mod temporal;
 pub mod temporal_node;
 mod top_n;

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::engine::database::PlannedView;
 use crate::engine::definitions::ViewOptions;
 use crate::engine::planning::{Leaves, Scope};
+use crate::engine::sharing::Sharing;
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::StreamPlan;
 use crate::serving::pg::api::{CancelFlag, Notice, Outcome};
@@ -133,7 +134,8 @@ impl Session {
         let cx = self.database.system_context(&self.search_path());
         let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
         let with = with_options(&create.with);
-        let (options, query) = (ViewOptions::of(&with)?, &create.query.query);
+        let sharing = if self.settings.get("share_plans") == "on" { Sharing::Live } else { Sharing::Nobody };
+        let (options, query) = (ViewOptions::of(&with)?.sharing(sharing), &create.query.query);
         let planned = self.database.plan_view_with(options, &cx, query, &emit, names, Some(text.submitted));
         let planned = self.limited(planned).await?;
         let details = Details::MaterializedView(MaterializedViewDetails {
@@ -142,6 +144,7 @@ impl Session {
             search_path: self.search_path(),
             emit: create.emit.as_ref().map(|e| e.text.clone()),
             with,
+            shares: planned.shares.clone(),
         });
         let mut new = self.definition(&create.name, details)?;
         new.columns = planned.columns.clone();

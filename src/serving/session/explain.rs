@@ -10,6 +10,7 @@ use super::query::Text;
 use super::results::{batch_of, rows, schema_of, text};
 use crate::catalog::{Definition, Details, Kind};
 use crate::engine::definitions::{ViewOptions, parse_query};
+use crate::engine::sharing::Sharing;
 use crate::error::{HwError, Result};
 use crate::plan::StreamPlan;
 use crate::serving::pg::api::{Outcome, RowsTag};
@@ -102,7 +103,7 @@ impl Session {
         let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
         let cx = self.database.system_context(&view.search_path);
         let query = parse_query(&view.query)?;
-        let options = ViewOptions::of(&view.with)?;
+        let options = ViewOptions::of(&view.with)?.sharing(Sharing::These(view.shares.clone()));
         let planned = self.database.plan_view_with(options, &cx, &query, &emit, Some(&names), None);
         Ok(self.limited(planned).await?.plan)
     }

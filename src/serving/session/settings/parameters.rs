@@ -192,6 +192,12 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         "Whether backslashes in '…' are plain characters.",
     ),
     p("statement_timeout", "0", Values::Duration, "Longest run of a statement."),
+    p(
+        "share_plans",
+        "on",
+        Values::Bool,
+        "Whether a new view reads the rows of a live one where a part of its query is the same.",
+    ),
     p("synchronize_seqscans", "on", Values::Bool, "Accepted for PostgreSQL clients; has no effect."),
     p(
         "synchronous_commit",
