@@ -31,6 +31,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::functions;
 pub use super::functions::system::SessionVars;
+use super::outer_join_exec::HideConstants;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
 use super::rules::orders::PgOrders;
@@ -117,6 +118,7 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|r| !r.name().starts_with("FilterPushdown"));
+    rules.insert(0, Arc::new(HideConstants));
     rules
 }
 

@@ -12,6 +12,7 @@ pub mod emit;
 pub mod errors;
 pub mod functions;
 pub mod inline;
+pub mod outer_join_exec;
 pub mod pane_columns;
 pub mod parser;
 pub mod query_planner;
