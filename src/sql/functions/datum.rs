@@ -416,6 +416,10 @@ impl ScalarUDFImpl for RowFunction {
         &self.signature
     }
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        // No datum holds a row.
+        if types.iter().any(|t| matches!(t, DataType::Struct(_))) && self.name() != "pg_typeof" {
+            return Err(DataFusionError::Plan(format!("{}() takes no rows", self.name())));
+        }
         let o = self.function.overload(types)?;
         let kind = |i: usize| o.args.get(i).or(o.args.last()).copied().unwrap_or(Kind::Any);
         Ok(types.iter().enumerate().map(|(i, t)| kind(i).coerced(t)).collect())
