@@ -56,15 +56,9 @@ fn lag() -> Result<Box<dyn Operator>, BoxError> {
     let state = SessionStateBuilder::new().with_default_features().build();
     let lag = state.window_functions().get("lag").cloned().ok_or("no function lag")?;
     let output = Arc::new(Field::new("before", DataType::Int64, true));
-    let call = OverCall {
-        function: WindowFunctionDefinition::WindowUDF(lag),
-        args: vec![Arc::new(Column::new("c1", 1))],
-        frame: WindowFrame::new(Some(true)),
-        ignore_nulls: false,
-        distinct: false,
-        filter: None,
-        output: Arc::clone(&output),
-    };
+    let function = WindowFunctionDefinition::WindowUDF(lag);
+    let value = Arc::new(Column::new("c1", 1));
+    let call = OverCall::new(function, vec![value], WindowFrame::new(Some(true)), Arc::clone(&output));
     let fields = schema().fields().iter().cloned().chain([output]).collect::<Vec<_>>();
     Ok(over(OverSpec {
         name: "over".into(),

@@ -59,24 +59,18 @@ impl Catalog {
     /// names and stay as long as somebody shares them. Returns the objects that go, dependents
     /// before what they read; among them are views that were kept for no other reason.
     pub fn drop_or_hide(&self, order: &[ObjectId]) -> (Catalog, Vec<ObjectId>) {
-        let doomed: BTreeSet<ObjectId> = order.iter().copied().collect();
-        let shared = |gone: &BTreeSet<ObjectId>| -> BTreeSet<ObjectId> {
-            let staying = self.objects().filter(|d| !gone.contains(&d.id));
-            staying.flat_map(|d| d.shares().iter().copied()).collect()
-        };
-        // Views share only older ones, so the youngest decide first.
-        let mut gone = BTreeSet::new();
-        let candidates = self.objects().filter(|d| doomed.contains(&d.id) || d.is_hidden());
-        let mut candidates: Vec<ObjectId> = candidates.map(|d| d.id).collect();
-        candidates.sort_unstable_by(|a, b| b.cmp(a));
-        for id in candidates {
-            if !shared(&gone).contains(&id) {
-                gone.insert(id);
+        // Views share only older ones, so that the youngest decide first.
+        let (mut needed, mut gone) = (BTreeSet::<ObjectId>::new(), Vec::new());
+        for definition in self.state.objects.values().rev() {
+            let leaves = order.contains(&definition.id) || definition.is_hidden();
+            if leaves && !needed.contains(&definition.id) {
+                gone.push(definition.id);
+            } else {
+                needed.extend(definition.shares());
             }
         }
-        let ids: Vec<ObjectId> = gone.iter().rev().copied().collect();
-        let kept = doomed.difference(&gone);
-        (kept.fold(self.remove(&ids), |catalog, id| catalog.hide(*id)), ids)
+        let kept = order.iter().filter(|id| needed.contains(id));
+        (kept.fold(self.remove(&gone), |catalog, id| catalog.hide(*id)), gone)
     }
 
     fn still_needed(&self, ids: &[ObjectId], blockers: &[(ObjectId, ObjectId)]) -> HwError {

@@ -150,7 +150,6 @@ impl Database {
             let _guard = self.ddl.lock().await;
             let catalog = self.catalog();
             let ids = late::with_relations(&catalog, &[definition.id])?;
-            let _ = self.engine.drop_objects(vec![definition.id]).await;
             self.remove_objects(&catalog, &ids).await?;
             return Err(e);
         }

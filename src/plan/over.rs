@@ -60,6 +60,18 @@ pub struct OverCall {
     pub output: FieldRef,
 }
 
+impl OverCall {
+    /// Over all rows of the frame, NULLs too.
+    pub fn new(
+        function: WindowFunctionDefinition,
+        args: Vec<PExpr>,
+        frame: WindowFrame,
+        output: FieldRef,
+    ) -> OverCall {
+        OverCall { function, args, frame, ignore_nulls: false, distinct: false, filter: None, output }
+    }
+}
+
 impl OverNode {
     /// The ranking that the only call computes.
     pub fn ranking(&self) -> Option<Ranking> {
@@ -241,13 +253,10 @@ impl Lowering<'_> {
             None => None,
         };
         let call = OverCall {
-            function: fun.clone(),
-            args,
-            frame: params.window_frame.clone(),
             ignore_nulls: params.null_treatment == Some(NullTreatment::IgnoreNulls),
             distinct: params.distinct,
             filter,
-            output,
+            ..OverCall::new(fun.clone(), args, params.window_frame.clone(), output)
         };
         Ok(Placed { partition, order, call })
     }

@@ -134,7 +134,7 @@ impl Session {
         let cx = self.database.system_context(&self.search_path());
         let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
         let with = with_options(&create.with);
-        let sharing = if self.settings.get("share_plans") == "on" { Sharing::Live } else { Sharing::Nobody };
+        let sharing = if self.settings.is_on("share_plans") { Sharing::Live } else { Sharing::Nobody };
         let (options, query) = (ViewOptions::of(&with)?.sharing(sharing), &create.query.query);
         let planned = self.database.plan_view_with(options, &cx, query, &emit, names, Some(text.submitted));
         let planned = self.limited(planned).await?;

@@ -84,10 +84,18 @@ pub(super) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
+pub(super) fn is_space(token: &TokenWithSpan) -> bool {
+    matches!(token.token, Token::Whitespace(_))
+}
+
+/// Where the tokens are that are no space.
+pub(super) fn words(tokens: &[TokenWithSpan]) -> Vec<usize> {
+    (0..tokens.len()).filter(|i| !is_space(&tokens[*i])).collect()
+}
+
 /// `ASOF [LEFT] JOIN`: the word becomes one that sqlparser keeps as a mark of the join.
 fn mark_as_of_joins(tokens: &mut [TokenWithSpan]) {
-    let words: Vec<usize> =
-        (0..tokens.len()).filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_))).collect();
+    let words = words(tokens);
     for (n, i) in words.iter().enumerate() {
         if !is_word(&tokens[*i].token, "ASOF") {
             continue;

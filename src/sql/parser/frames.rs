@@ -6,7 +6,7 @@
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::dialect::is_word;
+use super::dialect::{is_space, is_word};
 use crate::sql::rules::frames::FRAME_EXCLUDES;
 
 /// What may follow the word.
@@ -82,8 +82,4 @@ fn replace(
     let count = made.len();
     tokens.splice(place..place, made.into_iter().map(|token| TokenWithSpan { token, span }));
     count
-}
-
-fn is_space(token: &TokenWithSpan) -> bool {
-    matches!(token.token, Token::Whitespace(_))
 }

@@ -4,7 +4,7 @@
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::dialect::is_word;
+use super::dialect::{is_word, words};
 
 /// The word, the digits in parentheses, and the literal.
 const WORDS: usize = 5;
@@ -14,8 +14,7 @@ pub(super) fn keep_digits(tokens: &mut Vec<TokenWithSpan>) {
     if !tokens.iter().any(|t| is_word(&t.token, "INTERVAL")) {
         return;
     }
-    let words: Vec<usize> =
-        (0..tokens.len()).filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_))).collect();
+    let words = words(tokens);
     for at in words.windows(WORDS).rev() {
         let token = |n: usize| &tokens[at[n]].token;
         let given = is_word(token(0), "INTERVAL")

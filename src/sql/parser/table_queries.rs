@@ -6,7 +6,7 @@
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::dialect::is_word;
+use super::dialect::{is_word, words};
 
 /// What may stand before a query.
 const BEFORE: [&str; 6] = ["AS", "UNION", "ALL", "INTERSECT", "EXCEPT", "DISTINCT"];
@@ -37,8 +37,7 @@ pub(super) fn expand(tokens: &mut Vec<TokenWithSpan>) {
     if !tokens.iter().any(|t| is_word(&t.token, "TABLE")) {
         return;
     }
-    let words: Vec<usize> =
-        (0..tokens.len()).filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_))).collect();
+    let words = words(tokens);
     let found: Vec<usize> =
         (0..words.len()).filter(|n| is_query(tokens, &words, *n)).map(|n| words[n]).collect();
     for at in found.into_iter().rev() {

@@ -45,15 +45,7 @@ fn call(name: &str, frame: WindowFrame, output: DataType) -> OverCall {
     };
     let value: Arc<dyn datafusion::physical_expr::PhysicalExpr> =
         Arc::new(datafusion::physical_expr::expressions::Column::new("c2", 2));
-    OverCall {
-        function,
-        args: vec![value],
-        frame,
-        ignore_nulls: false,
-        distinct: false,
-        filter: None,
-        output: Arc::new(Field::new(name, output, true)),
-    }
+    OverCall::new(function, vec![value], frame, Arc::new(Field::new(name, output, true)))
 }
 
 fn rows_frame(before: u64, after: u64) -> WindowFrame {

@@ -88,6 +88,12 @@ fn call(function: AggregateFunction, argument: Option<usize>, output: DataType) 
     AggregateCall { function, arguments, order_by: Vec::new(), filter: None, distinct: false, output }
 }
 
+/// Of a column, by the first.
+fn count_distinct_of(column: usize, append_only: bool) -> Box<dyn Operator> {
+    let values = call(AggregateFunction::Count, Some(column), DataType::Int64);
+    aggregate(&[0], vec![AggregateCall { distinct: true, ..values }], append_only)
+}
+
 #[test]
 fn count_and_sum_by_key() {
     for append_only in [true, false] {
@@ -101,8 +107,7 @@ fn count_and_sum_by_key() {
 #[test]
 fn count_distinct() {
     for append_only in [true, false] {
-        let values = call(AggregateFunction::Count, Some(1), DataType::Int64);
-        let operator = aggregate(&[0], vec![AggregateCall { distinct: true, ..values }], append_only);
+        let operator = count_distinct_of(1, append_only);
         // An entry is a value of a group; a hundred share a key.
         check("count distinct", operator, 100, 1, BIGINT);
     }
@@ -118,8 +123,7 @@ fn select_distinct() {
 #[test]
 fn count_distinct_of_few() {
     for append_only in [true, false] {
-        let values = call(AggregateFunction::Count, Some(1), DataType::Int64);
-        let operator = aggregate(&[0], vec![AggregateCall { distinct: true, ..values }], append_only);
+        let operator = count_distinct_of(1, append_only);
         // An entry is a group with its key, its count and its values; few of them cost what a group
         // costs, 2.6 times with three.
         check("count distinct of 16", operator, 16, 16, BIGINT + BIGINT + 16.0 * BIGINT);
@@ -129,8 +133,7 @@ fn count_distinct_of_few() {
 #[test]
 fn count_distinct_of_texts() {
     for append_only in [true, false] {
-        let values = call(AggregateFunction::Count, Some(2), DataType::Int64);
-        let operator = aggregate(&[0], vec![AggregateCall { distinct: true, ..values }], append_only);
+        let operator = count_distinct_of(2, append_only);
         check("count distinct texts", operator, 100, 1, TEXT);
     }
 }
@@ -160,15 +163,7 @@ fn window_functions() {
     let function =
         WindowFunctionDefinition::AggregateUDF(datafusion::functions_aggregate::count::count_udaf());
     let value = Arc::new(datafusion::physical_expr::expressions::Column::new("v", 1));
-    let call = OverCall {
-        function,
-        args: vec![value],
-        frame,
-        ignore_nulls: false,
-        distinct: false,
-        filter: None,
-        output: Arc::clone(&output),
-    };
+    let call = OverCall::new(function, vec![value], frame, Arc::clone(&output));
     let order = vec![SortKey { column: 1, descending: false, nulls_first: false }];
     let fields: Vec<_> = schema().fields().iter().cloned().chain([output]).collect();
     let operator = over(OverSpec {
