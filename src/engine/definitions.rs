@@ -367,7 +367,9 @@ pub fn compile(
     let expr = match target {
         Some(target) => {
             use datafusion::logical_expr::ExprSchemable;
-            expr.cast_to(target, &df_schema).map_err(|e| to_hw_error(e, None))?
+            let cast = expr.cast_to(target, &df_schema);
+            let cast = cast.and_then(|e| crate::sql::rules::casts::rewrite(e, &df_schema));
+            cast.map_err(|e| to_hw_error(e, None))?
         }
         None => expr,
     };

@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 use arrow::array::*;
 use arrow::datatypes::*;
 
+use super::special::is_special;
+
 pub const HASH_VERSION: u32 = 1;
 /// Number of virtual nodes that keys are spread over.
 pub const VNODES: u64 = 256;
@@ -218,6 +220,9 @@ fn float_word(v: f64) -> u64 {
 }
 
 fn decimal_words(mut v: i128, mut scale: i8) -> (u64, u64) {
+    if is_special(v) {
+        return (v as u64, (v >> 64) as u64);
+    }
     while scale > 0 && v % 10 == 0 && v != 0 {
         v /= 10;
         scale -= 1;

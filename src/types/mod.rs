@@ -7,6 +7,7 @@ pub mod hash;
 pub mod order;
 pub mod order_key;
 pub mod pg_type;
+pub mod special;
 pub mod text;
 pub mod time;
 pub mod trigger;

@@ -7,6 +7,7 @@
 use arrow::datatypes::IntervalMonthDayNano;
 
 use crate::error::{HwError, sqlstate};
+use crate::types::text::{special_float, special_numeric};
 
 type Value<T> = Result<T, HwError>;
 
@@ -163,15 +164,10 @@ pub fn parse_numeric(text: &str, precision: u8, scale: i8) -> Value<i128> {
             Ok(value)
         }
         Some(_) => Err(overflow()),
-        None if ["nan", "infinity", "-infinity", "inf", "-inf", "+inf", "+infinity"]
-            .contains(&trimmed.to_ascii_lowercase().as_str()) =>
-        {
-            Err(HwError::unsupported(
-                format!("\"{trimmed}\" in a numeric column"),
-                "Declare the column as double precision.",
-            ))
-        }
-        None => Err(bad_syntax("numeric", text)),
+        None => match special_float(trimmed.as_bytes()) {
+            Some(value) => special_numeric(value, precision, scale),
+            None => Err(bad_syntax("numeric", text)),
+        },
     }
 }
 

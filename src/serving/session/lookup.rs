@@ -315,6 +315,8 @@ fn key_arrays(values: &[KeyValue], parameters: &[ScalarValue]) -> Option<Option<
             KeyValue::Constant(value) => value.clone(),
             KeyValue::Parameter(index, carrier) => match parameters.get(*index)? {
                 value if value.data_type() == *carrier => value.clone(),
+                // Arrow's kernel does not know NaN and the infinities of numeric.
+                ScalarValue::Decimal128(..) => return None,
                 value => value.cast_to(carrier).ok()?,
             },
         };

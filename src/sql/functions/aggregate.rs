@@ -35,6 +35,7 @@ use super::decimal::{Numeric, QUOTIENT_SCALE, overflow};
 use crate::error::{HwError, Result};
 use crate::types::exact::total::FloatTotal;
 use crate::types::pg_type::TYPE_KEY;
+use crate::types::special::{Specials, is_special};
 
 /// `sum` or `avg`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -59,6 +60,7 @@ impl Total {
             average: self.average,
             float: matches!(input, DataType::Float32 | DataType::Float64),
             scale: if let DataType::Decimal128(_, s) = input { *s } else { 0 },
+            numeric: matches!(input, DataType::Decimal128(..)),
             output: output.clone(),
         }
     }
@@ -134,14 +136,16 @@ impl AggregateUDFImpl for Total {
         if args.is_distinct || intervals::is_interval(args.input_fields[0].data_type()) {
             return Ok(vec![field("distinct", DataType::Binary)]);
         }
-        Ok(vec![field("total", shape.total_type()), field("count", DataType::Int64)])
+        let mut fields = vec![field("total", shape.total_type()), field("count", DataType::Int64)];
+        fields.extend(shape.numeric.then(|| field("special", DataType::Binary)));
+        Ok(fields)
     }
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
         !args.is_distinct && !intervals::is_interval(args.expr_fields[0].data_type())
     }
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         let shape = self.shape(args.expr_fields[0].data_type(), args.return_field.data_type());
-        Ok(Box::new(TotalGroups { shape, whole: vec![], floats: vec![], counts: vec![] }))
+        Ok(Box::new(TotalGroups::new(shape)))
     }
     fn reverse_expr(&self) -> ReversedUDAF {
         ReversedUDAF::Identical
@@ -153,6 +157,8 @@ impl AggregateUDFImpl for Total {
 struct Shape {
     average: bool,
     float: bool,
+    /// The argument is numeric, which may be NaN or infinite.
+    numeric: bool,
     scale: i8,
     output: DataType,
 }
@@ -169,6 +175,7 @@ struct Value {
 struct Sums {
     whole: i128,
     float: FloatTotal,
+    specials: Specials,
 }
 
 impl Shape {
@@ -187,6 +194,9 @@ impl Shape {
         }
         if count == 0 {
             return Ok(ScalarValue::try_from(&self.output)?);
+        }
+        if let (DataType::Decimal128(p, s), Some(special)) = (&self.output, total.specials.sum()) {
+            return Ok(ScalarValue::Decimal128(Some(special), *p, *s));
         }
         let n = Numeric::new(total.whole, self.scale);
         Ok(match (&self.output, self.average) {
@@ -263,6 +273,8 @@ impl TotalAccumulator {
         self.count += 1;
         if self.shape.float {
             self.total.float.add(v.float, 1);
+        } else if is_special(v.whole) {
+            self.total.specials.add(v.whole, 1);
         } else {
             self.total.whole = self.total.whole.checked_add(v.whole).ok_or_else(overflow)?;
         }
@@ -295,7 +307,13 @@ impl Accumulator for TotalAccumulator {
             true => ScalarValue::Binary(Some(written(&self.total.float))),
             false => ScalarValue::Decimal128(Some(self.total.whole), 38, self.shape.scale),
         };
-        Ok(vec![total, ScalarValue::Int64(Some(self.count))])
+        let mut state = vec![total, ScalarValue::Int64(Some(self.count))];
+        if self.shape.numeric {
+            let specials = self.total.specials;
+            let some = (specials != Specials::default()).then(|| specials.write().to_vec());
+            state.push(ScalarValue::Binary(some));
+        }
+        Ok(state)
     }
     fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
         if self.distinct.is_some() {
@@ -316,6 +334,10 @@ impl Accumulator for TotalAccumulator {
             }
             return Ok(());
         }
+        if self.shape.numeric {
+            let specials = states[2].as_binary::<i32>().iter().flatten().filter_map(Specials::read);
+            specials.for_each(|more| self.total.specials.join(more));
+        }
         let mut sum = Some(self.total.whole);
         for_each(&states[0], |_, v| sum = sum.and_then(|s| s.checked_add(v.whole)));
         self.total.whole = sum.ok_or_else(overflow)?;
@@ -324,7 +346,10 @@ impl Accumulator for TotalAccumulator {
     fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         for_each(&values[0], |_, v| {
             self.count -= 1;
-            self.total.whole -= v.whole;
+            match is_special(v.whole) {
+                true => self.total.specials.add(v.whole, -1),
+                false => self.total.whole -= v.whole,
+            }
             if self.shape.float {
                 self.total.float.add(v.float, -1);
             }
@@ -342,9 +367,20 @@ struct TotalGroups {
     whole: Vec<i128>,
     floats: Vec<FloatTotal>,
     counts: Vec<i64>,
+    /// NaN and infinities; none while none was seen.
+    specials: Vec<Specials>,
 }
 
 impl TotalGroups {
+    fn new(shape: Shape) -> TotalGroups {
+        TotalGroups { shape, whole: vec![], floats: vec![], counts: vec![], specials: vec![] }
+    }
+
+    fn special(&mut self, group: usize) -> &mut Specials {
+        self.specials.resize(self.counts.len(), Specials::default());
+        &mut self.specials[group]
+    }
+
     fn grow(&mut self, groups: usize) {
         self.counts.resize(groups, 0);
         match self.shape.float {
@@ -358,6 +394,7 @@ impl TotalGroups {
         values: &ArrayRef,
         groups: &[usize],
         filter: Option<&BooleanArray>,
+        values_may_be_special: bool,
         count: impl Fn(usize) -> i64,
     ) -> Result<()> {
         let (float, mut result) = (self.shape.float, Ok(()));
@@ -369,6 +406,8 @@ impl TotalGroups {
             self.counts[g] += count(i);
             if float {
                 self.floats[g].add(v.float, 1);
+            } else if values_may_be_special && is_special(v.whole) {
+                self.special(g).add(v.whole, 1);
             } else {
                 match self.whole[g].checked_add(v.whole) {
                     Some(sum) => self.whole[g] = sum,
@@ -379,11 +418,15 @@ impl TotalGroups {
         result
     }
 
-    fn take(&mut self, emit: EmitTo) -> (Vec<i128>, Vec<FloatTotal>, Vec<i64>) {
+    fn take(&mut self, emit: EmitTo) -> (Vec<i128>, Vec<FloatTotal>, Vec<i64>, Vec<Specials>) {
+        if !self.specials.is_empty() {
+            self.specials.resize(self.counts.len(), Specials::default());
+        }
+        let specials = if self.specials.is_empty() { vec![] } else { emit.take_needed(&mut self.specials) };
         let counts = emit.take_needed(&mut self.counts);
         match self.shape.float {
-            true => (vec![], emit.take_needed(&mut self.floats), counts),
-            false => (emit.take_needed(&mut self.whole), vec![], counts),
+            true => (vec![], emit.take_needed(&mut self.floats), counts, specials),
+            false => (emit.take_needed(&mut self.whole), vec![], counts, specials),
         }
     }
 }
@@ -397,14 +440,17 @@ impl GroupsAccumulator for TotalGroups {
         total_groups: usize,
     ) -> DfResult<()> {
         self.grow(total_groups);
-        Ok(self.apply(&values[0], groups, filter, |_| 1)?)
+        Ok(self.apply(&values[0], groups, filter, self.shape.numeric, |_| 1)?)
     }
     fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
-        let (whole, floats, counts) = self.take(emit);
+        let (whole, floats, counts, specials) = self.take(emit);
         let mut floats = floats.into_iter();
         let values = counts.iter().enumerate().map(|(g, count)| {
-            let total =
-                Sums { whole: whole.get(g).copied().unwrap_or(0), float: floats.next().unwrap_or_default() };
+            let total = Sums {
+                whole: whole.get(g).copied().unwrap_or(0),
+                float: floats.next().unwrap_or_default(),
+                specials: specials.get(g).copied().unwrap_or_default(),
+            };
             self.shape.value(&total, *count)
         });
         let values = values.collect::<Result<Vec<_>>>()?;
@@ -414,12 +460,21 @@ impl GroupsAccumulator for TotalGroups {
         ScalarValue::iter_to_array(values)
     }
     fn state(&mut self, emit: EmitTo) -> DfResult<Vec<ArrayRef>> {
-        let (whole, floats, counts) = self.take(emit);
+        let (whole, floats, counts, specials) = self.take(emit);
         let total: ArrayRef = match self.shape.float {
             true => Arc::new(BinaryArray::from_iter_values(floats.iter().map(written))),
             false => Arc::new(Decimal128Array::from(whole).with_data_type(self.shape.total_type())),
         };
-        Ok(vec![total, Arc::new(Int64Array::from(counts))])
+        let mut state: Vec<ArrayRef> = vec![total];
+        if self.shape.numeric {
+            let written = |g: usize| {
+                let specials = specials.get(g).copied().unwrap_or_default();
+                (specials != Specials::default()).then(|| specials.write())
+            };
+            state.push(Arc::new((0..counts.len()).map(written).collect::<BinaryArray>()));
+        }
+        state.insert(1, Arc::new(Int64Array::from(counts)));
+        Ok(state)
     }
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total_groups: usize) -> DfResult<()> {
         self.grow(total_groups);
@@ -432,7 +487,14 @@ impl GroupsAccumulator for TotalGroups {
             }
             return Ok(());
         }
-        Ok(self.apply(&values[0], groups, None, |i| counts.value(i))?)
+        if self.shape.numeric {
+            let specials = values[2].as_binary::<i32>();
+            for (row, group) in groups.iter().enumerate().filter(|(row, _)| specials.is_valid(*row)) {
+                let more = Specials::read(specials.value(row)).unwrap_or_default();
+                self.special(*group).join(more);
+            }
+        }
+        Ok(self.apply(&values[0], groups, None, false, |i| counts.value(i))?)
     }
     fn convert_to_state(
         &self,
@@ -440,8 +502,7 @@ impl GroupsAccumulator for TotalGroups {
         filter: Option<&BooleanArray>,
     ) -> DfResult<Vec<ArrayRef>> {
         let rows = values[0].len();
-        let mut each =
-            TotalGroups { shape: self.shape.clone(), whole: vec![], floats: vec![], counts: vec![] };
+        let mut each = TotalGroups::new(self.shape.clone());
         let groups: Vec<usize> = (0..rows).collect();
         each.update_batch(values, &groups, filter, rows)?;
         each.state(EmitTo::All)
@@ -450,6 +511,7 @@ impl GroupsAccumulator for TotalGroups {
         size_of::<Self>()
             + self.whole.capacity() * 16
             + self.counts.capacity() * 8
+            + self.specials.capacity() * size_of::<Specials>()
             + self.floats.capacity() * (size_of::<FloatTotal>() + 32)
     }
 }

@@ -21,6 +21,7 @@ use super::datum::{Cx, Kind, evaluate_rows, numeric_like, type_name, with_type};
 use super::decimal::{Numeric, QUOTIENT_SCALE, division_by_zero};
 use super::temporal::temporal_op;
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::special::{LIMIT, is_special};
 
 /// The operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -341,34 +342,41 @@ fn decimals(op: ArithOp, l: &dyn ArrowDatum, r: &dyn ArrowDatum, p: u8, s: i8) -
     let (sa, sb) = (scale_of(la), scale_of(ra));
     let (left, right) = ((a, ls), (b, rs));
     let aligned = sa == s && sb == s;
+    let general = |x, y| {
+        let (x, y) = (Numeric::new(x, sa), Numeric::new(y, sb));
+        let v = match op {
+            ArithOp::Add => x.checked_add(y)?,
+            ArithOp::Sub => x.checked_add(y.negated())?,
+            ArithOp::Mul => x.mul(y, s)?,
+            ArithOp::Div => x.quotient(y)?,
+            ArithOp::Rem => x.remainder(y)?,
+            ArithOp::Pow => numeric_pow(x, y)?,
+        };
+        Ok(v.rescale(s)?.v)
+    };
     let values = match op {
-        ArithOp::Add if aligned => unscaled(left, right, i128::checked_add)?,
-        ArithOp::Sub if aligned => unscaled(left, right, i128::checked_sub)?,
-        ArithOp::Mul if i32::from(sa) + i32::from(sb) == i32::from(s) => unscaled(left, right, product)?,
-        _ => each_decimal(left, right, |x, y| {
-            let (x, y) = (Numeric::new(x, sa), Numeric::new(y, sb));
-            let v = match op {
-                ArithOp::Add => x.checked_add(y)?,
-                ArithOp::Sub => x.checked_add(y.negated())?,
-                ArithOp::Mul => x.mul(y, s)?,
-                ArithOp::Div => x.quotient(y)?,
-                ArithOp::Rem => x.remainder(y)?,
-                ArithOp::Pow => numeric_pow(x, y)?,
-            };
-            Ok(v.rescale(s)?.v)
-        })?,
+        ArithOp::Add if aligned => unscaled(left, right, i128::checked_add, general)?,
+        ArithOp::Sub if aligned => unscaled(left, right, i128::checked_sub, general)?,
+        ArithOp::Mul if i32::from(sa) + i32::from(sb) == i32::from(s) => {
+            unscaled(left, right, product, general)?
+        }
+        _ => each_decimal(left, right, general)?,
     };
     Ok(Arc::new(values.with_precision_and_scale(p, s)?))
 }
 
 /// Applies `apply` where no digits have to be moved: the unscaled values are the operands.
+/// Special values go to `general`.
 fn unscaled(
     left: (&Decimal128Array, bool),
     right: (&Decimal128Array, bool),
     apply: impl Fn(i128, i128) -> Option<i128>,
+    general: impl Fn(i128, i128) -> Result<i128>,
 ) -> Result<Decimal128Array> {
-    const LIMIT: u128 = 10u128.pow(38);
     each_decimal(left, right, |x, y| {
+        if is_special(x) || is_special(y) {
+            return general(x, y);
+        }
         apply(x, y).filter(|v| v.unsigned_abs() < LIMIT).ok_or_else(super::decimal::overflow)
     })
 }
@@ -415,6 +423,9 @@ pub fn remainder(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
 
 /// Exact for small whole exponents, else through doubles.
 pub fn numeric_pow(x: Numeric, y: Numeric) -> Result<Numeric> {
+    if x.is_special() || y.is_special() {
+        return special_pow(x, y);
+    }
     let exponent = y.trimmed();
     if exponent.scale == 0 && (0..=64).contains(&exponent.v) {
         let base = x.trimmed();
@@ -427,6 +438,34 @@ pub fn numeric_pow(x: Numeric, y: Numeric) -> Result<Numeric> {
         return Ok(product);
     }
     Numeric::from_f64(checked_pow(x.to_f64(), y.to_f64())?, 17)
+}
+
+/// Powers of or to NaN and infinities: `numeric_power()` of PostgreSQL, which follows pow(3).
+fn special_pow(x: Numeric, y: Numeric) -> Result<Numeric> {
+    let (zero, one) = (Numeric::new(0, 0), Numeric::new(1, 0));
+    if x == one || y == zero {
+        return Ok(one);
+    }
+    if x.is_nan() || y.is_nan() {
+        return Ok(Numeric::NAN);
+    }
+    let whole = y.is_special() || y.trimmed().scale == 0;
+    if x < zero && !whole {
+        return checked_pow(-1.0, 0.5).map(|_| x);
+    }
+    if x == zero {
+        return checked_pow(0.0, y.to_f64()).map(|_| zero);
+    }
+    if y.is_special() {
+        let size = x.max(x.negated());
+        return Ok(match (size > one) == (y > zero) {
+            _ if size == one => one,
+            true => Numeric::infinity(false),
+            false => zero,
+        });
+    }
+    let odd = y.trimmed().v % 2 != 0;
+    Ok(if y < zero { zero } else { Numeric::infinity(x < zero && odd) })
 }
 
 fn scale_of(array: &dyn Array) -> i8 {

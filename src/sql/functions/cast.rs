@@ -22,7 +22,8 @@ use super::parse::{parse_date, parse_interval, parse_time, parse_timestamp};
 use super::zone::{MICROS_PER_DAY, Zone};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
-use crate::types::text::{array_elements, check_json};
+use crate::types::special::of_f64;
+use crate::types::text::{array_elements, check_json, special_float};
 
 /// The cast to one type, as a function of one argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -223,7 +224,7 @@ fn to_int(value: &Datum, typname: &str, min: i64, max: i64) -> Option<Result<i64
     Some(match value {
         Datum::Int(v) => check(i128::from(*v)),
         Datum::Bool(b) => Ok(i64::from(*b)),
-        Datum::Num(n) => check(n.to_i128()),
+        Datum::Num(n) => whole(*n, typname).and_then(check),
         Datum::Float(v) => {
             // Half to even, as rint(); the bounds are exact in a double.
             let rounded = v.round_ties_even();
@@ -235,7 +236,8 @@ fn to_int(value: &Datum, typname: &str, min: i64, max: i64) -> Option<Result<i64
         Datum::Text(text) => parse_int(text, typname, min, max),
         Datum::Json(text) => match super::jsonb::scalar_text(text, "number", typname) {
             Ok(Some(number)) => {
-                Numeric::parse(&number).ok_or_else(|| out_of_range(typname)).and_then(|n| check(n.to_i128()))
+                let n = Numeric::parse(&number).and_then(Numeric::to_i128);
+                n.ok_or_else(|| out_of_range(typname)).and_then(check)
             }
             Ok(None) => Err(HwError::new(
                 sqlstate::INVALID_PARAMETER_VALUE,
@@ -244,6 +246,14 @@ fn to_int(value: &Datum, typname: &str, min: i64, max: i64) -> Option<Result<i64
             Err(e) => Err(e),
         },
         _ => return None,
+    })
+}
+
+/// The nearest integer; 0A000 of what has none.
+fn whole(n: Numeric, typname: &str) -> Result<i128> {
+    n.to_i128().ok_or_else(|| {
+        let what = if n.is_nan() { "NaN" } else { "infinity" };
+        HwError::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("cannot convert {what} to {typname}"))
     })
 }
 
@@ -318,15 +328,10 @@ fn to_numeric(value: &Datum, from: &Field) -> Option<Result<Numeric>> {
 }
 
 fn parse_numeric(text: &str) -> Result<Numeric> {
-    Numeric::parse(text).ok_or_else(|| {
+    let special = || special_float(text.trim().as_bytes()).map(|v| Numeric::new(of_f64(v), 0));
+    Numeric::parse(text).or_else(special).ok_or_else(|| {
         let body = text.trim().to_ascii_lowercase();
-        if matches!(body.trim_start_matches(['-', '+']), "nan" | "infinity" | "inf") {
-            return HwError::unsupported(
-                format!("numeric value {}", text.trim()),
-                "Use double precision instead.",
-            );
-        }
-        let numeric = !body.is_empty() && body.parse::<f64>().is_ok();
+        let numeric = body.contains(|c: char| c.is_ascii_digit()) && body.parse::<f64>().is_ok();
         if numeric { super::decimal::overflow() } else { bad_text("numeric", text) }
     })
 }

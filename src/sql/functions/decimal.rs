@@ -1,6 +1,6 @@
 //! PostgreSQL's numeric on 128-bit decimals: exact arithmetic, rounding, text.
 //!
-//! A value is `v × 10^-scale`. Additions and products are exact as long as they fit 38
+//! A value is `v × 10^-scale`, or NaN or an infinity ([`crate::types::special`]). Additions and products are exact as long as they fit 38
 //! digits; quotients are rounded where PostgreSQL's `select_div_scale` rounds them (at
 //! least 16 significant digits). Every rounding is half away from zero. What does not
 //! fit raises 22003.
@@ -11,6 +11,9 @@ use std::fmt;
 use arrow::datatypes::i256;
 
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::pg_type::NUMERIC_PRECISION;
+use crate::types::special::{self, INFINITY, NAN, Specials};
+use crate::types::text::infinity_overflow;
 
 /// Digits after the point of quotients and averages; their carrier is `Decimal128(38, 20)`.
 pub const QUOTIENT_SCALE: i8 = 20;
@@ -61,8 +64,31 @@ impl Numeric {
         Numeric { v, scale }
     }
 
+    pub const NAN: Numeric = Numeric { v: NAN, scale: 0 };
+
+    /// ∞ or −∞.
+    pub fn infinity(negative: bool) -> Numeric {
+        Numeric { v: if negative { -INFINITY } else { INFINITY }, scale: 0 }
+    }
+
+    /// Whether it is NaN or an infinity.
+    pub fn is_special(self) -> bool {
+        special::is_special(self.v)
+    }
+
+    pub fn is_nan(self) -> bool {
+        self.v == NAN
+    }
+
+    pub fn is_infinite(self) -> bool {
+        self.is_special() && !self.is_nan()
+    }
+
     /// The same value at another scale, rounded if digits are lost.
     pub fn rescale(self, scale: i8) -> Result<Numeric> {
+        if self.is_special() {
+            return Ok(Numeric { v: self.v, scale });
+        }
         let v = match scale - self.scale {
             0 => return Ok(self),
             up if up > 0 && up <= 38 => {
@@ -90,6 +116,10 @@ impl Numeric {
                 precision as i32 - scale as i32
             ))
         };
+        if self.is_special() {
+            let holds = self.is_nan() || precision >= NUMERIC_PRECISION;
+            return if holds { Ok(self.v) } else { Err(infinity_overflow(precision, scale)) };
+        }
         let v = self.rescale(scale).map_err(|_| field_overflow())?.v;
         match v.unsigned_abs() < 10u128.pow(precision.min(38) as u32) {
             true => Ok(v),
@@ -99,16 +129,26 @@ impl Numeric {
 
     pub fn checked_add(self, other: Numeric) -> Result<Numeric> {
         let scale = self.scale.max(other.scale);
+        if self.is_special() || other.is_special() {
+            let mut sum = Specials::default();
+            [self, other].iter().filter(|n| n.is_special()).for_each(|n| sum.add(n.v, 1));
+            return Ok(Numeric { v: sum.sum().unwrap_or(NAN), scale });
+        }
         let v = self.rescale(scale)?.v.checked_add(other.rescale(scale)?.v).ok_or_else(overflow)?;
         Ok(Numeric { v: fit128(i256::from_i128(v))?, scale })
     }
 
     pub fn negated(self) -> Numeric {
-        Numeric { v: -self.v, scale: self.scale }
+        Numeric { v: special::negated(self.v), scale: self.scale }
     }
 
     /// Product rounded to `scale`.
     pub fn mul(self, other: Numeric, scale: i8) -> Result<Numeric> {
+        if self.is_special() || other.is_special() {
+            let sign = self.v.signum() * other.v.signum();
+            let nan = self.is_nan() || other.is_nan() || sign == 0;
+            return Ok(if nan { Numeric::NAN } else { Numeric::infinity(sign < 0) });
+        }
         let exact = self.scale as i32 + other.scale as i32;
         if exact == scale as i32
             && let Some(v) = self.v.checked_mul(other.v)
@@ -126,8 +166,17 @@ impl Numeric {
 
     /// Quotient with as many digits as PostgreSQL computes, but at most [`QUOTIENT_SCALE`].
     pub fn quotient(self, other: Numeric) -> Result<Numeric> {
+        if self.is_nan() || other.is_nan() {
+            return Ok(Numeric::NAN);
+        }
         if other.v == 0 {
             return Err(division_by_zero());
+        }
+        match (self.is_special(), other.is_special()) {
+            (true, true) => return Ok(Numeric::NAN),
+            (true, false) => return Ok(Numeric::infinity((self.v < 0) != (other.v < 0))),
+            (false, true) => return Ok(Numeric::new(0, 0)),
+            (false, false) => {}
         }
         let scale = div_scale(self, other).min(QUOTIENT_SCALE as i32) as i8;
         let shift = scale as i32 + other.scale as i32 - self.scale as i32;
@@ -145,8 +194,16 @@ impl Numeric {
 
     /// Remainder with the dividend's sign.
     pub fn remainder(self, other: Numeric) -> Result<Numeric> {
+        if self.is_nan() || other.is_nan() {
+            return Ok(Numeric::NAN);
+        }
         if other.v == 0 {
             return Err(division_by_zero());
+        }
+        match (self.is_special(), other.is_special()) {
+            (true, _) => return Ok(Numeric::NAN),
+            (false, true) => return Ok(self),
+            (false, false) => {}
         }
         let scale = self.scale.max(other.scale);
         let a = i256::from_i128(self.v).wrapping_mul(pow10((scale - self.scale) as u32));
@@ -156,7 +213,7 @@ impl Numeric {
 
     /// Toward zero at `scale` digits.
     pub fn trunc(self, scale: i8) -> Numeric {
-        if scale >= self.scale {
+        if scale >= self.scale || self.is_special() {
             return self;
         }
         let unit = 10i128.pow((self.scale - scale) as u32);
@@ -165,7 +222,7 @@ impl Numeric {
 
     /// Rounded at `digits` after the point (before it if negative), scale unchanged.
     pub fn round(self, digits: i32) -> Result<Numeric> {
-        if digits >= self.scale as i32 {
+        if digits >= self.scale as i32 || self.is_special() {
             return Ok(self);
         }
         let drop = self.scale as i32 - digits;
@@ -189,7 +246,7 @@ impl Numeric {
     /// Without zeros at the end of the fraction.
     pub fn trimmed(self) -> Numeric {
         let mut n = self;
-        while n.scale > 0 && n.v % 10 == 0 {
+        while n.scale > 0 && n.v % 10 == 0 && !n.is_special() {
             n = Numeric { v: n.v / 10, scale: n.scale - 1 };
         }
         n
@@ -197,6 +254,9 @@ impl Numeric {
 
     /// Nearest double.
     pub fn to_f64(self) -> f64 {
+        if self.is_special() {
+            return special::to_f64(self.v);
+        }
         if self.scale == 0 {
             return self.v as f64;
         }
@@ -206,16 +266,16 @@ impl Numeric {
     /// From a double by its 15 significant digits, as PostgreSQL casts float8 to numeric.
     pub fn from_f64(v: f64, digits: usize) -> Result<Numeric> {
         if !v.is_finite() {
-            return Err(overflow());
+            return Ok(Numeric::new(special::of_f64(v), 0));
         }
         Numeric::parse(&format!("{v:.*e}", digits.saturating_sub(1)))
             .ok_or_else(overflow)
             .map(Numeric::trimmed)
     }
 
-    /// Integer nearest to the value, half away from zero.
-    pub fn to_i128(self) -> i128 {
-        self.rescale(0).map_or(0, |n| n.v)
+    /// Integer nearest to the value, half away from zero; none is near a special value.
+    pub fn to_i128(self) -> Option<i128> {
+        self.rescale(0).ok().filter(|n| !n.is_special()).map(|n| n.v)
     }
 
     /// Decimal or scientific notation; `None` if malformed or beyond 38 digits. Fraction
@@ -283,6 +343,9 @@ impl PartialOrd for Numeric {
 }
 impl Ord for Numeric {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.is_special() || other.is_special() {
+            return self.v.cmp(&other.v);
+        }
         let scale = self.scale.max(other.scale);
         let a = i256::from_i128(self.v).wrapping_mul(pow10((scale - self.scale) as u32));
         let b = i256::from_i128(other.v).wrapping_mul(pow10((scale - other.scale) as u32));
@@ -292,6 +355,9 @@ impl Ord for Numeric {
 
 impl fmt::Display for Numeric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_special() {
+            return f.write_str(special::text(self.v));
+        }
         let sign = if self.v < 0 { "-" } else { "" };
         let digits = self.v.unsigned_abs().to_string();
         if self.scale <= 0 {
@@ -334,6 +400,9 @@ fn div_scale(a: Numeric, b: Numeric) -> i32 {
 impl Numeric {
     /// Text of a quotient: the digits that PostgreSQL computes for a quotient of that size.
     pub fn quotient_text(self) -> String {
+        if self.is_special() {
+            return self.to_string();
+        }
         let scale = (MIN_SIGNIFICANT_DIGITS - leading(self).0 * 4).clamp(0, QUOTIENT_SCALE as i32);
         let shown = scale.max(self.trimmed().scale as i32) as i8;
         self.rescale(shown).unwrap_or(self).to_string()

@@ -70,7 +70,7 @@ fn signs() -> Vec<Function> {
             .on(&[Float4], Float4, |_, a| Ok(Datum::Float(a[0].as_f64().abs())))
             .ret(&[Num], Ret::Of(like_first), |_, a| {
                 let n = a[0].as_num();
-                Ok(Datum::Num(Numeric::new(n.v.abs(), n.scale)))
+                Ok(Datum::Num(if n.v < 0 { n.negated() } else { n }))
             }),
         Function::new("pg_neg")
             .on(&[Int2], Int2, |_, a| Ok(Datum::Int(-a[0].as_i64())))
@@ -97,7 +97,8 @@ fn signs() -> Vec<Function> {
                 Ok(Datum::Float(if v == 0.0 || v.is_nan() { v } else { v.signum() }))
             })
             .ret(&[Num], Ret::Of(like_first), |_, a| {
-                Ok(Datum::Num(Numeric::new(a[0].as_num().v.signum(), 0)))
+                let n = a[0].as_num();
+                Ok(Datum::Num(if n.is_nan() { n } else { Numeric::new(n.v.signum(), 0) }))
             }),
         Function::new("bitnot")
             .on(&[Int2], Int2, |_, a| Ok(Datum::Int(!a[0].as_i64())))
@@ -124,7 +125,7 @@ fn rounding() -> Vec<Function> {
             .ret(&[Num, Int4], Ret::Of(like_first), |_, a| {
                 let n = a[0].as_num();
                 let digits = a[1].as_i64().clamp(-38, 38) as i8;
-                if n.scale as i32 - digits as i32 > 38 {
+                if n.scale as i32 - digits as i32 > 38 && !n.is_special() {
                     return Ok(Datum::Num(Numeric::new(0, n.scale)));
                 }
                 Ok(Datum::Num(n.trunc(digits)))
@@ -162,14 +163,16 @@ fn division() -> Vec<Function> {
             }),
         Function::new("div").ret(&[Num, Num], Ret::Of(like_first), |_, a| {
             let (x, y) = (a[0].as_num(), a[1].as_num());
-            if y.v == 0 {
-                return Err(division_by_zero());
+            if y.v == 0 || x.is_special() || y.is_special() {
+                return Ok(Datum::Num(x.quotient(y)?));
             }
             let rest = x.remainder(y)?;
             Ok(Datum::Num(x.checked_add(rest.negated())?.quotient(y)?.round(0)?))
         }),
-        Function::new("min_scale")
-            .on(&[Num], Int4, |_, a| Ok(Datum::Int(i64::from(a[0].as_num().trimmed().scale)))),
+        Function::new("min_scale").on(&[Num], Int4, |_, a| match a[0].as_num() {
+            n if n.is_special() => Ok(Datum::Null),
+            n => Ok(Datum::Int(i64::from(n.trimmed().scale))),
+        }),
         Function::new("trim_scale").ret(&[Num], Ret::Is(Num), |_, a| Ok(Datum::Num(a[0].as_num().trimmed()))),
         Function::new("gcd")
             .on(&[Int4, Int4], Int4, |_, a| {
@@ -207,6 +210,12 @@ fn bucket(v: f64, low: f64, high: f64, count: i64) -> Result<Datum<'static>> {
     if count <= 0 {
         return bad("count must be greater than zero");
     }
+    if v.is_nan() || low.is_nan() || high.is_nan() {
+        return bad("operand, lower bound, and upper bound cannot be NaN");
+    }
+    if low.is_infinite() || high.is_infinite() {
+        return bad("lower and upper bounds must be finite");
+    }
     if low == high {
         return bad("lower bound cannot equal upper bound");
     }
@@ -238,7 +247,14 @@ fn powers() -> Vec<Function> {
                 Ok(Datum::Float(a[0].as_f64().log10()))
             })
             .ret(&[Num, Num], Ret::Of(quotient), |_, a| {
-                let (base, v) = (log_of(a[0].as_f64())?, log_of(a[1].as_f64())?);
+                let (x, y) = (a[0].as_num(), a[1].as_num());
+                if x.is_nan() || y.is_nan() {
+                    return Ok(Datum::Num(Numeric::NAN));
+                }
+                let (base, v) = (log_of(x.to_f64())?, log_of(y.to_f64())?);
+                if v.is_infinite() && base.is_finite() {
+                    return Ok(Datum::Num(Numeric::infinity(false)));
+                }
                 if base == 0.0 {
                     return Err(division_by_zero());
                 }

@@ -101,6 +101,10 @@ struct Digits {
 impl Digits {
     fn of(number: Numeric, fraction: usize) -> Result<Digits> {
         let rounded = number.round(fraction as i32)?;
+        if rounded.is_special() {
+            let whole = rounded.to_string().trim_start_matches('-').to_string();
+            return Ok(Digits { negative: rounded.v < 0, whole, fraction: String::new() });
+        }
         let text = rounded.to_string();
         let body = text.trim_start_matches('-');
         let (whole, part) = body.split_once('.').unwrap_or((body, ""));
@@ -116,11 +120,26 @@ impl Digits {
 /// `to_char` of a number; `None` is one that no template holds.
 fn render(number: Option<Numeric>, template: &str) -> Result<String> {
     let template = parse(template);
+    let special = number.filter(|n| n.is_special());
     if let Some(lower) = template.roman {
+        if let Some(n) = special {
+            let what = if n.is_nan() { "NaN" } else { "infinity" };
+            let message = format!("cannot convert {what} to integer");
+            return Err(HwError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
+        }
         return Ok(roman(number, lower, template.fill));
     }
     let places = template.places();
+    if let (Some(n), true) = (special, template.items.iter().any(|i| matches!(i, Item::Ordinal { .. }))) {
+        let message = format!("\"{n}\" is not a number");
+        return Err(HwError::new(sqlstate::INVALID_TEXT_REPRESENTATION, message));
+    }
     if template.exponent {
+        if special.is_some() {
+            // A blank for the sign, the point, and the exponent.
+            let fraction = "#".repeat(places.fraction.len() + 4);
+            return Ok(format!(" {}.{fraction}", "#".repeat(places.whole.len())));
+        }
         return Ok(scientific(number, places.fraction.len(), template.fill));
     }
     let shifted = match number {
@@ -170,7 +189,7 @@ impl<'a> Writer<'a> {
         let forced = places.fraction.iter().rposition(|p| *p == Item::Zero).map_or(0, |at| at + 1);
         let shown = match template.fill {
             true => digits.fraction.len(),
-            false => digits.fraction.trim_end_matches('0').len().max(forced),
+            false => digits.fraction.trim_end_matches('0').len().max(forced).min(digits.fraction.len()),
         };
         let (first, width) = (padding.min(zero), places.whole.len());
         let own_sign = template.items.iter().any(|i| matches!(i, Item::Sign("MI" | "SG")));
@@ -233,7 +252,8 @@ impl<'a> Writer<'a> {
                         self.sign();
                     }
                     after_point = true;
-                    let dropped = !self.template.fill && self.digits.fraction.is_empty();
+                    let word = self.digits.whole.ends_with(|c: char| c.is_ascii_alphabetic());
+                    let dropped = word || !self.template.fill && self.digits.fraction.is_empty();
                     if !dropped || self.digits.whole.starts_with('#') {
                         self.out.push('.');
                     }
@@ -313,7 +333,7 @@ fn roman(number: Option<Numeric>, lower: bool, fill: bool) -> String {
         (4, "IV"),
         (1, "I"),
     ];
-    let mut rest = match number.map(Numeric::to_i128) {
+    let mut rest = match number.and_then(Numeric::to_i128) {
         Some(n @ 1..=3999) => n,
         _ => return "#".repeat(ROMAN_WIDTH),
     };

@@ -107,9 +107,14 @@ fn whole_numbers<'a>(cx: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
 fn numerics<'a>(cx: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
     let (first, last) = (args[0].as_num(), args[1].as_num());
     let step = args.get(2).map_or(Numeric::new(1, 0), Datum::as_num);
-    let sign = |n: Numeric| n.trimmed().to_i128().signum();
+    for (number, what) in [(first, "start value"), (last, "stop value"), (step, "step size")] {
+        if number.is_special() {
+            let kind = if number.is_nan() { "NaN" } else { "infinity" };
+            return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("{what} cannot be {kind}")));
+        }
+    }
     let positive = step.to_f64() > 0.0;
-    if step.to_f64() == 0.0 && sign(step) == 0 {
+    if step.v == 0 {
         return Err(step_is_zero());
     }
     check_length(last.to_f64() - first.to_f64(), step.to_f64())?;

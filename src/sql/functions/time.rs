@@ -316,10 +316,7 @@ fn fields() -> Vec<Function> {
     use Kind::*;
     fn extract<'a>(cx: &Cx, a: &[Datum<'a>]) -> Result<Datum<'a>> {
         match infinity(&a[1]) {
-            Some(_) if grows(a[0].as_str()) => Err(HwError::unsupported(
-                "an infinite numeric",
-                "Use date_part(), whose results are double precision.",
-            )),
+            Some(sign) if grows(a[0].as_str()) => Ok(Datum::Num(Numeric::infinity(sign < 0.0))),
             Some(_) => Ok(Datum::Null),
             None => Ok(Datum::Num(field(cx, a[0].as_str(), &a[1])?)),
         }

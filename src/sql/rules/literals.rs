@@ -21,7 +21,9 @@ use super::operators::{align, arithmetic_call, unpadded};
 use super::{rewrite_expressions, rewrite_nodes};
 use crate::error::{HwError, sqlstate};
 use crate::sql::functions::arith::undefined_operator;
-use crate::sql::functions::{self, datum::Kind};
+use crate::sql::functions::{self, datum::Kind, decimal::Numeric};
+use crate::types::pg_type::{NUMERIC_PRECISION, NUMERIC_SCALE};
+use crate::types::text::special_float;
 
 /// Runs before DataFusion's type coercion.
 #[derive(Debug)]
@@ -80,6 +82,10 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
             f.args = array_comparison(f.args, schema)?;
             Expr::ScalarFunction(f)
         }
+        Expr::ScalarFunction(mut f) if f.func.name() == "nullif" && f.args.len() == 2 => {
+            f.args = unlike_numbers(f.args, schema)?;
+            Expr::ScalarFunction(f)
+        }
         Expr::ScalarFunction(mut f) if ALTERNATIVES.contains(&f.func.name()) => {
             f.args = alternatives(f.args, schema)?;
             Expr::ScalarFunction(f)
@@ -107,10 +113,35 @@ fn in_list(list: InList, schema: &DFSchema) -> DfResult<Expr> {
 /// A quoted literal that is compared with a value of type `to`.
 fn typed_literal(expr: Expr, to: &DataType) -> Expr {
     match &expr {
-        Expr::Literal(ScalarValue::Utf8(_), _) if Kind::of(to) != Kind::Text && to != &DataType::Null => {
-            Expr::Cast(Cast::new(Box::new(expr), to.clone()))
+        Expr::Literal(ScalarValue::Utf8(text), _) if Kind::of(to) != Kind::Text && to != &DataType::Null => {
+            let to = numeric_beside(text.as_deref().unwrap_or(""), to);
+            Expr::Cast(Cast::new(Box::new(expr), to))
         }
         _ => expr,
+    }
+}
+
+/// `nullif` of a numeric and a quoted number that its declared digits do not hold: never equal.
+fn unlike_numbers(mut args: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
+    if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &args[1]
+        && let to @ DataType::Decimal128(..) = args[0].get_type(schema)?
+        && numeric_beside(text, &to) != to
+        && (Numeric::parse(text).is_some() || special_float(text.as_bytes()).is_some_and(f64::is_infinite))
+    {
+        args[1] = Expr::Literal(ScalarValue::try_from(&to)?, None);
+    }
+    Ok(args)
+}
+
+/// The type of a quoted number beside a value of type `to`: a numeric keeps its digits where
+/// the declared scale of the value has not as many.
+pub(super) fn numeric_beside(text: &str, to: &DataType) -> DataType {
+    let DataType::Decimal128(precision, scale) = to else { return to.clone() };
+    let fits = |n: Numeric| n.trimmed().scale <= *scale && n.fit(*precision, *scale).is_ok();
+    match Numeric::parse(text).is_some_and(fits) || *precision == NUMERIC_PRECISION && *scale >= NUMERIC_SCALE
+    {
+        true => to.clone(),
+        false => DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE.max(*scale)),
     }
 }
 

@@ -14,6 +14,7 @@ use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, Union};
 use datafusion::optimizer::AnalyzerRule;
 
+use super::literals::numeric_beside;
 use crate::error::{HwError, sqlstate};
 use crate::plan::SetOpNode;
 use crate::sql::functions::cast::PgCast;
@@ -94,6 +95,14 @@ fn unify(word: &str, inputs: Vec<LogicalPlan>) -> DfResult<Vec<LogicalPlan>> {
                 Some(before) => common(word, &before, &field)?,
             });
         }
+        for input in &inputs {
+            if let (Some(numeric), Some(text)) = (&target, quoted(input, column)) {
+                let data_type = numeric_beside(&text, numeric.data_type());
+                if data_type != *numeric.data_type() {
+                    target = Some(Arc::new(with_type(Field::new("", data_type, true), "numeric")));
+                }
+            }
+        }
         let text = || Arc::new(Field::new("", DataType::Utf8, true));
         targets.push(target.unwrap_or_else(text));
     }
@@ -119,6 +128,15 @@ pub fn is_unknown(plan: &LogicalPlan, column: usize) -> bool {
     }
     matches!(plan, LogicalPlan::Projection(p)
         if matches!(p.expr[column].clone().unalias(), Expr::Literal(ScalarValue::Utf8(_), _)))
+}
+
+/// The text of a quoted literal in the select list.
+fn quoted(plan: &LogicalPlan, column: usize) -> Option<String> {
+    let LogicalPlan::Projection(p) = plan else { return None };
+    match p.expr[column].clone().unalias() {
+        Expr::Literal(ScalarValue::Utf8(text), _) => text,
+        _ => None,
+    }
 }
 
 /// The type in which values of two types meet; 42804 if there is none.

@@ -10,6 +10,7 @@ use sqlparser::ast::*;
 
 use super::visit::each_query;
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::pg_type::{NUMERIC_PRECISION, NUMERIC_SCALE};
 
 /// Rewrites every VALUES of a statement.
 pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
@@ -93,8 +94,10 @@ fn unify(values: &mut Values) -> Result<bool> {
                 // What has no type of its own takes the first one that is written.
                 for row in &mut values.rows {
                     let cell = &mut row.content[column];
-                    if let (Some(named), Class::Null | Class::Quoted) = (&named, class(cell)) {
-                        cast(cell, named);
+                    match (&named, class(cell)) {
+                        (Some(named), Class::Null) => cast(cell, named),
+                        (Some(named), Class::Quoted) => cast(cell, &without_digits(named.clone())),
+                        _ => {}
                     }
                 }
             }
@@ -150,6 +153,19 @@ fn numeric_of(whole: usize, fraction: usize) -> DataType {
     })
 }
 
+/// A quoted number beside a numeric of some digits keeps its own.
+fn without_digits(named: DataType) -> DataType {
+    match named {
+        DataType::Numeric(i) | DataType::Decimal(i) | DataType::Dec(i) => DataType::Numeric(match i {
+            ExactNumberInfo::PrecisionAndScale(_, scale) if scale > i64::from(NUMERIC_SCALE) => {
+                ExactNumberInfo::PrecisionAndScale(u64::from(NUMERIC_PRECISION), scale)
+            }
+            _ => ExactNumberInfo::None,
+        }),
+        other => other,
+    }
+}
+
 fn digits(cell: &Expr) -> (usize, usize) {
     match cell {
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => digits(inner),
@@ -195,6 +211,9 @@ fn target<'a>(cells: impl Iterator<Item = &'a Expr>) -> Target {
         0 => None,
         _ if typed == 1 && classes.len() == 1 => None,
         _ if typed == 1 && named.is_none() => return Target::Mixed(None),
+        _ if typed == 1 && strings && named.as_ref().is_some_and(|n| without_digits(n.clone()) != *n) => {
+            return Target::Mixed(named);
+        }
         _ if typed == 1 => named,
         _ if has(Class::Bool) => strings.then_some(DataType::Boolean),
         _ if has(Class::Decimal) && (numbers > 1 || strings) => Some(numeric_of(whole, fraction)),

@@ -12,6 +12,7 @@ use super::float::ExactFloat;
 use super::quotient::{average, decimals};
 use super::total::overflow;
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::special::{NAN, is_special};
 
 /// A statistic of one or two variables; the first argument is `y`, as in PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -274,6 +275,7 @@ pub struct WholeMoments {
     count: i64,
     /// Weight of values that are too large.
     special: i64,
+    /// The sum, which needs less than 192 bits. Above them is the weight of NaN and infinities.
     x: i256,
     xx: i256,
 }
@@ -283,7 +285,10 @@ impl WholeMoments {
     pub fn add(&mut self, x: i128, weight: i64) {
         self.count += weight;
         if x.unsigned_abs() >= LARGEST {
-            self.special += weight;
+            match is_special(x) {
+                true => self.x = self.x.wrapping_add(i256::from_parts(0, i128::from(weight) << 64)),
+                false => self.special += weight,
+            }
             return;
         }
         let (x, weight) = (i256::from_i128(x), i256::from(weight));
@@ -298,6 +303,12 @@ impl WholeMoments {
         self.xx = self.xx.wrapping_add(other.xx);
     }
 
+    /// Whether NaN or an infinity is among the values.
+    fn is_nan(&self) -> bool {
+        let half = i256::from_parts(0, 1 << 63);
+        self.x.wrapping_add(half).to_parts().1 >> 64 != 0
+    }
+
     /// A variance or deviation as an unscaled number of `output_scale` decimals; `None` is
     /// NULL. `plain`: the values declare no scale, so only decimals in use count.
     pub fn value(
@@ -309,6 +320,9 @@ impl WholeMoments {
     ) -> Result<Option<i128>> {
         if self.count <= 0 || (statistic.is_sample() && self.count < 2) {
             return Ok(None);
+        }
+        if self.is_nan() {
+            return Ok(Some(NAN));
         }
         self.spread(statistic, scale, plain, output_scale).map(Some).ok_or_else(|| {
             HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format")

@@ -17,6 +17,9 @@ use crate::types::pg_type::{NUMERIC_PRECISION, NUMERIC_SCALE, UTC};
 
 const JSONB_VERSION: u8 = 1;
 const NUMERIC_NEGATIVE: u16 = 0x4000;
+const NUMERIC_NAN: u16 = 0xc000;
+const NUMERIC_INFINITY: u16 = 0xd000;
+const NUMERIC_MINUS_INFINITY: u16 = 0xf000;
 /// Most base-10,000 digits that a Decimal256 with any scale can need.
 const NUMERIC_GROUPS_MAX: usize = 96;
 
@@ -125,6 +128,17 @@ impl ColumnWriter {
 fn numeric_from_text(out: &mut Vec<u8>, start: usize) {
     let mut groups = [0u16; NUMERIC_GROUPS_MAX];
     let text = &out[start..];
+    // No digits; an infinity's flag also reads as a scale, as PostgreSQL sends it.
+    let special: Option<[u16; 2]> = match text {
+        b"NaN" => Some([NUMERIC_NAN, 0]),
+        b"Infinity" => Some([NUMERIC_INFINITY, 32]),
+        b"-Infinity" => Some([NUMERIC_MINUS_INFINITY, 32]),
+        _ => None,
+    };
+    if let Some([sign, scale]) = special {
+        out.truncate(start);
+        return [0, 0, sign, scale].iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+    }
     let negative = text.first() == Some(&b'-');
     let digits = &text[usize::from(negative)..];
     let point = digits.iter().position(|b| *b == b'.').unwrap_or(digits.len());
@@ -301,9 +315,9 @@ fn read_numeric(reader: &mut Reader) -> Result<Vec<u8>> {
     match sign {
         0 => {}
         NUMERIC_NEGATIVE => text.push(b'-'),
-        0xc000 => return Ok(b"NaN".to_vec()),
-        0xd000 => return Ok(b"Infinity".to_vec()),
-        0xf000 => return Ok(b"-Infinity".to_vec()),
+        NUMERIC_NAN => return Ok(b"NaN".to_vec()),
+        NUMERIC_INFINITY => return Ok(b"Infinity".to_vec()),
+        NUMERIC_MINUS_INFINITY => return Ok(b"-Infinity".to_vec()),
         _ => return Err(invalid("invalid sign in external \"numeric\" value")),
     }
     for _ in 0..count {

@@ -34,8 +34,8 @@ pub use interval::{IntervalField, parse_interval, parse_interval_fields, write_i
 pub use json::{canonical_jsonb, check_json};
 pub use json_string::quote_json;
 pub use number::{
-    NumericStyle, parse_float4, parse_float8, parse_integer, parse_numeric, write_float4, write_float8,
-    write_integer, write_numeric,
+    NumericStyle, infinity_overflow, parse_float4, parse_float8, parse_integer, parse_numeric, special_float,
+    special_numeric, write_float4, write_float8, write_integer, write_numeric,
 };
 pub use scalar::{parse_bool, parse_bytea, parse_text, parse_uuid, write_bytea, write_uuid};
 pub use zone::Zone;

@@ -7,6 +7,7 @@
 use super::{invalid_syntax, trim};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::pg_type::{NUMERIC_PRECISION, NUMERIC_SCALE, PgType};
+use crate::types::special;
 
 /// How the fractional digits of a numeric column are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub fn write_integer(value: i128, out: &mut Vec<u8>) {
 
 /// `value` · 10^-`scale`.
 pub fn write_numeric(value: i128, scale: i8, style: NumericStyle, out: &mut Vec<u8>) {
+    if special::is_special(value) {
+        return out.extend_from_slice(special::text(value).as_bytes());
+    }
     if scale < 0 {
         write_integer(value, out);
         if value != 0 {
@@ -252,7 +256,7 @@ pub fn parse_integer(text: &[u8], min: i64, max: i64, type_name: &str) -> Result
 }
 
 /// `NaN` and the infinities, in any case.
-fn special_float(text: &[u8]) -> Option<f64> {
+pub fn special_float(text: &[u8]) -> Option<f64> {
     let (negative, word) = match text.split_first()? {
         (b'-', rest) => (true, rest),
         (b'+', rest) => (false, rest),
@@ -334,9 +338,8 @@ pub fn parse_float4(text: &[u8]) -> Result<f32> {
 pub fn parse_numeric(text: &[u8], precision: u8, scale: i8) -> Result<i128> {
     let trimmed = trim(text);
     if !is_decimal(trimmed) {
-        if special_float(trimmed).is_some() {
-            let what = format!("numeric {}", String::from_utf8_lossy(trimmed));
-            return Err(HwError::unsupported(what, "Use double precision for NaN and infinities."));
+        if let Some(value) = special_float(trimmed) {
+            return special_numeric(value, precision, scale);
         }
         return Err(invalid_syntax(sqlstate::INVALID_TEXT_REPRESENTATION, "numeric", text));
     }
@@ -372,6 +375,22 @@ pub fn parse_numeric(text: &[u8], precision: u8, scale: i8) -> Result<i128> {
         return Err(overflow());
     }
     Ok(if trimmed[0] == b'-' { -value } else { value })
+}
+
+/// NaN or an infinity as numeric(precision, scale), which holds no infinity unless it is as wide
+/// as a plain numeric.
+pub fn special_numeric(value: f64, precision: u8, scale: i8) -> Result<i128> {
+    if value.is_infinite() && precision < NUMERIC_PRECISION {
+        return Err(infinity_overflow(precision, scale));
+    }
+    Ok(special::of_f64(value))
+}
+
+/// 22003 for an infinity in a column of few digits.
+pub fn infinity_overflow(precision: u8, scale: i8) -> HwError {
+    HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").with_detail(format!(
+        "A field with precision {precision}, scale {scale} cannot hold an infinite value."
+    ))
 }
 
 /// Saturates far outside of what any numeric holds.

@@ -18,6 +18,7 @@ use super::accumulator::{Accumulator, Failures, Input, same, wrong_type};
 use crate::error::{HwError, Result, sqlstate};
 use crate::state::Grow;
 use crate::types::exact::quotient::average;
+use crate::types::special::{Specials, is_special};
 
 /// The rest of a sum: exact addition of weighted values.
 pub trait Sum: Copy + Default + PartialEq + Send + 'static {
@@ -103,6 +104,8 @@ struct States<S> {
     states: Vec<State>,
     /// What did not fit, by slot; never 0.
     rests: HashMap<u32, S>,
+    /// NaN and infinities, by slot; never of weight 0. The sum is of the finite values.
+    specials: HashMap<u32, Specials>,
 }
 
 impl<S: Sum> States<S> {
@@ -113,8 +116,31 @@ impl<S: Sum> States<S> {
         let term = i64::try_from(value).ok().and_then(|v| v.checked_mul(weight));
         match term.and_then(|term| state.low.checked_add(term)) {
             Some(low) => state.low = low,
-            None => self.add_rest(slot, |rest| rest.add(value, weight)),
+            None => self.add_wide(slot, value, weight),
         }
+    }
+
+    #[cold]
+    fn add_wide(&mut self, slot: usize, value: i128, weight: i64) {
+        if !is_special(value) {
+            return self.add_rest(slot, |rest| rest.add(value, weight));
+        }
+        let mut one = Specials::default();
+        one.add(value, weight);
+        self.add_specials(slot as u32, one);
+    }
+
+    fn add_specials(&mut self, slot: u32, more: Specials) {
+        let specials = self.specials.entry(slot).or_default();
+        specials.join(more);
+        if *specials == Specials::default() {
+            self.specials.remove(&slot);
+        }
+    }
+
+    /// The value of a sum, or of an average, that is not finite.
+    fn special(&self, slot: u32) -> Option<i128> {
+        if self.specials.is_empty() { None } else { self.specials.get(&slot)?.sum() }
     }
 
     #[cold]
@@ -133,6 +159,9 @@ impl<S: Sum> States<S> {
         self.states[to as usize].count += count - 1;
         if let Some(rest) = other.rests.get(&from) {
             self.add_rest(to as usize, |to| to.join(*rest));
+        }
+        if let Some(specials) = other.specials.get(&from) {
+            self.add_specials(to, *specials);
         }
     }
 
@@ -159,7 +188,7 @@ pub struct ExactSum<S> {
 
 impl<S: Sum> ExactSum<S> {
     pub fn new(finish: Finish) -> Self {
-        let states = States { states: Vec::new(), rests: HashMap::new() };
+        let states = States { states: Vec::new(), rests: HashMap::new(), specials: HashMap::new() };
         ExactSum { states, finish, scale: 0 }
     }
 
@@ -173,6 +202,9 @@ impl<S: Sum> ExactSum<S> {
             let count = self.states.count(*slot);
             if count == 0 {
                 return None;
+            }
+            if let Some(special) = self.states.special(*slot) {
+                return Some(special);
             }
             let value = value(self.states.sum(*slot), count);
             if value.is_none() {
@@ -263,16 +295,20 @@ impl<S: Sum> Accumulator for ExactSum<S> {
 
     fn clear(&mut self, slots: &[u32]) {
         slots.iter().for_each(|s| self.states.states[*s as usize] = State::default());
-        if !self.states.rests.is_empty() {
+        if !self.states.rests.is_empty() || !self.states.specials.is_empty() {
             for slot in slots {
                 self.states.rests.remove(slot);
+                self.states.specials.remove(slot);
             }
         }
     }
 
     fn bytes(&self) -> usize {
         let rest = size_of::<(u32, S)>() + 1;
-        self.states.states.capacity() * size_of::<State>() + self.states.rests.capacity() * rest
+        let specials = size_of::<(u32, Specials)>() + 1;
+        self.states.states.capacity() * size_of::<State>()
+            + self.states.rests.capacity() * rest
+            + self.states.specials.capacity() * specials
     }
 }
 

@@ -213,7 +213,10 @@ impl Session {
             return Ok(new_null_array(field.data_type(), n));
         }
         // Evaluated for each row: defaults such as random() differ.
-        let default = default_of(definition, column)?;
+        let default = match (default_of(definition, column)?, PgType::of(field)) {
+            (default, ty @ PgType::Numeric(_)) => format!("CAST(({default}) AS {})", ty.sql_name()),
+            (default, _) => default.to_string(),
+        };
         let query = query_of(&format!("SELECT {default} AS v FROM {}", at_hand("n")))?;
         let numbers = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..n as i64));
