@@ -13,6 +13,7 @@ use super::*;
 use crate::error::Result;
 use crate::types::PgType;
 use crate::types::pg_type::TYPE_KEY;
+use crate::types::special;
 
 fn type_of(name: &str) -> PgType {
     if let Some(element) = name.strip_suffix("[]") {
@@ -110,7 +111,10 @@ fn averages_have_the_digits_of_a_division() {
     check(-33_333_333_333_333_333_333, 19, "-3.3333333333333333");
     check(66_666_666_666_666_666_667, 19, "6.6666666666666667");
     assert_eq!(numeric(7, -2, NumericStyle::Scale), "700");
-    assert_eq!(numeric(i128::MAX, 10, NumericStyle::Trimmed), "17014118346046923173168730371.5884105727");
+    let widest = 10i128.pow(38) - 1;
+    assert_eq!(numeric(widest, 10, NumericStyle::Trimmed), "9999999999999999999999999999.9999999999");
+    assert_eq!(numeric(special::NAN, 10, NumericStyle::Average), "NaN");
+    assert_eq!(numeric(special::MINUS_INFINITY, 20, NumericStyle::Trimmed), "-Infinity");
 }
 
 #[test]
