@@ -8,10 +8,13 @@ pub mod aggregate;
 mod alternatives;
 pub mod arith;
 pub mod array;
+mod bytes;
 pub mod cast;
 pub mod column;
 pub mod datum;
 pub mod decimal;
+mod fields;
+mod float_ops;
 pub mod format;
 pub mod json;
 mod json_text;
@@ -21,14 +24,18 @@ mod jsonb_path;
 pub mod marker;
 pub mod math;
 mod number_format;
+mod overlaps;
 pub mod parse;
+pub mod pattern;
 mod regexp;
 pub mod series;
 pub mod system;
 pub mod template;
+mod template_parse;
 pub mod temporal;
 pub mod text;
 pub mod time;
+mod trigonometry;
 pub mod window;
 pub mod zone;
 
@@ -50,6 +57,8 @@ use crate::error::{HwError, Result};
 static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
     let rows = [
         array::functions(),
+        bytes::functions(),
+        trigonometry::functions(),
         math::functions(),
         text::functions(),
         time::functions(),
@@ -59,6 +68,7 @@ static SCALARS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         jsonb_edit::functions(),
         jsonb_path::functions(),
         number_format::functions(),
+        pattern::functions(),
         regexp::functions(),
         system::functions(),
     ];

@@ -8,6 +8,7 @@
 //! is built is at most [`EXPRESSION_DEPTH_MAX`] deep.
 
 mod alter;
+mod calls;
 mod columns;
 mod copy;
 mod create;
@@ -41,6 +42,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::ast::{Expr, ExprText, ObjectName, Statement, StatementKind};
 
+pub use calls::VARIADIC;
 pub use depth::EXPRESSION_DEPTH_MAX;
 pub use dialect::HeadwaterDialect;
 pub use windows::{WindowCall, WindowKind, relation_name, window_call};
@@ -60,10 +62,15 @@ pub fn parse_sql(text: &str) -> Result<Vec<Statement>> {
     let mut tokens =
         Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|e| source.token_error(&e))?;
     depth::check(&tokens).map_err(|at| too_complex().at(source.position(at)))?;
+    if let Some((at, message)) = calls::mistake(&tokens, text) {
+        let position = source.position(tokens[at].span.start);
+        return Err(HwError::new(sqlstate::SYNTAX_ERROR, message).at(position));
+    }
     signs::divide(&mut tokens);
     table_queries::expand(&mut tokens);
     frames::take(&mut tokens);
     intervals::keep_digits(&mut tokens);
+    calls::rewrite(&mut tokens);
     dialect.set_tokens(&mut tokens);
     let parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
     let mut reader = StatementReader { parser, dialect: &dialect, source: &source, trigger_depth: 0 };

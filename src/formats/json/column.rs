@@ -18,7 +18,7 @@ use super::scan::{DEPTH_MAX, Number, RawText, Scanner, Token, unescape};
 use super::{datetime, jsonb, values};
 use crate::error::{HwError, sqlstate};
 use crate::types::pg_type::PgType;
-use crate::types::text::{check_json, round_micros};
+use crate::types::text::{check_json, round_timestamp};
 
 type Push = Result<(), HwError>;
 
@@ -414,7 +414,7 @@ impl Column {
             Values::Time(v) => primitive::<Time64MicrosecondType>(v, nulls),
             Values::Timestamp { values, zone } => {
                 if let Some(digits) = PgType::digits_of(&self.field) {
-                    values.iter_mut().for_each(|at| *at = round_micros(*at, i64::from(digits)));
+                    values.iter_mut().for_each(|at| *at = round_timestamp(*at, i64::from(digits)));
                 }
                 let array = TimestampMicrosecondArray::new(renew(values).into(), nulls);
                 Arc::new(array.with_timezone_opt(zone.clone()))

@@ -1,4 +1,5 @@
-//! `coalesce` with json beside quoted literals, which DataFusion would not bring to one type.
+//! `coalesce`, `greatest` and `least` of values beside quoted literals, which DataFusion would not
+//! bring to one type. What is no literal has been checked before (`sql/rules/literals`).
 
 use std::sync::Arc;
 
@@ -12,18 +13,20 @@ use datafusion::logical_expr::{
 
 /// DataFusion's function, but for the types.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Coalesce {
+struct Alternatives {
     inner: Arc<ScalarUDF>,
 }
 
 /// Puts ours in place of DataFusion's.
 pub fn register(state: &mut SessionState) {
-    if let Some(inner) = state.scalar_functions().get("coalesce").cloned() {
-        super::replace(state, Arc::new(ScalarUDF::new_from_impl(Coalesce { inner })));
+    for name in ["coalesce", "greatest", "least"] {
+        if let Some(inner) = state.scalar_functions().get(name).cloned() {
+            super::replace(state, Arc::new(ScalarUDF::new_from_impl(Alternatives { inner })));
+        }
     }
 }
 
-impl ScalarUDFImpl for Coalesce {
+impl ScalarUDFImpl for Alternatives {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -31,10 +34,12 @@ impl ScalarUDFImpl for Coalesce {
         self.inner.signature()
     }
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let is_json = |t: &DataType| t == &DataType::LargeBinary;
-        let fits = |t: &DataType| is_json(t) || matches!(t, DataType::Utf8 | DataType::Null);
-        match types.iter().any(is_json) && types.iter().all(fits) {
-            true => Ok(vec![DataType::LargeBinary; types.len()]),
+        let literal = |t: &&DataType| matches!(t, DataType::Utf8 | DataType::Null);
+        let mut typed = types.iter().filter(|t| !literal(t));
+        let Some(to) = typed.next() else { return self.inner.coerce_types(types) };
+        let quoted = types.iter().any(|t| t == &DataType::Utf8);
+        match quoted && !to.is_numeric() && typed.all(|t| t == to) {
+            true => Ok(vec![to.clone(); types.len()]),
             false => self.inner.coerce_types(types),
         }
     }

@@ -269,43 +269,12 @@ fn integers(op: ArithOp, l: &dyn ArrowDatum, r: &dyn ArrowDatum, ret: &DataType)
 }
 
 fn floats(op: ArithOp, l: &dyn ArrowDatum, r: &dyn ArrowDatum) -> Result<ArrayRef> {
-    if op == ArithOp::Pow {
-        return pow(l, r);
-    }
-    if op == ArithOp::Div && any_zero(r.get().0) {
-        return Err(division_by_zero());
-    }
-    let result = match op {
-        ArithOp::Add => numeric::add_wrapping(l, r),
-        ArithOp::Sub => numeric::sub_wrapping(l, r),
-        ArithOp::Mul => numeric::mul_wrapping(l, r),
-        _ => numeric::div(l, r),
-    }?;
-    if any_infinite(result.as_ref()) && !any_infinite(l.get().0) && !any_infinite(r.get().0) {
-        return Err(float_overflow());
-    }
-    Ok(result)
+    if op == ArithOp::Pow { pow(l, r) } else { super::float_ops::floats(op, l, r) }
 }
 
 /// 22003 for floats.
 pub fn float_overflow() -> HwError {
     HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow")
-}
-
-fn any_zero(array: &dyn Array) -> bool {
-    match array.data_type() {
-        DataType::Float32 => array.as_primitive::<Float32Type>().iter().flatten().any(|v| v == 0.0),
-        DataType::Float64 => array.as_primitive::<Float64Type>().iter().flatten().any(|v| v == 0.0),
-        _ => false,
-    }
-}
-
-fn any_infinite(array: &dyn Array) -> bool {
-    match array.data_type() {
-        DataType::Float32 => array.as_primitive::<Float32Type>().iter().flatten().any(f32::is_infinite),
-        DataType::Float64 => array.as_primitive::<Float64Type>().iter().flatten().any(f64::is_infinite),
-        _ => false,
-    }
 }
 
 fn pow(l: &dyn ArrowDatum, r: &dyn ArrowDatum) -> Result<ArrayRef> {
@@ -333,7 +302,11 @@ pub fn checked_pow(x: f64, y: f64) -> Result<f64> {
         return Err(domain("a negative number raised to a non-integer power yields a complex result"));
     }
     let v = x.powf(y);
-    if v.is_infinite() && x.is_finite() && y.is_finite() { Err(float_overflow()) } else { Ok(v) }
+    if v.is_infinite() && x.is_finite() && y.is_finite() {
+        return Err(float_overflow());
+    }
+    let vanished = v == 0.0 && x != 0.0 && x.is_finite() && y.is_finite();
+    if vanished { Err(super::float_ops::float_underflow()) } else { Ok(v) }
 }
 
 fn decimals(op: ArithOp, l: &dyn ArrowDatum, r: &dyn ArrowDatum, p: u8, s: i8) -> Result<ArrayRef> {

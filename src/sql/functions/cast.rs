@@ -18,7 +18,7 @@ use super::column::out_of_range;
 use super::datum::{Cx, Datum, Kind, evaluate_rows, type_name};
 use super::decimal::Numeric;
 use super::format::format_datum;
-use super::parse::{parse_date, parse_interval, parse_time, parse_timestamp};
+use super::parse::{parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz};
 use super::zone::{MICROS_PER_DAY, Zone};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::PgType;
@@ -142,20 +142,21 @@ pub fn cast_datum<'a>(value: Datum<'a>, from: &Field, to: &Field, cx: &Cx) -> Re
         )
     };
     Ok(match kind {
-        Kind::Bool => to_bool(&value).ok_or_else(cannot)??,
+        Kind::Bool => to_bool(&value, from).ok_or_else(cannot)??,
         Kind::Int2 => {
             Datum::Int(to_int(&value, "smallint", i16::MIN.into(), i16::MAX.into()).ok_or_else(cannot)??)
         }
         Kind::Int4 => {
             Datum::Int(to_int(&value, "integer", i32::MIN.into(), i32::MAX.into()).ok_or_else(cannot)??)
         }
+        Kind::Int8 if PgType::of(to) == PgType::Oid => to_oid(&value, from).ok_or_else(cannot)??,
         Kind::Int8 => Datum::Int(to_int(&value, "bigint", i64::MIN, i64::MAX).ok_or_else(cannot)??),
         Kind::Float4 => to_float4(to_float(&value, "real").ok_or_else(cannot)??)?,
         Kind::Float8 => Datum::Float(to_float(&value, "double precision").ok_or_else(cannot)??),
         Kind::Num => Datum::Num(to_numeric(&value, from).ok_or_else(cannot)??),
         Kind::Text | Kind::Any => to_text(value, from, to, cx),
-        Kind::Bytea => to_bytes(value).ok_or_else(cannot)??,
-        Kind::Uuid => to_uuid(value).ok_or_else(cannot)??,
+        Kind::Bytea => to_bytes(value, from).ok_or_else(cannot)??,
+        Kind::Uuid => to_uuid(value, from).ok_or_else(cannot)??,
         Kind::Jsonb => match &value {
             Datum::Json(_) => value,
             Datum::Text(text) | Datum::RawJson(text) => {
@@ -187,10 +188,11 @@ pub fn bad_text(typname: &str, text: &str) -> HwError {
     )
 }
 
-fn to_bool(value: &Datum) -> Option<Result<Datum<'static>>> {
+/// Of the integers, only `integer` is cast from and to boolean.
+fn to_bool(value: &Datum, from: &Field) -> Option<Result<Datum<'static>>> {
     let parsed = match value {
         Datum::Bool(b) => Ok(*b),
-        Datum::Int(v) => Ok(*v != 0),
+        Datum::Int(v) if from.data_type() == &DataType::Int32 => Ok(*v != 0),
         Datum::Text(text) => parse_bool(text).ok_or_else(|| bad_text("boolean", text)),
         Datum::Json(text) => {
             return Some(
@@ -223,7 +225,7 @@ fn to_int(value: &Datum, typname: &str, min: i64, max: i64) -> Option<Result<i64
     };
     Some(match value {
         Datum::Int(v) => check(i128::from(*v)),
-        Datum::Bool(b) => Ok(i64::from(*b)),
+        Datum::Bool(b) if typname == "integer" => Ok(i64::from(*b)),
         Datum::Num(n) => whole(*n, typname).and_then(check),
         Datum::Float(v) => {
             // Half to even, as rint(); the bounds are exact in a double.
@@ -255,6 +257,24 @@ fn whole(n: Numeric, typname: &str) -> Result<i128> {
         let what = if n.is_nan() { "NaN" } else { "infinity" };
         HwError::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("cannot convert {what} to {typname}"))
     })
+}
+
+/// The bits of an integer as a number without sign.
+fn to_oid(value: &Datum, from: &Field) -> Option<Result<Datum<'static>>> {
+    let wide = from.data_type() == &DataType::Int64 && PgType::of(from) != PgType::Oid;
+    let found = match to_int(value, "oid", i64::MIN, i64::MAX)? {
+        Ok(v) if (0..=i64::from(u32::MAX)).contains(&v) => Ok(Datum::Int(v)),
+        Ok(v) if !wide && i32::try_from(v).is_ok() => Ok(Datum::Int(i64::from(v as i32 as u32))),
+        Ok(_) => match value {
+            Datum::Text(text) => Err(HwError::new(
+                sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+                format!("value \"{text}\" is out of range for type oid"),
+            )),
+            _ => Err(HwError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "OID out of range")),
+        },
+        Err(e) => Err(e),
+    };
+    Some(found)
 }
 
 fn parse_int(text: &str, typname: &str, min: i64, max: i64) -> Result<i64> {
@@ -349,12 +369,21 @@ fn to_text<'a>(value: Datum<'a>, from: &Field, to: &Field, cx: &Cx) -> Datum<'a>
         PgType::Varchar(Some(n)) if text.chars().nth(n as usize).is_some() => {
             Datum::Text(text.chars().take(n as usize).collect::<String>().into())
         }
+        PgType::Name if text.len() > NAME_BYTES_MAX => {
+            let end = (0..=NAME_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            Datum::Text(text[..end].to_string().into())
+        }
+        PgType::Char => Datum::Text(text.chars().take(1).collect::<String>().into()),
         _ => Datum::Text(text),
     }
 }
 
-fn to_bytes<'a>(value: Datum<'a>) -> Option<Result<Datum<'a>>> {
+/// Bytes of a `name`.
+const NAME_BYTES_MAX: usize = 63;
+
+fn to_bytes<'a>(value: Datum<'a>, from: &Field) -> Option<Result<Datum<'a>>> {
     Some(match value {
+        Datum::Bytes(_) if matches!(from.data_type(), DataType::FixedSizeBinary(_)) => return None,
         Datum::Bytes(_) => Ok(value),
         Datum::Text(text) => parse_bytes(&text).map(|b| Datum::Bytes(b.into())),
         _ => return None,
@@ -402,8 +431,9 @@ pub fn parse_bytes(text: &str) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn to_uuid<'a>(value: Datum<'a>) -> Option<Result<Datum<'a>>> {
+fn to_uuid<'a>(value: Datum<'a>, from: &Field) -> Option<Result<Datum<'a>>> {
     Some(match value {
+        Datum::Bytes(_) if from.data_type() == &DataType::Binary => return None,
         Datum::Bytes(_) => Ok(value),
         Datum::Text(text) => {
             let body = text.trim().trim_start_matches('{').trim_end_matches('}').replace('-', "");
@@ -434,6 +464,8 @@ fn to_temporal(value: &Datum, kind: Kind, zone: &Zone) -> Option<Result<Datum<'s
         (Kind::Date, Datum::Ts(t)) => date(*t),
         (Kind::Date, Datum::Tstz(t)) => date(zone.to_local(*t)),
         (Kind::Time, Datum::Time(t)) => Datum::Time(*t),
+        // There is no time of day at infinity.
+        (Kind::Time, Datum::Ts(t) | Datum::Tstz(t)) if matches!(*t, i64::MIN | i64::MAX) => Datum::Null,
         (Kind::Time, Datum::Ts(t)) => Datum::Time(t.rem_euclid(MICROS_PER_DAY)),
         (Kind::Time, Datum::Tstz(t)) => Datum::Time(zone.to_local(*t).rem_euclid(MICROS_PER_DAY)),
         (Kind::Time, Datum::Interval(i)) => Datum::Time((i.nanoseconds / 1000).rem_euclid(MICROS_PER_DAY)),
@@ -453,11 +485,8 @@ fn temporal_of_text(text: &str, kind: Kind, zone: &Zone) -> Result<Datum<'static
     Ok(match kind {
         Kind::Date => Datum::Date(parse_date(text)?),
         Kind::Time => Datum::Time(parse_time(text)?),
-        Kind::Ts => Datum::Ts(parse_timestamp(text, "timestamp")?.0),
-        Kind::Tstz => {
-            let (local, named) = parse_timestamp(text, "timestamp with time zone")?;
-            Datum::Tstz(named.unwrap_or(*zone).to_utc(local))
-        }
+        Kind::Ts => Datum::Ts(parse_timestamp(text)?),
+        Kind::Tstz => Datum::Tstz(parse_timestamptz(text, zone)?),
         _ => Datum::Interval(parse_interval(text)?),
     })
 }

@@ -205,6 +205,7 @@ fn format_array(array: &arrow::array::ArrayRef, field: &Field, zone: &Zone) -> S
     let items: Vec<String> = (0..array.len())
         .map(|i| match column.get(i) {
             Datum::Null => "NULL".into(),
+            Datum::Bool(b) => if b { "t" } else { "f" }.into(),
             nested @ Datum::List(_) => format_datum(&nested, &item, zone),
             value => quote_element(&format_datum(&value, &item, zone)),
         })

@@ -21,8 +21,18 @@ fn quotient(_: &[DataType]) -> DataType {
     DataType::Decimal128(38, QUOTIENT_SCALE)
 }
 
+/// What is infinite, or zero where it cannot be, is 22003 for finite inputs.
 fn finite(v: f64, input: f64) -> Result<Datum<'static>> {
-    if v.is_infinite() && input.is_finite() { Err(float_overflow()) } else { Ok(Datum::Float(v)) }
+    match input.is_finite() {
+        true if v.is_infinite() => Err(float_overflow()),
+        true if v == 0.0 && input != 0.0 => Err(super::float_ops::float_underflow()),
+        _ => Ok(Datum::Float(v)),
+    }
+}
+
+/// NaN has no sign: there is one NaN only.
+fn negated(v: f64) -> f64 {
+    if v.is_nan() { v } else { -v }
 }
 
 /// 2201E.
@@ -78,8 +88,8 @@ fn signs() -> Vec<Function> {
             .on(&[Int8], Int8, |_, a| {
                 a[0].as_i64().checked_neg().map(Datum::Int).ok_or_else(|| out_of_range("bigint"))
             })
-            .on(&[Float8], Float8, |_, a| Ok(Datum::Float(-a[0].as_f64())))
-            .on(&[Float4], Float4, |_, a| Ok(Datum::Float(-a[0].as_f64())))
+            .on(&[Float8], Float8, |_, a| Ok(Datum::Float(negated(a[0].as_f64()))))
+            .on(&[Float4], Float4, |_, a| Ok(Datum::Float(negated(a[0].as_f64()))))
             .ret(&[Num], Ret::Of(like_first), |_, a| Ok(Datum::Num(a[0].as_num().negated())))
             .on(&[Interval], Interval, |_, a| {
                 let i = a[0].as_interval();
@@ -94,9 +104,9 @@ fn signs() -> Vec<Function> {
         Function::new("sign")
             .on(&[Float8], Float8, |_, a| {
                 let v = a[0].as_f64();
-                Ok(Datum::Float(if v == 0.0 || v.is_nan() { v } else { v.signum() }))
+                Ok(Datum::Float(f64::from(i8::from(v > 0.0) - i8::from(v < 0.0))))
             })
-            .ret(&[Num], Ret::Of(like_first), |_, a| {
+            .ret(&[Num], Ret::Of(whole), |_, a| {
                 let n = a[0].as_num();
                 Ok(Datum::Num(if n.is_nan() { n } else { Numeric::new(n.v.signum(), 0) }))
             }),
@@ -107,6 +117,35 @@ fn signs() -> Vec<Function> {
         Function::new("interval_order").ret(&[Interval], Ret::Decimal(38, 0), |_, a| {
             Ok(Datum::Num(Numeric::new(interval_order(a[0].as_interval()), 0)))
         }),
+    ]
+}
+
+fn bits() -> Vec<Function> {
+    use Kind::*;
+    vec![
+        Function::new("bitxor")
+            .on(&[Int2, Int2], Int2, |_, a| Ok(Datum::Int(a[0].as_i64() ^ a[1].as_i64())))
+            .on(&[Int4, Int4], Int4, |_, a| Ok(Datum::Int(a[0].as_i64() ^ a[1].as_i64())))
+            .on(&[Int8, Int8], Int8, |_, a| Ok(Datum::Int(a[0].as_i64() ^ a[1].as_i64()))),
+        // The number of places counts modulo the operand's width, as the processor does.
+        Function::new("shift_left")
+            .on(&[Int2, Int4], Int2, |_, a| {
+                let (v, n) = (a[0].as_i64() as i32, a[1].as_i64() as u32);
+                Ok(Datum::Int((v.wrapping_shl(n) as i16).into()))
+            })
+            .on(&[Int4, Int4], Int4, |_, a| {
+                Ok(Datum::Int((a[0].as_i64() as i32).wrapping_shl(a[1].as_i64() as u32).into()))
+            })
+            .on(&[Int8, Int4], Int8, |_, a| Ok(Datum::Int(a[0].as_i64().wrapping_shl(a[1].as_i64() as u32)))),
+        Function::new("shift_right")
+            .on(&[Int2, Int4], Int2, |_, a| {
+                let (v, n) = (a[0].as_i64() as i32, a[1].as_i64() as u32);
+                Ok(Datum::Int((v.wrapping_shr(n) as i16).into()))
+            })
+            .on(&[Int4, Int4], Int4, |_, a| {
+                Ok(Datum::Int((a[0].as_i64() as i32).wrapping_shr(a[1].as_i64() as u32).into()))
+            })
+            .on(&[Int8, Int4], Int8, |_, a| Ok(Datum::Int(a[0].as_i64().wrapping_shr(a[1].as_i64() as u32)))),
     ]
 }
 
@@ -275,5 +314,5 @@ fn powers() -> Vec<Function> {
 
 /// Every function of this file.
 pub fn functions() -> Vec<Function> {
-    [signs(), rounding(), division(), powers()].into_iter().flatten().collect()
+    [signs(), bits(), rounding(), division(), powers()].into_iter().flatten().collect()
 }

@@ -1,7 +1,8 @@
-//! Date/time templates of `to_char`, `to_timestamp` and `to_date`.
+//! Date/time templates of `to_char`, read and rendered as PostgreSQL's formatting.c does.
 //!
-//! Words: YYYY YYY YY Y IYYY MM MON Mon mon MONTH Month month DD DDD D ID DAY Day day DY Dy dy
-//! HH HH12 HH24 MI SS MS US SSSS AM PM Q WW IW CC J TZ OF, with FM and TH, and quoted text.
+//! Words: HH HH12 HH24 MI SS MS US FF1–FF6 SSSS AM P.M. YYYY Y,YYY YYY YY Y IYYY IYY IY I CC BC A.D.
+//! MONTH Month MON MM RM DAY Dy DD DDD D ID IDDD W WW IW Q J TZ TZH TZM OF, with FM, TM, TH and
+//! SP, quoted text and the backslash before a quote. Reading values is [`super::template_parse`].
 
 use std::sync::Arc;
 
@@ -11,13 +12,9 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::format::format_offset;
-use super::zone::{
-    Civil, MICROS_PER_DAY, MICROS_PER_SECOND, days_in_month, days_of_civil, iso_week, iso_weekday,
-};
-use crate::error::{HwError, Result, sqlstate};
+use super::zone::{Civil, MICROS_PER_DAY, MICROS_PER_SECOND, days_of_civil, iso_week, iso_weekday};
 
-const MONTHS: [&str; 12] = [
+pub const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -31,78 +28,113 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+/// From Sunday.
+pub const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+pub const ROMAN: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
 
-/// Longest first, so that a word is not read as its prefix.
+/// Longest first among those that begin alike.
 const WORDS: &[&str] = &[
-    "SSSSS", "MONTH", "Month", "month", "IYYY", "YYYY", "SSSS", "HH24", "HH12", "A.M.", "P.M.", "a.m.",
-    "p.m.", "YYY", "MON", "Mon", "mon", "DAY", "Day", "day", "DDD", "YY", "MM", "DD", "ID", "DY", "Dy", "dy",
-    "HH", "MI", "SS", "MS", "US", "AM", "PM", "am", "pm", "WW", "IW", "CC", "TZ", "tz", "OF", "Y", "D", "Q",
-    "W", "J",
+    "A.D.", "A.M.", "AD", "AM", "B.C.", "BC", "CC", "DAY", "DDD", "DD", "DY", "Day", "Dy", "D", "FF1", "FF2",
+    "FF3", "FF4", "FF5", "FF6", "FX", "HH24", "HH12", "HH", "IDDD", "ID", "IW", "IYYY", "IYY", "IY", "I",
+    "J", "MI", "MM", "MONTH", "MON", "MS", "Month", "Mon", "OF", "P.M.", "PM", "Q", "RM", "SSSSS", "SSSS",
+    "SS", "TZH", "TZM", "TZ", "US", "WW", "W", "Y,YYY", "YYYY", "YYY", "YY", "Y", "a.d.", "a.m.", "ad", "am",
+    "b.c.", "bc", "cc", "day", "ddd", "dd", "dy", "d", "ff1", "ff2", "ff3", "ff4", "ff5", "ff6", "fx",
+    "hh24", "hh12", "hh", "iddd", "id", "iw", "iyyy", "iyy", "iy", "i", "j", "mi", "mm", "month", "mon",
+    "ms", "of", "p.m.", "pm", "q", "rm", "sssss", "ssss", "ss", "tzh", "tzm", "tz", "us", "ww", "w", "y,yyy",
+    "yyyy", "yyy", "yy", "y",
 ];
 
-enum Item<'a> {
-    Word { word: &'static str, fill: bool, ordinal: bool },
-    Text(&'a str),
+/// What an item of a template has beside its word.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Suffix {
+    /// FM: without padding.
+    pub bare: bool,
+    /// TM: names in the locale's language, which is English, without padding.
+    pub local: bool,
+    /// TH or th, in capitals or not.
+    pub ordinal: Option<bool>,
 }
 
-fn items(template: &str) -> Vec<Item<'_>> {
+#[derive(Debug)]
+pub enum Item<'a> {
+    Word {
+        word: &'static str,
+        suffix: Suffix,
+    },
+    /// One character that is shown; in values it skips one.
+    Text(&'a str),
+    /// A blank or punctuation outside of quotes.
+    Separator(&'a str),
+}
+
+/// The items of a template (`parse_format`).
+pub fn items(template: &str) -> Vec<Item<'_>> {
     let mut out = vec![];
     let mut rest = template;
-    let mut fill = true;
+    let first = |text: &str| text.chars().next().map_or(1, char::len_utf8);
     while !rest.is_empty() {
-        if let Some(quoted) = rest.strip_prefix('"') {
-            let end = quoted.find('"').unwrap_or(quoted.len());
-            out.push(Item::Text(&quoted[..end]));
-            rest = quoted.get(end + 1..).unwrap_or("");
-        } else if let Some(after) = rest.strip_prefix("FM").or_else(|| rest.strip_prefix("fm")) {
-            fill = false;
-            rest = after;
-        } else if let Some(word) = word_at(rest) {
+        let mut suffix = Suffix::default();
+        let prefix = rest.get(..2).filter(|p| ["FM", "fm", "TM", "tm"].contains(p));
+        if let Some(prefix) = prefix {
+            match prefix {
+                "FM" | "fm" => suffix.bare = true,
+                _ => suffix.local = true,
+            }
+            rest = &rest[2..];
+        }
+        if let Some(word) = WORDS.iter().copied().find(|w| rest.starts_with(w)) {
             rest = &rest[word.len()..];
-            let suffix = rest.strip_prefix("TH").or_else(|| rest.strip_prefix("th"));
-            out.push(Item::Word { word, fill, ordinal: suffix.is_some() });
-            rest = suffix.unwrap_or(rest);
-            fill = true;
-        } else {
-            let len = rest.chars().next().map_or(1, char::len_utf8);
-            out.push(Item::Text(&rest[..len]));
-            rest = &rest[len..];
+            match rest.get(..2) {
+                Some("TH") => suffix.ordinal = Some(true),
+                Some("th") => suffix.ordinal = Some(false),
+                _ => {}
+            }
+            if suffix.ordinal.is_some() || rest.starts_with("SP") {
+                rest = &rest[2..];
+            }
+            out.push(Item::Word { word, suffix });
+        } else if let Some(quoted) = rest.strip_prefix('"') {
+            rest = quoted;
+            while !rest.is_empty() {
+                if let Some(after) = rest.strip_prefix('"') {
+                    rest = after;
+                    break;
+                }
+                rest = rest.strip_prefix('\\').filter(|r| !r.is_empty()).unwrap_or(rest);
+                let (c, after) = rest.split_at(first(rest));
+                out.push(Item::Text(c));
+                rest = after;
+            }
+        } else if !rest.is_empty() {
+            rest = rest.strip_prefix('\\').filter(|r| r.starts_with('"')).unwrap_or(rest);
+            let (c, after) = rest.split_at(first(rest));
+            let separates = c.bytes().all(|b| b.is_ascii_punctuation() || b.is_ascii_whitespace());
+            out.push(if separates { Item::Separator(c) } else { Item::Text(c) });
+            rest = after;
         }
     }
     out
 }
 
-fn word_at(text: &str) -> Option<&'static str> {
-    let exact = WORDS.iter().find(|w| text.starts_with(**w));
-    // Numeric words may be written in lower case.
-    let folded = || {
-        WORDS.iter().filter(|w| !matches!(**w, "MONTH" | "MON" | "DAY" | "DY" | "AM" | "PM" | "TZ")).find(
-            |w| {
-                text.get(..w.len())
-                    .is_some_and(|t| t.eq_ignore_ascii_case(w) && t.bytes().all(|b| !b.is_ascii_uppercase()))
-            },
-        )
-    };
-    exact.or_else(folded).copied()
-}
-
-/// The text of wall-clock microseconds by a template.
-pub fn render(local: i64, zone: &str, offset: i32, template: &str) -> String {
-    render_items(local, zone, offset, &items(template))
+/// The text of wall-clock microseconds by a template; infinite times have none.
+pub fn render(local: i64, zone: &str, offset: i32, template: &str) -> Option<String> {
+    (!matches!(local, i64::MIN | i64::MAX)).then(|| render_items(local, zone, offset, &items(template)))
 }
 
 fn render_items(local: i64, zone: &str, offset: i32, items: &[Item<'_>]) -> String {
-    let c = Civil::of_micros(local);
+    let moment = Moment::of(local, zone, offset);
     let mut out = String::new();
     for item in items {
         match item {
-            Item::Text(text) => out.push_str(text),
-            Item::Word { word, fill, ordinal } => {
-                let text = word_text(&c, zone, offset, word, *fill);
+            Item::Text(text) | Item::Separator(text) => out.push_str(text),
+            Item::Word { word, suffix } => {
+                let text = moment.text(word, *suffix);
+                let ordinal = suffix.ordinal.filter(|_| text.ends_with(|c: char| c.is_ascii_digit()));
                 out.push_str(&text);
-                if *ordinal && let Ok(n) = text.trim().parse::<i64>() {
-                    out.push_str(suffix(n));
+                match ordinal {
+                    Some(true) => out.push_str(&ending(&text).to_uppercase()),
+                    Some(false) => out.push_str(ending(&text)),
+                    None => {}
                 }
             }
         }
@@ -112,14 +144,16 @@ fn render_items(local: i64, zone: &str, offset: i32, items: &[Item<'_>]) -> Stri
 
 /// How long, in microseconds and from a multiple of it, the text of a word is the same.
 fn span(word: &str) -> i64 {
-    match word {
-        "US" => 1,
-        "MS" => 1_000,
+    match word.to_ascii_uppercase().as_str() {
+        "US" | "FF6" => 1,
+        "FF5" => 10,
+        "FF4" => 100,
+        "MS" | "FF3" => 1_000,
+        "FF2" => 10_000,
+        "FF1" => 100_000,
         "SS" | "SSSS" | "SSSSS" => MICROS_PER_SECOND,
         "MI" => 60 * MICROS_PER_SECOND,
-        "HH" | "HH12" | "HH24" | "AM" | "PM" | "am" | "pm" | "A.M." | "P.M." | "a.m." | "p.m." => {
-            3_600 * MICROS_PER_SECOND
-        }
+        "HH" | "HH12" | "HH24" | "AM" | "PM" | "A.M." | "P.M." => 3_600 * MICROS_PER_SECOND,
         _ => MICROS_PER_DAY,
     }
 }
@@ -139,18 +173,22 @@ impl Renderer<'_> {
         let items = items(template);
         let spans = items.iter().map(|item| match item {
             Item::Word { word, .. } => span(word),
-            Item::Text(_) => MICROS_PER_DAY,
+            Item::Text(_) | Item::Separator(_) => MICROS_PER_DAY,
         });
         Renderer { span: spans.min().unwrap_or(MICROS_PER_DAY), items, at: None, text: String::new() }
     }
 
-    pub fn text(&mut self, local: i64) -> &str {
+    /// `None` for infinite times.
+    pub fn text(&mut self, local: i64) -> Option<&str> {
+        if matches!(local, i64::MIN | i64::MAX) {
+            return None;
+        }
         let at = Some(local.div_euclid(self.span));
         if self.at != at {
             self.text = render_items(local, "", 0, &self.items);
             self.at = at;
         }
-        &self.text
+        Some(&self.text)
     }
 }
 
@@ -169,14 +207,16 @@ pub fn to_char(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
             let mut renderer = template.map(Renderer::new);
             for time in times {
                 out.append_option(match (&mut renderer, time) {
-                    (Some(renderer), Some(time)) => Some(renderer.text(time)),
+                    (Some(renderer), Some(time)) => renderer.text(time),
                     _ => None,
                 });
             }
         }
         ColumnarValue::Array(templates) => {
             for (time, template) in times.iter().zip(templates.as_string::<i32>()) {
-                out.append_option(time.zip(template).map(|(time, template)| render(time, "", 0, template)));
+                out.append_option(
+                    time.zip(template).and_then(|(time, template)| render(time, "", 0, template)),
+                );
             }
         }
     }
@@ -187,188 +227,130 @@ pub fn to_char(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
     })
 }
 
-fn suffix(n: i64) -> &'static str {
-    match (n % 100, n % 10) {
-        (11..=13, _) => "th",
-        (_, 1) => "st",
-        (_, 2) => "nd",
-        (_, 3) => "rd",
+/// The ending of an ordinal number.
+fn ending(digits: &str) -> &'static str {
+    let bytes = digits.as_bytes();
+    if bytes.len() > 1 && bytes[bytes.len() - 2] == b'1' {
+        return "th";
+    }
+    match bytes.last() {
+        Some(b'1') => "st",
+        Some(b'2') => "nd",
+        Some(b'3') => "rd",
         _ => "th",
     }
 }
 
-fn word_text(c: &Civil, zone: &str, offset: i32, word: &str, fill: bool) -> String {
-    let days = c.days();
-    let seconds = c.time / MICROS_PER_SECOND;
-    let (hour, fraction) = (seconds / 3600, c.time % MICROS_PER_SECOND);
-    let number = |n: i64, width: usize| if fill { format!("{n:0width$}") } else { n.to_string() };
-    let name = |n: &str, width: usize| {
-        let cased = match word.chars().nth(1) {
-            Some(second) if second.is_uppercase() => n.to_uppercase(),
-            _ if word.starts_with(|f: char| f.is_lowercase()) => n.to_lowercase(),
-            _ => n.to_string(),
+/// A wall-clock time as the words see it.
+struct Moment<'z> {
+    civil: Civil,
+    days: i64,
+    zone: &'z str,
+    offset: i32,
+}
+
+/// Astronomical years as they are written: 1 BC is 1.
+fn written_year(year: i64) -> i64 {
+    if year <= 0 { 1 - year } else { year }
+}
+
+impl Moment<'_> {
+    fn of(local: i64, zone: &str, offset: i32) -> Moment<'_> {
+        let civil = Civil::of_micros(local);
+        Moment { civil, days: civil.days(), zone, offset }
+    }
+
+    fn text(&self, word: &str, suffix: Suffix) -> String {
+        let c = &self.civil;
+        let seconds = c.time / MICROS_PER_SECOND;
+        let (hour, fraction) = (seconds / 3600, c.time % MICROS_PER_SECOND);
+        let number = |n: i64, width: usize| {
+            let width = if n < 0 { width + 1 } else { width };
+            if suffix.bare { n.to_string() } else { format!("{n:0width$}") }
         };
-        if fill { format!("{cased:<width$}") } else { cased }
-    };
-    let month = MONTHS[c.month as usize - 1];
-    let weekday = DAYS[iso_weekday(days) as usize - 1];
-    let day_of_year = days - days_of_civil(c.year, 1, 1) + 1;
-    match word {
-        "YYYY" => number(c.year, 4),
-        "YYY" => number(c.year.rem_euclid(1000), 3),
-        "YY" => number(c.year.rem_euclid(100), 2),
-        "Y" => number(c.year.rem_euclid(10), 1),
-        "IYYY" => number(iso_week(days).0, 4),
-        "MM" => number(c.month.into(), 2),
-        "MONTH" | "Month" | "month" => name(month, 9),
-        "MON" | "Mon" | "mon" => name(&month[..3], 3),
-        "DD" => number(c.day.into(), 2),
-        "DDD" => number(day_of_year, 3),
-        "D" => (iso_weekday(days) % 7 + 1).to_string(),
-        "ID" => iso_weekday(days).to_string(),
-        "DAY" | "Day" | "day" => name(weekday, 9),
-        "DY" | "Dy" | "dy" => name(&weekday[..3], 3),
-        "HH24" => number(hour, 2),
-        "HH" | "HH12" => number((hour + 11) % 12 + 1, 2),
-        "MI" => number(seconds / 60 % 60, 2),
-        "SS" => number(seconds % 60, 2),
-        "MS" => number(fraction / 1000, 3),
-        "US" => number(fraction, 6),
-        "SSSS" | "SSSSS" => seconds.to_string(),
-        "AM" | "PM" => if hour < 12 { "AM" } else { "PM" }.into(),
-        "am" | "pm" => if hour < 12 { "am" } else { "pm" }.into(),
-        "A.M." | "P.M." => if hour < 12 { "A.M." } else { "P.M." }.into(),
-        "a.m." | "p.m." => if hour < 12 { "a.m." } else { "p.m." }.into(),
-        "Q" => ((c.month - 1) / 3 + 1).to_string(),
-        "WW" => number((day_of_year - 1) / 7 + 1, 2),
-        "IW" => number(iso_week(days).1, 2),
-        "W" => ((c.day - 1) / 7 + 1).to_string(),
-        "CC" => number((c.year + 99).div_euclid(100), 2),
-        "J" => (days + 2_440_588).to_string(),
-        "TZ" => zone.to_uppercase(),
-        "tz" => zone.to_lowercase(),
-        "OF" => format_offset(offset),
-        other => other.to_string(),
-    }
-}
-
-#[derive(Default)]
-struct Fields {
-    year: Option<i64>,
-    month: Option<i64>,
-    day: Option<i64>,
-    day_of_year: Option<i64>,
-    hour: i64,
-    pm: Option<bool>,
-    minute: i64,
-    second: i64,
-    micros: i64,
-}
-
-/// Wall-clock microseconds of a text by a template.
-pub fn parse_template(text: &str, template: &str) -> Result<i64> {
-    let mut fields = Fields::default();
-    let mut rest = text;
-    for item in items(template) {
-        match item {
-            // A separator skips one character that is not a digit or letter.
-            Item::Text(_) => {
-                if let Some(c) = rest.chars().next().filter(|c| !c.is_alphanumeric()) {
-                    rest = &rest[c.len_utf8()..];
-                }
+        let padded = |name: String, width: usize| match suffix.bare || suffix.local {
+            true => name,
+            false => format!("{name:<width$}"),
+        };
+        let upper = word.to_ascii_uppercase();
+        let day_of_year = self.days - days_of_civil(c.year, 1, 1) + 1;
+        let year = written_year(if upper.starts_with('I') { iso_week(self.days).0 } else { c.year });
+        match upper.as_str() {
+            "A.M." | "P.M." => cased(if hour < 12 { "A.M." } else { "P.M." }, word),
+            "AM" | "PM" => cased(if hour < 12 { "AM" } else { "PM" }, word),
+            "A.D." | "B.C." => cased(if c.year <= 0 { "B.C." } else { "A.D." }, word),
+            "AD" | "BC" => cased(if c.year <= 0 { "BC" } else { "AD" }, word),
+            "HH24" => number(hour, 2),
+            "HH" | "HH12" => number((hour + 11) % 12 + 1, 2),
+            "MI" => number(seconds / 60 % 60, 2),
+            "SS" => number(seconds % 60, 2),
+            "MS" | "FF3" => format!("{:03}", fraction / 1000),
+            "US" | "FF6" => format!("{fraction:06}"),
+            "FF1" => (fraction / 100_000).to_string(),
+            "FF2" => format!("{:02}", fraction / 10_000),
+            "FF4" => format!("{:04}", fraction / 100),
+            "FF5" => format!("{:05}", fraction / 10),
+            "SSSS" | "SSSSS" => seconds.to_string(),
+            "YYYY" | "IYYY" => number(year, 4),
+            "YYY" | "IYY" => number(year % 1000, 3),
+            "YY" | "IY" => number(year % 100, 2),
+            "Y" | "I" => (year % 10).to_string(),
+            "Y,YYY" => format!("{},{:03}", year / 1000, year % 1000),
+            "CC" => number(if c.year > 0 { (c.year - 1) / 100 + 1 } else { c.year / 100 - 1 }, 2),
+            "MM" => number(c.month.into(), 2),
+            "MONTH" => padded(cased(MONTHS[c.month as usize - 1], word), 9),
+            "MON" => cased(&MONTHS[c.month as usize - 1][..3], word),
+            "RM" => {
+                let roman = cased(ROMAN[c.month as usize - 1], word);
+                if suffix.bare { roman } else { format!("{roman:<4}") }
             }
-            Item::Word { word, .. } => rest = read(word, rest.trim_start(), &mut fields, text)?,
+            "DAY" => padded(cased(DAYS[self.weekday()], word), 9),
+            "DY" => cased(&DAYS[self.weekday()][..3], word),
+            "DD" => number(c.day.into(), 2),
+            "DDD" => number(day_of_year, 3),
+            "IDDD" => number((iso_week(self.days).1 - 1) * 7 + iso_weekday(self.days), 3),
+            "D" => (self.weekday() + 1).to_string(),
+            "ID" => iso_weekday(self.days).to_string(),
+            "W" => ((c.day - 1) / 7 + 1).to_string(),
+            "WW" => number((day_of_year - 1) / 7 + 1, 2),
+            "IW" => number(iso_week(self.days).1, 2),
+            "Q" => ((c.month - 1) / 3 + 1).to_string(),
+            "J" => (self.days + 2_440_588).to_string(),
+            _ => self.zone_text(&upper, word, suffix),
         }
     }
-    finish(&fields, text)
-}
 
-fn invalid(word: &str, text: &str) -> HwError {
-    HwError::new(
-        sqlstate::INVALID_DATETIME_FORMAT,
-        format!(
-            "invalid value \"{}\" for \"{word}\"",
-            text.chars().take(word.len().max(2)).collect::<String>()
-        ),
-    )
-}
-
-fn read<'a>(word: &str, text: &'a str, fields: &mut Fields, _: &str) -> Result<&'a str> {
-    let lower = text.to_lowercase();
-    let named = |names: &[&str], short: bool| {
-        names.iter().enumerate().find_map(|(i, n)| {
-            let n = if short { n[..3].to_lowercase() } else { n.to_lowercase() };
-            lower.starts_with(&n).then(|| (i as i64 + 1, n.len()))
-        })
-    };
-    let found = match word.to_ascii_uppercase().as_str() {
-        "MONTH" => named(&MONTHS, false).or(named(&MONTHS, true)),
-        "MON" => named(&MONTHS, true),
-        "DAY" => named(&DAYS, false),
-        "DY" => named(&DAYS, true),
-        "AM" | "PM" if lower.starts_with("am") || lower.starts_with("pm") => {
-            Some((i64::from(lower.starts_with("pm")), 2))
-        }
-        "A.M." | "P.M." => Some((i64::from(lower.starts_with('p')), 4.min(text.len()))),
-        _ => None,
-    };
-    let (value, used) = match found {
-        Some(found) => found,
-        None => {
-            let width = match word {
-                "YYYY" | "IYYY" | "HH24" | "HH12" if word.starts_with('H') => 2,
-                "YYYY" | "IYYY" => 4,
-                "YYY" | "DDD" | "MS" => 3,
-                "US" => 6,
-                "J" | "SSSS" | "SSSSS" => 7,
-                "D" | "ID" | "Q" | "Y" => 1,
-                _ => 2,
-            };
-            let digits = text.bytes().take(width).take_while(u8::is_ascii_digit).count();
-            (text[..digits].parse::<i64>().map_err(|_| invalid(word, text))?, digits)
-        }
-    };
-    match word.to_ascii_uppercase().as_str() {
-        "YYYY" | "IYYY" => fields.year = Some(value),
-        "YY" | "YYY" | "Y" => fields.year = Some(if value < 70 { 2000 + value } else { 1900 + value }),
-        "MM" | "MONTH" | "MON" => fields.month = Some(value),
-        "DD" => fields.day = Some(value),
-        "DDD" => fields.day_of_year = Some(value),
-        "HH" | "HH12" | "HH24" => fields.hour = value,
-        "MI" => fields.minute = value,
-        "SS" => fields.second = value,
-        "MS" => fields.micros = value * 10i64.pow(6 - used.min(3) as u32),
-        "US" => fields.micros = value * 10i64.pow(6 - used.min(6) as u32),
-        "AM" | "PM" | "A.M." | "P.M." => fields.pm = Some(value == 1),
-        "SSSS" | "SSSSS" => fields.second = value,
-        _ => {}
+    /// Days from Sunday.
+    fn weekday(&self) -> usize {
+        (iso_weekday(self.days) % 7) as usize
     }
-    Ok(&text[used..])
+
+    fn zone_text(&self, upper: &str, word: &str, suffix: Suffix) -> String {
+        let (sign, east) = (if self.offset < 0 { '-' } else { '+' }, self.offset.abs());
+        match upper {
+            "TZ" if word == "tz" => self.zone.to_lowercase(),
+            "TZ" => self.zone.to_string(),
+            "TZH" => format!("{sign}{:02}", east / 3600),
+            "TZM" => format!("{:02}", east % 3600 / 60),
+            "OF" => {
+                let hours =
+                    if suffix.bare { (east / 3600).to_string() } else { format!("{:02}", east / 3600) };
+                let minutes =
+                    if east % 3600 == 0 { String::new() } else { format!(":{:02}", east % 3600 / 60) };
+                format!("{sign}{hours}{minutes}")
+            }
+            // FX is for reading.
+            _ => String::new(),
+        }
+    }
 }
 
-fn finish(f: &Fields, text: &str) -> Result<i64> {
-    let overflow = || {
-        let message = format!("date/time field value out of range: \"{text}\"");
-        HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, message)
-    };
-    let year = f.year.unwrap_or(0);
-    let (month, day) = (f.month.unwrap_or(1), f.day.unwrap_or(1));
-    let month = u32::try_from(month).ok().filter(|m| (1..=12).contains(m)).ok_or_else(overflow)?;
-    let day = u32::try_from(day)
-        .ok()
-        .filter(|d| *d >= 1 && *d <= days_in_month(year, month))
-        .ok_or_else(overflow)?;
-    let days = match f.day_of_year {
-        Some(n) => days_of_civil(year, 1, 1) + n - 1,
-        None => days_of_civil(year, month, day),
-    };
-    let hour = match f.pm {
-        Some(pm) => f.hour % 12 + if pm { 12 } else { 0 },
-        None => f.hour,
-    };
-    if !(0..=24).contains(&hour) || f.minute > 59 {
-        return Err(overflow());
+/// A name in the letters in which its word is written.
+fn cased(name: &str, word: &str) -> String {
+    let mut letters = word.chars().filter(|c| c.is_ascii_alphabetic());
+    match (letters.next(), letters.next()) {
+        (Some(first), _) if first.is_ascii_lowercase() => name.to_lowercase(),
+        (_, Some(second)) if second.is_ascii_uppercase() => name.to_uppercase(),
+        _ => name.to_string(),
     }
-    let seconds = hour * 3600 + f.minute * 60 + f.second;
-    Ok(days * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + f.micros)
 }

@@ -25,8 +25,11 @@ pub fn temporal_op(op: ArithOp, l: &Datum, r: &Datum, zone: &Zone) -> Result<Dat
     use Datum::{Date, Float, Int, Interval, Time, Ts, Tstz};
     let signed = |i: &IntervalMonthDayNano| if op == ArithOp::Sub { negate(*i) } else { Ok(*i) };
     Ok(match (l, r) {
-        (Date(a), Date(b)) => Int(i64::from(*a) - i64::from(*b)),
-        (Date(d), Int(n)) => date_plus(*d, if op == ArithOp::Sub { n.wrapping_neg() } else { *n })?,
+        (Date(a), Date(b)) => match [a, b].iter().any(|d| matches!(**d, i32::MIN | i32::MAX)) {
+            true => return Err(out_of_range("cannot subtract infinite dates")),
+            false => Int(i64::from(*a) - i64::from(*b)),
+        },
+        (Date(d), Int(n)) => date_plus(*d, if op == ArithOp::Sub { n.saturating_neg() } else { *n })?,
         (Int(n), Date(d)) => date_plus(*d, *n)?,
         (Ts(t), Interval(i)) => Ts(add_interval(*t, signed(i)?, &Zone::UTC)?),
         (Interval(i), Ts(t)) => Ts(add_interval(*t, *i, &Zone::UTC)?),
@@ -37,6 +40,7 @@ pub fn temporal_op(op: ArithOp, l: &Datum, r: &Datum, zone: &Zone) -> Result<Dat
         (Time(a), Time(b)) => Interval(IntervalMonthDayNano::new(0, 0, (a - b) * 1000)),
         (Ts(t), Time(u)) | (Time(u), Ts(t)) => {
             let u = if op == ArithOp::Sub { -*u } else { *u };
+            let u = if matches!(*t, i64::MIN | i64::MAX) { 0 } else { u };
             Ts(t.checked_add(u).ok_or_else(timestamp_out_of_range)?)
         }
         (Ts(a), Ts(b)) | (Tstz(a), Tstz(b)) => Interval(difference(*a, *b)?),
@@ -52,12 +56,19 @@ pub fn temporal_op(op: ArithOp, l: &Datum, r: &Datum, zone: &Zone) -> Result<Dat
     })
 }
 
+fn out_of_range(message: &str) -> HwError {
+    HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, message)
+}
+
+/// PostgreSQL's first date, 4714-11-24 BC, and the one after its last.
+const DATE_RANGE: std::ops::Range<i64> = -2_440_588..2_145_042_906;
+
 fn date_plus(d: i32, n: i64) -> Result<Datum<'static>> {
-    i64::from(d)
-        .checked_add(n)
-        .and_then(|v| i32::try_from(v).ok())
-        .map(Datum::Date)
-        .ok_or_else(|| HwError::new(sqlstate::DATETIME_FIELD_OVERFLOW, "date out of range"))
+    if matches!(d, i32::MIN | i32::MAX) {
+        return Ok(Datum::Date(d));
+    }
+    let day = i64::from(d).checked_add(n).filter(|day| DATE_RANGE.contains(day));
+    day.map(|day| Datum::Date(day as i32)).ok_or_else(|| out_of_range("date out of range"))
 }
 
 fn negate(i: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {
@@ -81,6 +92,9 @@ fn plus(a: IntervalMonthDayNano, b: IntervalMonthDayNano) -> Result<IntervalMont
 
 /// Whole days and the rest, both with the sign of the difference.
 pub fn difference(a: i64, b: i64) -> Result<IntervalMonthDayNano> {
+    if [a, b].iter().any(|t| matches!(*t, i64::MIN | i64::MAX)) {
+        return Err(out_of_range("cannot subtract infinite timestamps"));
+    }
     let micros = a.checked_sub(b).ok_or_else(interval_out_of_range)?;
     let days = i32::try_from(micros / MICROS_PER_DAY).map_err(|_| interval_out_of_range())?;
     Ok(IntervalMonthDayNano::new(0, days, micros % MICROS_PER_DAY * 1000))
@@ -91,21 +105,31 @@ fn scale(i: IntervalMonthDayNano, factor: f64, divisor: Option<f64>) -> Result<I
     let times = |v: f64| divisor.map_or(v * factor, |d| v / d);
     let months = times(f64::from(i.months));
     let days = times(f64::from(i.days));
-    let fits = |v: f64| v.abs() <= f64::from(i32::MAX);
+    let fits = |v: f64| v >= f64::from(i32::MIN) && v <= f64::from(i32::MAX);
     if !fits(months) || !fits(days) {
         return Err(interval_out_of_range());
     }
     // Rounded at a microsecond of a day, so that 0.1 + 0.2 effects do not show.
-    let round = |v: f64| (v * 1e6).round() / 1e6;
+    let round = |v: f64| (v * 1e6).round_ties_even() / 1e6;
     let month_days = round(months.fract() * 30.0);
-    let day_seconds = round((days.fract() + month_days.fract()) * 86_400.0);
-    let micros = (times((i.nanoseconds / 1000) as f64) + day_seconds * 1e6).round();
-    if micros.abs() > 9.2e15 {
+    let mut seconds = round((days.fract() + month_days.fract()) * 86_400.0);
+    let mut whole_days = days.trunc() as i32;
+    if seconds.abs() >= 86_400.0 {
+        let more = (seconds / 86_400.0) as i32;
+        whole_days = whole_days.checked_add(more).ok_or_else(interval_out_of_range)?;
+        seconds -= f64::from(more) * 86_400.0;
+    }
+    let whole_days = whole_days.checked_add(month_days as i32).ok_or_else(interval_out_of_range)?;
+    let micros = (times((i.nanoseconds / 1000) as f64) + seconds * 1e6).round_ties_even();
+    // NaN fails, too.
+    if !(micros.abs() <= (i64::MAX / 1000) as f64) {
         return Err(interval_out_of_range());
     }
-    let days = days.trunc() + month_days.trunc();
-    Ok(IntervalMonthDayNano::new(months.trunc() as i32, days as i32, micros as i64 * 1000))
+    Ok(IntervalMonthDayNano::new(months.trunc() as i32, whole_days, micros as i64 * 1000))
 }
+
+/// From PostgreSQL's first moment, 4714-11-24 BC, to what a timestamp of the carrier can say.
+const TIMESTAMP_RANGE: std::ops::Range<i64> = DATE_RANGE.start * MICROS_PER_DAY..i64::MAX;
 
 /// A UTC instant moved by an interval in `zone`.
 pub fn add_interval(t: i64, i: IntervalMonthDayNano, zone: &Zone) -> Result<i64> {
@@ -122,7 +146,8 @@ pub fn add_interval(t: i64, i: IntervalMonthDayNano, zone: &Zone) -> Result<i64>
         let local = days.and_then(|d| civil.micros().checked_add(d)).ok_or_else(timestamp_out_of_range)?;
         at = zone.to_utc(local);
     }
-    at.checked_add(i.nanoseconds / 1000).ok_or_else(timestamp_out_of_range)
+    let moved = at.checked_add(i.nanoseconds / 1000).filter(|at| TIMESTAMP_RANGE.contains(at));
+    moved.ok_or_else(timestamp_out_of_range)
 }
 
 /// Microseconds by which PostgreSQL compares intervals: months of 30 days, days of 24 hours.

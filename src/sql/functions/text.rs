@@ -47,7 +47,14 @@ fn take_left(text: &str, n: i64) -> String {
 
 fn take_right(text: &str, n: i64) -> String {
     let all = text.chars().count() as i64;
-    let skip = if n < 0 { -n } else { (all - n).max(0) };
+    // The least integer has no positive, and PostgreSQL's negation gives itself.
+    let skip = if n == i64::from(i32::MIN) {
+        0
+    } else if n < 0 {
+        -n
+    } else {
+        (all - n).max(0)
+    };
     text.chars().skip(skip as usize).collect()
 }
 
@@ -95,9 +102,27 @@ fn split_part(text: &str, delimiter: &str, n: i64) -> Result<String> {
     Ok(usize::try_from(at).ok().and_then(|at| parts.get(at)).map_or(String::new(), |s| s.to_string()))
 }
 
+/// PostgreSQL's keywords that are not unreserved.
+const KEYWORDS: &str = " all analyse analyze and any array as asc asymmetric authorization between bigint binary \
+    bit boolean both case cast char character check coalesce collate collation column concurrently constraint \
+    create cross current_catalog current_date current_role current_schema current_time current_timestamp \
+    current_user dec decimal default deferrable desc distinct do else end except exists extract false fetch float \
+    for foreign freeze from full grant greatest group grouping having ilike in initially inner inout int integer \
+    intersect interval into is isnull join lateral leading least left like limit localtime localtimestamp national \
+    natural nchar none normalize not notnull null nullif numeric offset on only or order out outer overlaps overlay \
+    placing position precision primary real references returning right row select session_user setof similar \
+    smallint some substring symmetric table tablesample then time timestamp to trailing treat trim true union \
+    unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat xmlelement \
+    xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable ";
+
+fn is_keyword(word: &str) -> bool {
+    KEYWORDS.split(' ').any(|k| k == word)
+}
+
 pub fn quote_ident(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !is_keyword(text);
     if plain { text.to_string() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
@@ -140,22 +165,7 @@ fn decode(text: &str, format: &str) -> Result<Vec<u8>> {
     match format.to_ascii_lowercase().as_str() {
         "hex" => super::cast::parse_bytes(&format!("\\x{text}")),
         "escape" => super::cast::parse_bytes(text),
-        "base64" => {
-            let (mut out, mut word, mut bits) = (vec![], 0u32, 0);
-            for b in text.bytes().filter(|b| !b.is_ascii_whitespace() && *b != b'=') {
-                let digit = BASE64.iter().position(|d| *d == b).ok_or_else(|| {
-                    invalid(format!("invalid symbol \"{}\" found while decoding base64 sequence", b as char))
-                })?;
-                word = word << 6 | digit as u32;
-                bits += 6;
-                if bits >= 8 {
-                    bits -= 8;
-                    out.push((word >> bits) as u8);
-                    word &= (1 << bits) - 1;
-                }
-            }
-            Ok(out)
-        }
+        "base64" => super::bytes::base64(text),
         _ => Err(invalid(format!("unrecognized encoding: \"{format}\""))),
     }
 }
@@ -180,6 +190,8 @@ fn slices() -> Vec<Function> {
             .on(&[Text, Int4, Int4], Text, |_, a| {
                 Ok(Datum::text(substring(a[0].as_str(), a[1].as_i64(), Some(a[2].as_i64()))?))
             })
+            .on(&[Text, Text, Text], Text, |_, _| Ok(Datum::Null))
+            .kernel(super::pattern::similar_part)
             .on(&[Bytea, Int4, Int4], Bytea, |_, a| {
                 let bytes = a[0].as_bytes();
                 let (start, length) = (a[1].as_i64(), a[2].as_i64());
@@ -208,7 +220,7 @@ fn slices() -> Vec<Function> {
             .on(&[Text, Int4, Text], Text, |_, a| {
                 Ok(Datum::text(pad(a[0].as_str(), a[1].as_i64(), a[2].as_str(), false)?))
             }),
-        Function::new("overlay")
+        super::bytes::add_overlay(Function::new("overlay"))
             .on(&[Text, Text, Int4], Text, |_, a| {
                 let length = a[1].as_str().chars().count() as i64;
                 Ok(Datum::text(overlay(a[0].as_str(), a[1].as_str(), a[2].as_i64(), length)?))
@@ -240,10 +252,12 @@ fn properties() -> Vec<Function> {
         Function::new("octet_length")
             .on(&[Text], Int4, |_, a| Ok(Datum::Int(a[0].as_str().len() as i64)))
             .on(&[Bytea], Int4, |_, a| Ok(Datum::Int(a[0].as_bytes().len() as i64))),
-        Function::new("strpos").on(&[Text, Text], Int4, |_, a| {
+        super::bytes::add_position(Function::new("strpos")).on(&[Text, Text], Int4, |_, a| {
             let (text, part) = (a[0].as_str(), a[1].as_str());
             Ok(Datum::Int(text.find(part).map_or(0, |at| text[..at].chars().count() as i64 + 1)))
         }),
+        Function::new("starts_with")
+            .on(&[Text, Text], Bool, |_, a| Ok(Datum::Bool(a[0].as_str().starts_with(a[1].as_str())))),
         Function::new("ascii")
             .on(&[Text], Int4, |_, a| Ok(Datum::Int(a[0].as_str().chars().next().map_or(0, |c| c as i64)))),
         Function::new("chr").on(&[Int4], Text, |_, a| match a[0].as_i64() {
@@ -283,17 +297,6 @@ fn properties() -> Vec<Function> {
             .on(&[Bytea, Text], Text, |_, a| Ok(Datum::text(encode(a[0].as_bytes(), a[1].as_str())?))),
         Function::new("decode")
             .on(&[Text, Text], Bytea, |_, a| Ok(Datum::Bytes(decode(a[0].as_str(), a[1].as_str())?.into()))),
-        Function::new("convert_to")
-            .on(&[Text, Text], Bytea, |_, a| Ok(Datum::Bytes(a[0].as_str().as_bytes().to_vec().into()))),
-        Function::new("convert_from").on(&[Bytea, Text], Text, |_, a| {
-            let text = std::str::from_utf8(a[0].as_bytes()).map_err(|_| {
-                HwError::new(
-                    sqlstate::CHARACTER_NOT_IN_REPERTOIRE,
-                    "invalid byte sequence for encoding \"UTF8\"",
-                )
-            })?;
-            Ok(Datum::text(text.to_string()))
-        }),
     ]
 }
 
@@ -323,6 +326,28 @@ fn joins() -> Vec<Function> {
                 true => Ok(Datum::Null),
                 false => Ok(Datum::text(template::format(cx, a)?)),
             }
+        }),
+    ]
+}
+
+/// Functions of arrays of texts, and those whose last arguments are VARIADIC.
+fn lists() -> Vec<Function> {
+    use Kind::*;
+    vec![
+        Function::new("format_array").called_on_null().on(&[Text, AnyArray], Text, |cx, a| {
+            if a[0].is_null() {
+                return Ok(Datum::Null);
+            }
+            let (cx, row) = spread(cx, a, 1);
+            Ok(Datum::text(template::format(&cx, &row)?))
+        }),
+        Function::new("concat_array").on(&[AnyArray], Text, |cx, a| {
+            let (cx, row) = spread(cx, a, 0);
+            Ok(Datum::text(shown(&cx, &row, 0).concat()))
+        }),
+        Function::new("concat_ws_array").on(&[Text, AnyArray], Text, |cx, a| {
+            let (cx, row) = spread(cx, a, 1);
+            Ok(Datum::text(shown(&cx, &row, 1).join(a[0].as_str())))
         }),
         Function::new("string_to_array").called_on_null().variadic(
             &[Text, Text],
@@ -356,12 +381,31 @@ fn joins() -> Vec<Function> {
                 let column = Column::of(items.as_ref());
                 let parts = (0..items.len()).filter_map(|i| match column.get(i) {
                     Datum::Null => a.get(2).map(|n| n.as_str().to_string()),
+                    Datum::Bool(b) => Some(if b { "t" } else { "f" }.into()),
                     v => Some(format_datum(&v, &field, &cx.zone)),
                 });
                 Ok(Datum::text(parts.collect::<Vec<_>>().join(a[1].as_str())))
             },
         ),
     ]
+}
+
+/// The values before an array and its elements, as if each was an argument.
+fn spread<'r>(cx: &Cx, a: &'r [Datum<'_>], at: usize) -> (Cx, Vec<Datum<'r>>) {
+    let mut args = cx.args[..at.min(cx.args.len())].to_vec();
+    let mut row: Vec<Datum<'r>> = a[..at].to_vec();
+    if let Datum::List(items) = &a[at] {
+        let field = Arc::new(arrow::datatypes::Field::new("v", items.data_type().clone(), true));
+        let column = Column::of(items.as_ref());
+        row.extend((0..items.len()).map(|i| column.get(i)));
+        args.resize(row.len(), field);
+    }
+    (Cx { zone: cx.zone, args }, row)
+}
+
+fn shown(cx: &Cx, row: &[Datum], from: usize) -> Vec<String> {
+    let given = row.iter().enumerate().skip(from).filter(|(_, v)| !v.is_null());
+    given.map(|(i, v)| short(cx, v, i)).collect()
 }
 
 /// `concat` prints booleans as one letter.
@@ -374,5 +418,5 @@ fn short(cx: &Cx, value: &Datum, arg: usize) -> String {
 
 /// Every function of this file.
 pub fn functions() -> Vec<Function> {
-    [slices(), properties(), joins()].into_iter().flatten().collect()
+    [slices(), properties(), joins(), lists()].into_iter().flatten().collect()
 }

@@ -4,10 +4,11 @@
 //! accept them. Days and microseconds use the proleptic Gregorian calendar over the whole
 //! range of the carriers, so nothing here goes through a type with a smaller range.
 
-use chrono::{Offset, TimeZone};
+use chrono::TimeZone;
 use datafusion::common::config::ConfigOptions;
 
 use crate::error::{HwError, Result, sqlstate};
+use crate::types::text;
 
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
 pub const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -20,49 +21,49 @@ pub enum Zone {
     Fixed(i32),
 }
 
+impl From<text::Zone> for Zone {
+    fn from(zone: text::Zone) -> Zone {
+        match zone {
+            text::Zone::Utc => Zone::UTC,
+            text::Zone::Fixed(seconds) => Zone::Fixed(seconds),
+            text::Zone::Named(tz) => Zone::Named(tz),
+        }
+    }
+}
+
+impl From<Zone> for text::Zone {
+    fn from(zone: Zone) -> text::Zone {
+        match zone {
+            Zone::Fixed(0) => text::Zone::Utc,
+            Zone::Fixed(seconds) => text::Zone::Fixed(seconds),
+            Zone::Named(tz) => text::Zone::Named(tz),
+        }
+    }
+}
+
+fn unknown(name: &str) -> HwError {
+    HwError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
+}
+
 impl Zone {
     pub const UTC: Zone = Zone::Fixed(0);
 
     /// The session's `TimeZone`.
     pub fn of_config(config: &ConfigOptions) -> Result<Zone> {
-        config.execution.time_zone.as_deref().map_or(Ok(Zone::UTC), Zone::parse)
+        let Some(name) = config.execution.time_zone.as_deref() else { return Ok(Zone::UTC) };
+        text::Zone::from_name(name).map(Zone::from).ok_or_else(|| unknown(name))
     }
 
-    /// A name (`Europe/Berlin`, `utc`), or an offset: ISO in timestamps, and POSIX (west
-    /// positive) in zone names, where PostgreSQL also reads a bare `+2` as ISO.
+    /// A zone as `AT TIME ZONE` takes it: an abbreviation, which has no summer time (`cet`), a name
+    /// (`Europe/Berlin`), or a POSIX offset, which counts west of Greenwich (`+03`, `<+05>-05`).
     pub fn parse(name: &str) -> Result<Zone> {
-        let name = name.trim();
-        if name.eq_ignore_ascii_case("utc")
-            || name.eq_ignore_ascii_case("z")
-            || name.eq_ignore_ascii_case("gmt")
-        {
-            return Ok(Zone::UTC);
-        }
-        if let Some(offset) = parse_offset(name) {
-            return Ok(Zone::Fixed(offset));
-        }
-        if let Ok(tz) = name.parse::<chrono_tz::Tz>() {
-            return Ok(Zone::Named(tz));
-        }
-        chrono_tz::TZ_VARIANTS
-            .iter()
-            .find(|tz| tz.name().eq_ignore_ascii_case(name))
-            .map(|tz| Zone::Named(*tz))
-            .ok_or_else(|| {
-                HwError::new(
-                    sqlstate::INVALID_PARAMETER_VALUE,
-                    format!("time zone \"{name}\" not recognized"),
-                )
-            })
+        let found = text::Zone::from_abbreviation(name.trim()).or_else(|| text::Zone::from_name(name));
+        found.map(Zone::from).ok_or_else(|| unknown(name))
     }
 
     /// Seconds east of Greenwich at a UTC instant.
     pub fn offset_at(&self, utc_micros: i64) -> i32 {
-        match self {
-            Zone::Fixed(seconds) => *seconds,
-            Zone::Named(tz) => chrono::DateTime::from_timestamp_micros(utc_micros)
-                .map_or(0, |t| tz.offset_from_utc_datetime(&t.naive_utc()).fix().local_minus_utc()),
-        }
+        text::Zone::from(*self).offset_at_utc(utc_micros)
     }
 
     /// Wall-clock microseconds of a UTC instant.
@@ -79,18 +80,7 @@ impl Zone {
         if matches!(local_micros, i64::MIN | i64::MAX) {
             return local_micros;
         }
-        let Zone::Named(tz) = self else {
-            return local_micros.saturating_sub(i64::from(self.offset_at(0)) * MICROS_PER_SECOND);
-        };
-        let Some(local) = chrono::DateTime::from_timestamp_micros(local_micros) else {
-            return local_micros;
-        };
-        let offset = match tz.offset_from_local_datetime(&local.naive_utc()) {
-            chrono::LocalResult::Single(o) => o.fix().local_minus_utc(),
-            chrono::LocalResult::Ambiguous(a, b) => a.fix().local_minus_utc().min(b.fix().local_minus_utc()),
-            chrono::LocalResult::None => self.offset_at(local_micros - MICROS_PER_DAY),
-        };
-        local_micros - i64::from(offset) * MICROS_PER_SECOND
+        text::Zone::from(*self).local_to_utc(local_micros)
     }
 
     /// The abbreviation in force (`CET`), or the offset.
@@ -102,28 +92,6 @@ impl Zone {
                 .map_or(String::new(), |t| tz.offset_from_utc_datetime(&t.naive_utc()).to_string()),
         }
     }
-}
-
-/// `+HH`, `-HH:MM`, `+HHMM`, `+HH:MM:SS` as seconds east.
-pub fn parse_offset(text: &str) -> Option<i32> {
-    let (sign, body) = match text.as_bytes().first()? {
-        b'+' => (1, &text[1..]),
-        b'-' => (-1, &text[1..]),
-        _ => return None,
-    };
-    let digits: String = body.chars().filter(|c| *c != ':').collect();
-    if digits.is_empty() || digits.len() > 6 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let part = |range: std::ops::Range<usize>| digits.get(range).and_then(|s| s.parse::<i32>().ok());
-    let (h, m, s) = match digits.len() {
-        1 | 2 => (digits.parse().ok()?, 0, 0),
-        3 => (part(0..1)?, part(1..3)?, 0),
-        4 => (part(0..2)?, part(2..4)?, 0),
-        6 => (part(0..2)?, part(2..4)?, part(4..6)?),
-        _ => return None,
-    };
-    (h <= 15 && m < 60 && s < 60).then_some(sign * (h * 3600 + m * 60 + s))
 }
 
 /// A civil date and time.

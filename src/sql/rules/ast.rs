@@ -76,6 +76,12 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
     if let Some(new) = super::phrases::expression(expr)? {
         *expr = new;
     }
+    if let Some(new) = super::patterns::expression(expr)? {
+        *expr = new;
+    }
+    if let Some(new) = clock_word(expr) {
+        *expr = new;
+    }
     if let Some(new) = super::collations::expression(expr)? {
         *expr = new;
     }
@@ -104,12 +110,18 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             float_literal(v)
         }
         Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
-            let digits = rounded_timestamp(data_type);
-            digits.map(|n| {
-                let digits = Expr::Value(Value::Number(n.to_string(), false).into());
-                call("timestamp_scale", vec![expr.clone(), digits])
-            })
+            let (digits, field) = (rounded_timestamp(data_type), last_field(data_type));
+            digits
+                .map(|n| {
+                    let digits = Expr::Value(Value::Number(n.to_string(), false).into());
+                    call("timestamp_scale", vec![expr.clone(), digits])
+                })
+                .or_else(|| {
+                    let unit = Expr::Value(Value::SingleQuotedString(field?.into()).into());
+                    Some(call("date_trunc", vec![unit, expr.clone()]))
+                })
         }
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => minus_of_power(inner),
         Expr::UnaryOp { op, expr } => unary_function(op).map(|name| call(name, vec![(**expr).clone()])),
         Expr::AtTimeZone { timestamp, time_zone } => {
             Some(call("timezone", vec![(**time_zone).clone(), (**timestamp).clone()]))
@@ -128,6 +140,17 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         *expr = new;
     }
     Ok(())
+}
+
+/// What stands for the cast of a word such as `today`.
+fn clock_word(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Cast { data_type, expr, .. } => super::clock_words::expression(data_type, expr),
+        Expr::TypedString(TypedString { data_type, value, .. }) => {
+            super::clock_words::expression(data_type, &Expr::Value(value.clone()))
+        }
+        _ => None,
+    }
 }
 
 /// A series in a select list gives a row for each element. Runs while calls in FROM are no
@@ -171,6 +194,28 @@ fn rounded_timestamp(data_type: &mut DataType) -> Option<u64> {
         DataType::Interval { precision, .. } => precision.take().filter(|n| *n < 6),
         _ => None,
     }
+}
+
+/// `-a ^ b` is `(-a) ^ b`: the sign binds tighter than sqlparser reads it.
+fn minus_of_power(expr: &Expr) -> Option<Expr> {
+    let Expr::BinaryOp { left, op: op @ BinaryOperator::PGExp, right } = expr else { return None };
+    let left = minus_of_power(left)
+        .unwrap_or_else(|| Expr::UnaryOp { op: UnaryOperator::Minus, expr: left.clone() });
+    Some(Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: right.clone() })
+}
+
+/// Takes the fields off `interval day to minute`: smaller ones than the last are cut.
+fn last_field(data_type: &mut DataType) -> Option<&'static str> {
+    use IntervalFields as F;
+    let DataType::Interval { fields, .. } = data_type else { return None };
+    Some(match fields.take()? {
+        F::Year => "year",
+        F::Month | F::YearToMonth => "month",
+        F::Day => "day",
+        F::Hour | F::DayToHour => "hour",
+        F::Minute | F::DayToMinute | F::HourToMinute => "minute",
+        F::Second | F::DayToSecond | F::HourToSecond | F::MinuteToSecond => return None,
+    })
 }
 
 fn unary_function(op: &UnaryOperator) -> Option<&'static str> {

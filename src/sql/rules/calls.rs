@@ -3,6 +3,7 @@
 use sqlparser::ast::*;
 
 use super::ast::call;
+use crate::sql::parser::VARIADIC;
 
 /// Arguments of `make_interval`, in order.
 const INTERVAL_PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
@@ -12,6 +13,11 @@ pub fn rewrite(function: &Function) -> Option<Expr> {
     let [part] = function.name.0.as_slice() else { return None };
     let FunctionArguments::List(list) = &function.args else { return None };
     let name = part.as_ident()?.value.to_ascii_lowercase();
+    if let Some(args) = plain(list)
+        && let Some(spread) = variadic(&name, args)
+    {
+        return Some(spread);
+    }
     match name.as_str() {
         "make_interval" => make_interval(list),
         "generate_subscripts" => Some(subscripts(plain(list)?)),
@@ -46,6 +52,34 @@ fn named_type(name: &str) -> Option<DataType> {
         "timestamptz" => DataType::Timestamp(None, TimezoneInfo::Tz),
         _ => return None,
     })
+}
+
+/// `f(a, VARIADIC array)`: the elements of a written array, or the function of an array.
+fn variadic(name: &str, mut args: Vec<Expr>) -> Option<Expr> {
+    let array = match args.last()? {
+        Expr::Function(f) if f.name.to_string() == VARIADIC => {
+            let FunctionArguments::List(list) = &f.args else { return None };
+            plain(list)?.pop()?
+        }
+        _ => return None,
+    };
+    args.pop();
+    if let Expr::Array(Array { elem, .. }) = &array {
+        args.extend(elem.iter().cloned());
+        return Some(call(name, args));
+    }
+    args.push(array);
+    let of_array = match name {
+        "format" => "format_array",
+        "concat" => "concat_array",
+        "concat_ws" => "concat_ws_array",
+        "jsonb_extract_path" => "jsonb_path_get",
+        "jsonb_extract_path_text" => "jsonb_path_get_text",
+        "json_extract_path" => "json_path_get",
+        "json_extract_path_text" => "json_path_get_text",
+        _ => return None,
+    };
+    Some(call(of_array, args))
 }
 
 fn plain(list: &FunctionArgumentList) -> Option<Vec<Expr>> {

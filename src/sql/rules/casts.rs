@@ -47,8 +47,12 @@ fn check_literals(expr: &Expr, options: &ConfigOptions) -> DfResult<()> {
 pub fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     rewrite_nodes(expr, &|node| match node {
         Expr::Cast(cast) => {
-            let from = cast.expr.get_type(schema)?;
-            Ok(match differs(&from, &cast.field) {
+            let (_, from) = cast.expr.to_field(schema)?;
+            // The blanks that pad a character(n) are no part of a text.
+            let padded = matches!(PgType::of(&from), PgType::Bpchar(_));
+            let unpads = padded && !matches!(PgType::of(&cast.field), PgType::Bpchar(_));
+            let text = cast.field.data_type() == &DataType::Utf8;
+            Ok(match unpads && text || differs(from.data_type(), &cast.field) {
                 true => PgCast::call(*cast.expr, &cast.field),
                 false => Expr::Cast(cast),
             })
@@ -63,9 +67,11 @@ fn differs(from: &DataType, to: &FieldRef) -> bool {
         Decimal128, Dictionary, Float32, Float64, LargeBinary, LargeUtf8, List, Null, Utf8, Utf8View,
     };
     use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
-    let varchar = matches!(PgType::of(to), PgType::Varchar(Some(_)) | PgType::Bpchar(_));
+    let cuts = PgType::of(to);
+    let varchar = matches!(cuts, PgType::Varchar(Some(_)) | PgType::Bpchar(_) | PgType::Name | PgType::Char);
     match (from, to.data_type()) {
         (Null | Dictionary(_, _), _) | (_, Dictionary(_, _)) => false,
+        (Int8 | Int16 | Int32 | Int64, Int64) if cuts == PgType::Oid => true,
         (a, b) if a == b => varchar,
         (Utf8 | Utf8View, Utf8 | Utf8View) => varchar,
         (Int8 | UInt8, Int16 | Int32 | Int64) | (Int16 | UInt16, Int32 | Int64) | (Int32 | UInt32, Int64) => {

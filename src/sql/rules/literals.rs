@@ -10,14 +10,14 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ExprSchema, Result as DfResult, ScalarValue};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::expr::{Between, Case, Cast, InList, WindowFunction};
+use datafusion::logical_expr::expr::{Between, Case, Cast, InList, Like, WindowFunction};
 use datafusion::logical_expr::utils::{conjunction, disjunction};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::operators::{align, arithmetic_call, unpadded};
+use super::operators::{align, arithmetic_call, as_float, unpadded};
 use super::{rewrite_expressions, rewrite_nodes};
 use crate::error::{HwError, sqlstate};
 use crate::sql::functions::arith::undefined_operator;
@@ -76,22 +76,49 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
                 list.into_iter().map(|item| typed_literal(unpadded(item, &expr, schema), &to)).collect();
             in_list(InList { expr, list, negated }, schema)?
         }
+        Expr::Like(like) => pattern_match(like, schema)?,
         Expr::Between(between) => rewrite_between(between, schema)?,
         Expr::Case(case) => Expr::Case(type_case(case, schema)?),
         Expr::ScalarFunction(mut f) if f.func.name() == "array_compare" => {
             f.args = array_comparison(f.args, schema)?;
             Expr::ScalarFunction(f)
         }
+        // substring(text, pattern) of columns.
+        Expr::ScalarFunction(f) if f.func.name() == "substr" && f.args.len() == 2 => {
+            let literal = matches!(f.args[1], Expr::Literal(..));
+            match !literal && f.args[1].get_type(schema)? == DataType::Utf8 {
+                true => functions::scalar("regexp_first_part")?.call(f.args),
+                false => Expr::ScalarFunction(f),
+            }
+        }
         Expr::ScalarFunction(mut f) if f.func.name() == "nullif" && f.args.len() == 2 => {
+            let kinds = [&f.args[0], &f.args[1]].map(|e| e.get_type(schema).map(|t| Kind::of(&t)));
+            let [left, right] = kinds;
+            if floats_differ(left?, right?) {
+                f.args = f.args.into_iter().map(as_float).collect();
+            }
             f.args = unlike_numbers(f.args, schema)?;
             Expr::ScalarFunction(f)
         }
         Expr::ScalarFunction(mut f) if ALTERNATIVES.contains(&f.func.name()) => {
             f.args = alternatives(f.args, schema)?;
+            same_class(f.func.name(), &f.args, schema)?;
             Expr::ScalarFunction(f)
         }
         other => other,
     })
+}
+
+/// LIKE by a pattern that is no constant, or of bytes, is PostgreSQL's own.
+fn pattern_match(like: Like, schema: &DFSchema) -> DfResult<Expr> {
+    let bytes = like.expr.get_type(schema)? == DataType::Binary;
+    let constant = matches!(like.pattern.as_ref(), Expr::Literal(..));
+    if like.case_insensitive || like.escape_char.is_some() || constant && !bytes {
+        return Ok(Expr::Like(like));
+    }
+    let pattern = if bytes { typed_literal(*like.pattern, &DataType::Binary) } else { *like.pattern };
+    let matches = functions::scalar("pg_like")?.call(vec![*like.expr, pattern]);
+    Ok(if like.negated { Expr::Not(Box::new(matches)) } else { matches })
 }
 
 /// A list whose elements depend on the row is compared one by one: DataFusion's list takes
@@ -100,7 +127,18 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
 fn in_list(list: InList, schema: &DFSchema) -> DfResult<Expr> {
     let varies = |item: &Expr| item.any_column_refs() || item.contains_outer();
     if list.expr.is_volatile() || !list.list.iter().any(varies) {
-        return Ok(Expr::InList(list));
+        if Kind::of(&list.expr.get_type(schema)?) == Kind::Interval {
+            let order = functions::scalar("interval_order")?;
+            let InList { expr, list, negated } = list;
+            let list = list.into_iter().map(|e| order.call(vec![e])).collect();
+            return Ok(Expr::InList(InList { expr: Box::new(order.call(vec![*expr])), list, negated }));
+        }
+        let all: Vec<&Expr> = std::iter::once(list.expr.as_ref()).chain(&list.list).collect();
+        let Some(to) = common_float(&all, schema)? else { return Ok(Expr::InList(list)) };
+        let InList { expr, list, negated } = list;
+        let expr = Box::new(float_member(*expr, &to, schema)?);
+        let list = list.into_iter().map(|e| float_member(e, &to, schema)).collect::<DfResult<_>>()?;
+        return Ok(Expr::InList(InList { expr, list, negated }));
     }
     let InList { expr, list, negated } = list;
     let op = if negated { Operator::NotEq } else { Operator::Eq };
@@ -182,6 +220,10 @@ const ALTERNATIVES: [&str; 3] = ["coalesce", "greatest", "least"];
 
 /// Quoted literals among alternatives take the type of the others.
 fn alternatives(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
+    if let Some(to) = common_float(&exprs.iter().collect::<Vec<_>>(), schema)? {
+        let typed = exprs.into_iter().map(|e| float_member(typed_literal(e, &to), &to, schema));
+        return typed.collect();
+    }
     let mut to = None;
     for e in exprs.iter().filter(|e| !matches!(e, Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _)))
     {
@@ -201,6 +243,29 @@ fn alternatives(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
     }
     let Some(to) = to else { return Ok(exprs) };
     Ok(exprs.into_iter().map(|e| typed_literal(e, &to)).collect())
+}
+
+/// Texts that are no literals do not meet values of other types.
+fn same_class(name: &str, args: &[Expr], schema: &DFSchema) -> DfResult<()> {
+    let mut text = None;
+    let mut other = None;
+    for arg in args {
+        let data_type = arg.get_type(schema)?;
+        let literal = matches!(arg, Expr::Literal(ScalarValue::Utf8(_), _));
+        match &data_type {
+            DataType::Utf8 if !literal => text = Some(data_type),
+            DataType::Utf8 | DataType::Utf8View | DataType::Null => {}
+            _ => other = other.or(Some(data_type)),
+        }
+    }
+    let (Some(text), Some(other)) = (text, other) else { return Ok(()) };
+    let message = format!(
+        "{} types {} and {} cannot be matched",
+        name.to_uppercase(),
+        functions::datum::type_name(&other),
+        functions::datum::type_name(&text)
+    );
+    Err(HwError::new(sqlstate::DATATYPE_MISMATCH, message).into())
 }
 
 /// The results of a CASE, cast to the type in which they meet, so that its type is known now.
@@ -239,6 +304,23 @@ fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Case> {
         for (when, _) in &mut case.when_then_expr {
             **when = typed_literal(when.as_ref().clone(), &to);
         }
+        if Kind::of(&to) == Kind::Interval {
+            let order = functions::scalar("interval_order")?;
+            for (when, _) in &mut case.when_then_expr {
+                **when = order.call(vec![when.as_ref().clone()]);
+            }
+            case.expr = Some(Box::new(order.call(vec![base.as_ref().clone()])));
+            return Ok(case);
+        }
+        let whens = case.when_then_expr.iter().map(|(when, _)| when.get_type(schema).map(|t| Kind::of(&t)));
+        let whens = whens.collect::<DfResult<Vec<_>>>()?;
+        if whens.into_iter().any(|when| floats_differ(Kind::of(&to), when)) {
+            let member = |e: &Expr| float_member(e.clone(), &DataType::Float64, schema).map(Box::new);
+            for (when, _) in &mut case.when_then_expr {
+                *when = member(when)?;
+            }
+            case.expr = Some(member(base)?);
+        }
     }
     Ok(case)
 }
@@ -249,16 +331,64 @@ fn interval_comparison(binary: BinaryExpr, schema: &DFSchema) -> DfResult<Expr> 
         matches!(binary.op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom);
     if compares {
         let types = (binary.left.get_type(schema)?, binary.right.get_type(schema)?);
-        if matches!(types, (DataType::Interval(_), DataType::Interval(_))) {
-            let (left, right) = align(*binary.left, *binary.right, Kind::Interval, Kind::Interval)?;
+        let kinds = (Kind::of(&types.0), Kind::of(&types.1));
+        if matches!(kinds, (Kind::Interval, Kind::Interval)) || floats_differ(kinds.0, kinds.1) {
+            let (left, right) = align(*binary.left, *binary.right, kinds.0, kinds.1)?;
             return Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), binary.op, Box::new(right))));
         }
     }
     Ok(Expr::BinaryExpr(binary))
 }
 
+/// Whether two kinds meet in double precision where DataFusion would choose otherwise.
+fn floats_differ(left: Kind, right: Kind) -> bool {
+    use Kind::{Float4, Float8, Int2, Int4, Int8, Num};
+    matches!(
+        (left, right),
+        (Num, Float4 | Float8)
+            | (Float4 | Float8, Num)
+            | (Int2 | Int4 | Int8, Float4)
+            | (Float4, Int2 | Int4 | Int8)
+    )
+}
+
+/// The float in which a list of numbers meets: the widest that is among them.
+fn common_float(exprs: &[&Expr], schema: &DFSchema) -> DfResult<Option<DataType>> {
+    let mut widest = None;
+    let mut types = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        let data_type = expr.get_type(schema)?;
+        match data_type {
+            DataType::Float64 => widest = Some(DataType::Float64),
+            DataType::Float32 if widest.is_none() => widest = Some(DataType::Float32),
+            _ => {}
+        }
+        types.push(data_type);
+    }
+    let differ = types.iter().any(|t| t.is_numeric() && Some(t) != widest.as_ref());
+    Ok(widest.filter(|_| differ))
+}
+
+/// A number in the float in which it meets others.
+fn float_member(expr: Expr, to: &DataType, schema: &DFSchema) -> DfResult<Expr> {
+    let data_type = expr.get_type(schema)?;
+    if !data_type.is_numeric() || &data_type == to {
+        return Ok(expr);
+    }
+    Ok(match to {
+        DataType::Float64 => as_float(expr),
+        _ => Expr::Cast(Cast::new(Box::new(expr), to.clone())),
+    })
+}
+
 fn rewrite_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
     let to = between.expr.get_type(schema)?;
+    let kinds = [&between.low, &between.high].map(|e| e.get_type(schema).map(|t| Kind::of(&t)));
+    let [low, high] = kinds;
+    let (low, high) = (low?, high?);
+    if floats_differ(Kind::of(&to), low) || floats_differ(Kind::of(&to), high) {
+        return float_between(between, schema);
+    }
     let low = typed_literal(unpadded(*between.low, &between.expr, schema), &to);
     let high = typed_literal(unpadded(*between.high, &between.expr, schema), &to);
     let kind = Kind::of(&to);
@@ -274,6 +404,20 @@ fn rewrite_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
         low: call(low),
         high: call(high),
     }))
+}
+
+/// Each bound is compared by itself.
+fn float_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
+    let Between { expr, negated, low, high } = between;
+    let to = DataType::Float64;
+    if Kind::of(&expr.get_type(schema)?) == Kind::Num {
+        let at_least = interval_comparison(BinaryExpr::new(expr.clone(), Operator::GtEq, low), schema)?;
+        let at_most = interval_comparison(BinaryExpr::new(expr, Operator::LtEq, high), schema)?;
+        let within = at_least.and(at_most);
+        return Ok(if negated { Expr::Not(Box::new(within)) } else { within });
+    }
+    let member = |e: Box<Expr>| float_member(*e, &to, schema).map(Box::new);
+    Ok(Expr::Between(Between { expr: member(expr)?, negated, low: member(low)?, high: member(high)? }))
 }
 
 /// DataFusion reads constants of window functions (`ntile(4)`, `lag(x, 1)`) as bigint.

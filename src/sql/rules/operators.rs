@@ -17,7 +17,7 @@ use sqlparser::ast::BinaryOperator as Op;
 use super::literals::narrow_literal;
 use crate::error::Result;
 use crate::sql::functions::arith::{Arith, ArithOp, undefined_operator};
-use crate::sql::functions::{self, datum::Kind};
+use crate::sql::functions::{self, datum::Kind, decimal::Numeric};
 use crate::types::PgType;
 
 /// The first expression planner of every session.
@@ -80,6 +80,10 @@ impl ExprPlanner for PgOperators {
         Ok(PlannerResult::Planned(functions::scalar("extract")?.call(args)))
     }
 
+    fn plan_overlay(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(functions::scalar("overlay")?.call(args)))
+    }
+
     fn plan_position(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(functions::scalar("strpos")?.call(args)))
     }
@@ -101,6 +105,8 @@ enum OpKind {
     Concat,
     /// `&&` of arrays.
     Overlap,
+    /// A function of both operands.
+    Call(&'static str),
 }
 
 fn operator_kind(op: &Op) -> Option<OpKind> {
@@ -130,6 +136,11 @@ fn operator_kind(op: &Op) -> Option<OpKind> {
         Op::AtQuestion => OpKind::Json("jsonb_path_exists", "@?"),
         Op::AtAt => OpKind::Json("jsonb_path_test", "@@"),
         Op::PGOverlap => OpKind::Overlap,
+        Op::PGBitwiseShiftLeft => OpKind::Call("shift_left"),
+        Op::PGBitwiseShiftRight => OpKind::Call("shift_right"),
+        // DataFusion takes `x # x` for zero, also of NULL.
+        Op::PGBitwiseXor => OpKind::Call("bitxor"),
+        Op::PGStartsWith => OpKind::Call("starts_with"),
         Op::StringConcat => OpKind::Concat,
         _ => return None,
     })
@@ -165,6 +176,7 @@ fn plan(op: OpKind, left: Expr, right: Expr, schema: &DFSchema) -> DfResult<Plan
             let right = resolve_unknown(right, &types.1, &types.0, None);
             compare(symbol, left, right, schema)
         }
+        OpKind::Call(function) => Ok(Planned::Done(functions::scalar(function)?.call(vec![left, right]))),
         OpKind::Json(function, symbol) => json(function, symbol, left, right, types),
         OpKind::Concat => concat(left, right, types),
     }
@@ -270,10 +282,22 @@ pub fn align(left: Expr, right: Expr, l: Kind, r: Kind) -> Result<(Expr, Expr)> 
             let order = functions::scalar("jsonb_order")?;
             (order.call(vec![left]), order.call(vec![right]))
         }
+        (Num, Float4 | Float8) | (Float4 | Float8, Num) => (as_float(left), as_float(right)),
+        (Int2 | Int4 | Int8, Float4) | (Float4, Int2 | Int4 | Int8) => (as_float(left), as_float(right)),
         (Date, Ts) | (Ts, Tstz) | (Date, Tstz) => (cast(left, r), right),
         (Ts, Date) | (Tstz, Ts) | (Tstz, Date) => (left, cast(right, l)),
         _ => (left, right),
     })
+}
+
+/// A number as the double precision in which it meets a float.
+pub(super) fn as_float(expr: Expr) -> Expr {
+    match &expr {
+        Expr::Literal(ScalarValue::Decimal128(Some(v), _, scale), _) => {
+            lit(Numeric::new(*v, *scale).to_f64())
+        }
+        _ => Expr::Cast(Cast::new(Box::new(expr), DataType::Float64)),
+    }
 }
 
 fn json(

@@ -262,19 +262,14 @@ fn compare_subquery(row: &[Expr], op: &BinaryOperator, query: &Query) -> Result<
 
 /// `(s1, e1) OVERLAPS (s2, e2)`: half-open, in either order; equal points overlap.
 fn overlaps(left: &Expr, right: &Expr) -> Option<Expr> {
-    use BinaryOperator::{And, Eq, Lt, Or, Plus};
+    use BinaryOperator::Plus;
     let (Some([s1, e1]), Some([s2, e2])) = (row_of(left), row_of(right)) else { return None };
     let end = |start: &Expr, end: &Expr| match end {
         Expr::Interval(_) => nested(binary(start.clone(), Plus, end.clone())),
         end => end.clone(),
     };
     let (e1, e2) = (end(s1, e1), end(s2, e2));
-    let low = |s: &Expr, e: &Expr| call("least", vec![s.clone(), e.clone()]);
-    let high = |s: &Expr, e: &Expr| call("greatest", vec![s.clone(), e.clone()]);
-    let (low1, low2) = (low(s1, &e1), low(s2, &e2));
-    let crossing =
-        binary(binary(low1.clone(), Lt, high(s2, &e2)), And, binary(low2.clone(), Lt, high(s1, &e1)));
-    Some(nested(binary(binary(low1, Eq, low2), Or, nested(crossing))))
+    Some(call("overlaps", vec![s1.clone(), e1, s2.clone(), e2]))
 }
 
 /// ANY and ALL of an array; of a subquery it stays.

@@ -87,7 +87,7 @@ impl Parts {
             Unit::Months(months) => {
                 let total = value * months;
                 if months > 1.0 {
-                    self.months += total.round();
+                    self.months += total.round_ties_even();
                 } else {
                     self.months += total.trunc();
                     self.add_days(total.fract() * 30.0);
@@ -320,6 +320,10 @@ fn parse_field<'a>(text: &'a [u8], parts: &mut Parts) -> Result<&'a [u8], Proble
             let digits = after[1..].iter().take_while(|b| b.is_ascii_digit()).count();
             let months = std::str::from_utf8(&after[1..=digits]).ok().and_then(|m| m.parse::<f64>().ok());
             let months = months.filter(|m| *m < 12.0).ok_or(Problem::Syntax)?;
+            // `2020-01-01` is a date.
+            if after.get(1 + digits).is_some_and(|b| !b.is_ascii_whitespace() && *b != b',') {
+                return Err(Problem::Syntax);
+            }
             let sign = if text[0] == b'-' { -1.0 } else { 1.0 };
             parts.add(number * 12.0 + sign * months, Unit::Months(1.0));
             Ok(&after[1 + digits..])

@@ -49,6 +49,16 @@ pub fn round_micros(at: i64, digits: i64) -> i64 {
     at.saturating_add(at.signum() * (unit / 2)) / unit * unit
 }
 
+/// A timestamp rounded so: halves away from 2000-01-01, from where PostgreSQL counts.
+pub fn round_timestamp(at: i64, digits: i64) -> i64 {
+    match at.checked_sub(POSTGRES_EPOCH_MICROS) {
+        Some(since) if !matches!(at, i64::MIN | i64::MAX) => {
+            round_micros(since, digits).saturating_add(POSTGRES_EPOCH_MICROS)
+        }
+        _ => at,
+    }
+}
+
 /// Order of day and month in dates such as `01/02/2021` (the second half of DateStyle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DateOrder {

@@ -83,7 +83,10 @@ impl Zone {
         if let Some(zone) = Zone::from_abbreviation(name) {
             return Some(zone);
         }
-        let digits = name.find(|c: char| !c.is_ascii_alphabetic())?;
+        let digits = match name.strip_prefix('<') {
+            Some(quoted) => quoted.find('>')? + 2,
+            None => name.find(|c: char| !c.is_ascii_alphabetic())?,
+        };
         let west = parse_offset(&name.as_bytes()[digits..])
             .or_else(|| parse_offset(format!("+{}", &name[digits..]).as_bytes()))?;
         Some(Zone::Fixed(-west))

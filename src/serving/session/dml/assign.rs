@@ -12,7 +12,7 @@ use sqlparser::ast::{CastKind, Expr, UnaryOperator, Value};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::parser::parse_expression;
 use crate::types::PgType;
-use crate::types::text::round_micros;
+use crate::types::text::{round_micros, round_timestamp};
 
 /// The type in which a value for a column is read; lengths are checked afterwards.
 pub(in crate::serving::session) fn read_type(ty: &PgType) -> PgType {
@@ -130,6 +130,7 @@ fn fit_times(values: ArrayRef, digits: u32) -> Result<ArrayRef> {
     let round = |micros: i64| round_micros(micros, i64::from(digits));
     Ok(match values.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let round = |at: i64| round_timestamp(at, i64::from(digits));
             let rounded = values.as_primitive::<TimestampMicrosecondType>().unary(round);
             let rounded: PrimitiveArray<TimestampMicrosecondType> = rounded;
             Arc::new(rounded.with_timezone_opt(zone.clone()))

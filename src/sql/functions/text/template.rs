@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use super::MAX_TEXT;
-use super::{print, quote_ident, quote_literal};
+use super::{print, quote_ident, quote_literal, short};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::functions::cast::bad_text;
 use crate::sql::functions::datum::{Cx, Datum};
@@ -151,8 +151,8 @@ fn converted(conversion: char, value: &Datum, cx: &Cx, at: usize) -> Result<Stri
             let message = "null values cannot be formatted as an SQL identifier";
             return Err(HwError::new(sqlstate::NULL_VALUE_NOT_ALLOWED, message));
         }
-        ('s', _) => print(cx, value, at),
-        ('I', _) => quote_ident(&print(cx, value, at)),
-        _ => quote_literal(&print(cx, value, at)),
+        ('s', _) => short(cx, value, at),
+        ('I', _) => quote_ident(&short(cx, value, at)),
+        _ => quote_literal(&short(cx, value, at)),
     })
 }
