@@ -167,7 +167,7 @@ impl ScalarUDFImpl for Setting {
 /// The functions of one session at one time.
 pub fn session_functions(now: i64, vars: &Arc<SessionVars>) -> Vec<Arc<ScalarUDF>> {
     use Volatility::{Stable, Volatile};
-    let zone = vars.setting("timezone").and_then(|z| Zone::parse(&z).ok()).unwrap_or(Zone::UTC);
+    let zone = vars.setting("timezone").and_then(|z| Zone::of_setting(&z).ok()).unwrap_or(Zone::UTC);
     let local = zone.to_local(now);
     let text = |s: &str| ScalarValue::Utf8(Some(s.to_string()));
     let tstz = ScalarValue::TimestampMicrosecond(Some(now), Some(crate::types::pg_type::UTC.into()));

@@ -51,6 +51,11 @@ impl Zone {
     /// The session's `TimeZone`.
     pub fn of_config(config: &ConfigOptions) -> Result<Zone> {
         let Some(name) = config.execution.time_zone.as_deref() else { return Ok(Zone::UTC) };
+        Zone::of_setting(name)
+    }
+
+    /// A zone as `SET TimeZone` takes it: names of zones come before abbreviations.
+    pub fn of_setting(name: &str) -> Result<Zone> {
         text::Zone::from_name(name).map(Zone::from).ok_or_else(|| unknown(name))
     }
 
