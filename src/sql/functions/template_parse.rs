@@ -180,7 +180,7 @@ impl Reader<'_> {
     /// The number of a name among `names`, in any letters.
     fn name(&mut self, word: &str, names: &[&str], letters: usize) -> Result<i64> {
         let cut = |name: &&str| name[..name.len().min(letters)].to_string();
-        let found = names.iter().map(|n| cut(n)).enumerate().find(|(_, name)| {
+        let found = names.iter().map(cut).enumerate().find(|(_, name)| {
             self.rest.get(..name.len()).is_some_and(|text| text.eq_ignore_ascii_case(name))
         });
         let Some((at, name)) = found else {

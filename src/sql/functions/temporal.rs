@@ -121,8 +121,7 @@ fn scale(i: IntervalMonthDayNano, factor: f64, divisor: Option<f64>) -> Result<I
     }
     let whole_days = whole_days.checked_add(month_days as i32).ok_or_else(interval_out_of_range)?;
     let micros = (times((i.nanoseconds / 1000) as f64) + seconds * 1e6).round_ties_even();
-    // NaN fails, too.
-    if !(micros.abs() <= (i64::MAX / 1000) as f64) {
+    if micros.is_nan() || micros.abs() > (i64::MAX / 1000) as f64 {
         return Err(interval_out_of_range());
     }
     Ok(IntervalMonthDayNano::new(months.trunc() as i32, whole_days, micros as i64 * 1000))
