@@ -1,6 +1,6 @@
 //! Runs `sql-tests/**/*.slt` and the examples in `docs/` and holds them to the invariances:
 //! the same answers with two workers, after a crash before every query, from the query run
-//! over all rows, and from other cuts.
+//! over all rows, from other cuts, and from the queries as views.
 //!
 //! `cargo test --release --test sql -- windows` runs what has "windows" in its name.
 
@@ -41,6 +41,9 @@ fn main() {
         report.add(&name, Err(why));
     }
     run_tests(tests, &mut report);
+    if let Some(line) = harness::as_views::totals() {
+        println!("{line}");
+    }
     std::process::exit(report.finish());
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The mode says what is changed on purpose: the number of workers, a crash before every
 //! query, the comparison of every view with its own SELECT after every epoch, or an epoch
-//! after every statement that brings rows. The answers must be the same in all of them. A
+//! after every statement that brings rows, or the queries as views ([`super::as_views`]). The answers must be the same in all of them. A
 //! crash keeps what the server promised: the runner only repeats what belongs to the session
 //! (SET, PREPARE) and the ADVANCE statements since the last STEP, which are not durable.
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
+use super::as_views::QueryViews;
 use super::script::{Block, Expect, Order, Script, Verb, matches};
 use super::server::{Instance, Refusal, row_text};
 
@@ -28,11 +29,18 @@ pub enum Mode {
     CrashEverywhere,
     Batch,
     OtherCuts,
+    AsViews,
 }
 
 impl Mode {
-    pub const ALL: [Mode; 5] =
-        [Mode::AsWritten, Mode::TwoWorkers, Mode::CrashEverywhere, Mode::Batch, Mode::OtherCuts];
+    pub const ALL: [Mode; 6] = [
+        Mode::AsWritten,
+        Mode::TwoWorkers,
+        Mode::CrashEverywhere,
+        Mode::Batch,
+        Mode::OtherCuts,
+        Mode::AsViews,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -41,6 +49,7 @@ impl Mode {
             Mode::CrashEverywhere => "crash before every query",
             Mode::Batch => "incremental = batch",
             Mode::OtherCuts => "other cuts",
+            Mode::AsViews => "queries as views",
         }
     }
 
@@ -51,6 +60,7 @@ impl Mode {
             Mode::CrashEverywhere => !script.flags.no_crash,
             Mode::Batch => !script.flags.no_batch,
             Mode::OtherCuts => script.flags.any_cuts,
+            Mode::AsViews => !script.flags.no_batch && !script.flags.no_views,
         }
     }
 
@@ -73,8 +83,11 @@ pub fn run_script(runtime: &Arc<Runtime>, script: &Script, mode: Mode) -> Result
         setup: Vec::new(),
         advances: Vec::new(),
         rows_wait: false,
+        queries: QueryViews::of(script),
+        at: 0,
     };
-    for block in &script.blocks {
+    for (at, block) in script.blocks.iter().enumerate() {
+        run.at = at;
         if let Err(why) = run.block(block) {
             run.failures.push(format!("{}:{}: {why}", script.file, block.line));
         }
@@ -102,6 +115,10 @@ struct Run<'a> {
     advances: Vec<String>,
     /// Rows were written since the last STEP.
     rows_wait: bool,
+    /// Views of the queries that come, if the mode makes them.
+    queries: QueryViews,
+    /// The block that runs.
+    at: usize,
 }
 
 impl Run<'_> {
@@ -136,6 +153,12 @@ impl Run<'_> {
     }
 
     fn statement(&mut self, session: &str, sql: &str, expect: &Expect) -> Result<(), String> {
+        if self.mode == Mode::AsViews && self.in_block.is_empty() {
+            let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
+            if ["DROP", "ALTER", "TRUNCATE"].contains(&word.as_str()) {
+                self.with_queries(|queries, send| queries.drop_all(send))?;
+            }
+        }
         let result = self.send(session, sql);
         match (expect, result) {
             (Expect::Ok, Ok(_)) => self.succeeded(session, sql),
@@ -193,6 +216,12 @@ impl Run<'_> {
                 self.verify_batch()?;
             }
         }
+        if self.mode == Mode::AsViews && matches!(word(0), "CREATE" | "SET") && self.in_block.is_empty() {
+            self.with_queries(|queries, send| {
+                queries.make(send);
+                Ok(())
+            })?;
+        }
         let wrote = matches!(word(0), "INSERT" | "UPDATE" | "DELETE");
         if self.mode == Mode::OtherCuts && wrote && self.in_block.is_empty() {
             // The script's own STEP still counts as the end of its epoch.
@@ -200,6 +229,15 @@ impl Run<'_> {
             self.advances.clear();
         }
         Ok(())
+    }
+
+    /// Lets the views of the script's queries talk to the server.
+    fn with_queries(
+        &mut self,
+        act: impl FnOnce(&mut QueryViews, &mut super::as_views::Send) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let Some(instance) = self.instance.as_mut() else { return Err("there is no server".into()) };
+        act(&mut self.queries, &mut |sql| instance.run_on("", sql))
     }
 
     fn note_view(&mut self, sql: &str) {
@@ -226,6 +264,11 @@ impl Run<'_> {
     fn query(&mut self, session: &str, sql: &str, order: Order, expected: &[String]) -> Result<(), String> {
         if self.mode == Mode::CrashEverywhere && self.in_block.is_empty() && self.subscriptions.is_empty() {
             self.replace_server(Instance::crash)?;
+        }
+        let views = self.mode == Mode::AsViews && session.is_empty() && self.in_block.is_empty();
+        if views && self.queries.knows(self.at) {
+            let at = self.at;
+            return self.with_queries(|queries, send| queries.check(at, expected, send));
         }
         // With other cuts, only what is read at the script's own epochs is comparable.
         let comparable = self.mode != Mode::OtherCuts || !self.rows_wait;

@@ -27,6 +27,8 @@ pub struct Flags {
     pub no_crash: bool,
     /// The final results do not depend on where epochs are cut.
     pub any_cuts: bool,
+    /// Its queries are not the same as views (they read what views change).
+    pub no_views: bool,
 }
 
 pub struct Block {
@@ -114,6 +116,7 @@ fn parse(text: &str, before: usize) -> Result<(Flags, Vec<Block>), ParseError> {
                 "no-batch" => flags.no_batch = true,
                 "no-crash" => flags.no_crash = true,
                 "any-cuts" => flags.any_cuts = true,
+                "no-views" => flags.no_views = true,
                 _ => (),
             }
             continue;

@@ -263,6 +263,9 @@ pub struct MaterializedViewDetails {
     pub query: String,
     pub column_names: Vec<String>,
     pub search_path: Vec<String>,
+    /// In which its expressions read and write times; UTC if empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub time_zone: String,
     /// The whole emit clause, if one was written.
     pub emit: Option<String>,
     pub with: WithOptions,

@@ -54,6 +54,7 @@ fn sample() -> Catalog {
     let mv = MaterializedViewDetails {
         query: "SELECT * FROM v".to_string(),
         emit: Some("EMIT CHANGES".to_string()),
+        time_zone: String::new(),
         search_path: path(),
         ..Default::default()
     };

@@ -125,6 +125,15 @@ impl Database {
         }
     }
 
+    /// The same in the zone of a view: that of the session which created it.
+    pub fn view_context(&self, search_path: &[String], time_zone: &str) -> SqlContext {
+        let mut cx = self.system_context(search_path);
+        if !time_zone.is_empty() {
+            cx.options.time_zone = time_zone.to_string();
+        }
+        cx
+    }
+
     /// Stores a definition and starts the object; takes it back if that fails.
     pub async fn create(self: &Arc<Self>, new: NewDefinition, progress: Progress) -> Result<Arc<Definition>> {
         self.create_planned(new, None, None, progress).await
@@ -239,7 +248,7 @@ impl Database {
             Details::MaterializedView(view) => {
                 let query = definitions::parse_query(&view.query)?;
                 let emit = bind_stored(view.emit.as_deref())?;
-                let cx = self.system_context(&view.search_path);
+                let cx = self.view_context(&view.search_path, &view.time_zone);
                 let names: Vec<String> = definition.columns.iter().map(|c| c.name().clone()).collect();
                 let sharing = Sharing::These(view.shares.clone());
                 let options = ViewOptions::of(&view.with)?.sharing(sharing);
@@ -414,7 +423,7 @@ impl Database {
         let own = whole.then(|| plan.clone());
         let named = scope.named_objects();
         let sharing = if whole { options.sharing.clone() } else { Sharing::Nobody };
-        let (plan, shares) = share(plan, &self.candidates(&sharing, &named)?)?;
+        let (plan, shares) = share(plan, &self.candidates(&sharing, &named, &cx.options.time_zone)?)?;
         let plan = mark_temporal(rename(plan, &output_names)?)?;
         refuse_volatile(&plan)?;
         let plan = if emit.late_data_to.is_some() { keep_window_columns(plan)? } else { plan };

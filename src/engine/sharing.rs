@@ -20,7 +20,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::database::Database;
 use super::status::ViewState;
-use crate::catalog::{Definition, Kind};
+use crate::catalog::{Definition, Details, Kind};
 use crate::dataflow::operators::RowErrors;
 use crate::error::Result;
 use crate::plan::StreamRelation;
@@ -163,7 +163,12 @@ impl Database {
 
     /// The views that may be read in place of parts of a query which names `named`: what they
     /// name must be among it, so that it stays for as long as the query does.
-    pub(super) fn candidates(&self, sharing: &Sharing, named: &[u64]) -> Result<Vec<Candidate>> {
+    pub(super) fn candidates(
+        &self,
+        sharing: &Sharing,
+        named: &[u64],
+        time_zone: &str,
+    ) -> Result<Vec<Candidate>> {
         let catalog = self.catalog();
         let may = |definition: &&Arc<Definition>| match sharing {
             Sharing::Nobody => false,
@@ -175,8 +180,12 @@ impl Database {
         };
         let views = catalog.of_kind(Kind::MaterializedView).filter(may);
         let views = views.filter(|d| d.depends_on.iter().all(|id| named.contains(id)));
+        // Equal text means another thing in another zone.
+        let zone = if time_zone == "UTC" { "" } else { time_zone };
+        let same_zone =
+            |d: &&Arc<Definition>| matches!(&d.details, Details::MaterializedView(v) if v.time_zone == zone);
         let mut candidates = Vec::new();
-        for definition in views {
+        for definition in views.filter(same_zone) {
             if let Some(shareable) = self.shareable(definition.id) {
                 candidates.push(Candidate { relation: self.stream_relation(definition)?, shareable });
             }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::Operator;
-use datafusion::logical_expr::expr::{AggregateFunction as Call, NullTreatment};
+use datafusion::logical_expr::expr::{AggregateFunction as Call, Cast, NullTreatment};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::{Literal, binary, is_not_null};
@@ -60,7 +60,15 @@ impl Lowering<'_> {
         let constant = |e: &Expr| matches!(e, Expr::Literal(v, _) if *v != ScalarValue::Null && !v.is_null());
         let arguments = match f.params.args.as_slice() {
             [only] if name == "count" && constant(only) && !f.params.distinct => Vec::new(),
-            all => all.iter().map(|e| self.compile(e, site.input)).collect::<Result<Vec<_>>>()?,
+            all => {
+                // Columns of nothing but NULL have no mask of it; as a type of its own they have.
+                let typed = |e: &Expr| match e.get_type(site.input) {
+                    Ok(DataType::Null) => Expr::Cast(Cast::new(Box::new(e.clone()), DataType::Boolean)),
+                    _ => e.clone(),
+                };
+                let typed = |e: &Expr| if name == "count" { typed(e) } else { e.clone() };
+                all.iter().map(|e| self.compile(&typed(e), site.input)).collect::<Result<Vec<_>>>()?
+            }
         };
         let types: Vec<DataType> = (arguments.iter())
             .map(|a| a.data_type(site.arrow).map_err(|e| HwError::internal(e.to_string())))

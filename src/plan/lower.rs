@@ -146,6 +146,9 @@ impl Lowering<'_> {
     }
 
     pub fn compile(&self, expr: &Expr, schema: &DFSchema) -> Result<PExpr> {
+        if super::temporal::has_mark(expr) {
+            return Err(refuse("a join with versions without an equality", "Add the key: ON a.k = b.k."));
+        }
         expr::canonical(&self.compiler.compile(expr, schema)?)
     }
 

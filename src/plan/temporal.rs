@@ -82,6 +82,12 @@ fn mark(e: &Expr) -> Option<(&str, &[Expr])> {
     }
 }
 
+/// Whether the optimizer has moved a mark away from its join, as it does when the condition reads
+/// one side only.
+pub fn has_mark(e: &Expr) -> bool {
+    e.exists(|e| Ok(mark(e).is_some())).unwrap_or(true)
+}
+
 impl Lowering<'_> {
     /// Lowers a join that the binder has marked; `None` for others.
     pub(super) fn temporal_join(&mut self, join: &Join) -> Result<Option<NodeId>> {

@@ -10,13 +10,19 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, IntervalMonthDayNano, Schema, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchemaRef, Result, ScalarValue, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::Between;
-use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunction};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, Extension, Filter, LogicalPlan, Operator, UserDefinedLogicalNodeCore,
+    BinaryExpr, Expr, ExprSchemable, Extension, Filter, LogicalPlan, Operator, UserDefinedLogicalNodeCore,
+    when,
 };
+use datafusion::physical_expr::create_physical_expr;
 
 /// Functions that give the processing time of the epoch.
 const CLOCK: [&str; 5] =
@@ -101,8 +107,14 @@ pub fn mark_temporal(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn mark_filter(filter: Filter) -> Result<Transformed<LogicalPlan>> {
     let (mut times, mut bounds, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let schema = Arc::clone(filter.input.schema());
     for conjunct in split_conjunction(&filter.predicate).into_iter().flat_map(comparisons) {
-        match bound(&conjunct).filter(|_| reads_clock(&conjunct)) {
+        let clock = if reads_clock(&conjunct) {
+            bound(&conjunct).or_else(|| unless(&conjunct, &schema))
+        } else {
+            None
+        };
+        match clock {
             Some((time, found)) => {
                 for bound in found {
                     times.push(time.clone());
@@ -124,9 +136,16 @@ fn mark_filter(filter: Filter) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })))
 }
 
-/// BETWEEN as two comparisons.
+/// BETWEEN as two comparisons, NOT as the opposite one.
 fn comparisons(e: &Expr) -> Vec<Expr> {
     match e {
+        Expr::Not(inner) => match inner.as_ref() {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.negate().is_some() => {
+                let op = op.negate().unwrap_or(*op);
+                vec![Expr::BinaryExpr(BinaryExpr { left: left.clone(), op, right: right.clone() })]
+            }
+            _ => vec![e.clone()],
+        },
         Expr::Between(Between { expr, negated: false, low, high }) => vec![
             expr.as_ref().clone().gt_eq(low.as_ref().clone()),
             expr.as_ref().clone().lt_eq(high.as_ref().clone()),
@@ -167,6 +186,32 @@ fn bound(e: &Expr) -> Option<(Expr, Vec<TemporalBound>)> {
     Some((time, bounds))
 }
 
+/// `p OR now() < time`, such as `valid_to IS NULL OR valid_to > now()`: where `p` holds the row has no
+/// end, or no beginning.
+fn unless(e: &Expr, schema: &DFSchema) -> Option<(Expr, Vec<TemporalBound>)> {
+    let parts = disjuncts(e);
+    let (clock, rest): (Vec<&Expr>, Vec<&Expr>) = parts.into_iter().partition(|part| reads_clock(part));
+    let ([comparison], Some(holds)) = (clock.as_slice(), disjunction(rest.into_iter().cloned())) else {
+        return None;
+    };
+    let [comparison] = comparisons(comparison).try_into().ok()?;
+    let (time, bounds) = bound(&comparison)?;
+    let [TemporalBound { until, .. }] = bounds.as_slice() else { return None };
+    let DataType::Timestamp(TimeUnit::Microsecond, zone) = time.get_type(schema).ok()? else { return None };
+    let always = if *until { i64::MAX } else { i64::MIN };
+    let always = Expr::Literal(ScalarValue::TimestampMicrosecond(Some(always), zone), None);
+    Some((when(holds, always).otherwise(time).ok()?, bounds))
+}
+
+fn disjuncts(e: &Expr) -> Vec<&Expr> {
+    match e {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            [disjuncts(left), disjuncts(right)].concat()
+        }
+        other => vec![other],
+    }
+}
+
 /// `now() - time op interval`, or the same with the difference the other way round: the
 /// time, its shift, and the operator of `now() op time + shift`.
 fn age(difference: &Expr, op: Operator, length: &Expr) -> Option<(Expr, i64, Operator)> {
@@ -189,27 +234,48 @@ fn in_order(e: &Expr) -> &Expr {
 
 /// An interval as intervals are compared: a month is 30 days.
 fn length_us(e: &Expr) -> Option<i64> {
-    match e {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(i)), _) => {
-            let days = i64::from(i.months) * 30 + i64::from(i.days);
-            days.checked_mul(MICROS_PER_DAY)?.checked_add(i.nanoseconds / 1000)
+    let interval = constant_interval(e)?;
+    let days = i64::from(interval.months) * 30 + i64::from(interval.days);
+    days.checked_mul(MICROS_PER_DAY)?.checked_add(interval.nanoseconds / 1000)
+}
+
+/// The value of an expression of constants, such as `'2 hours'::interval`.
+fn constant_interval(e: &Expr) -> Option<IntervalMonthDayNano> {
+    let value = match e {
+        Expr::Literal(value, _) => value.clone(),
+        e if e.any_column_refs() || e.contains_outer() || e.is_volatile() || reads_clock(e) => return None,
+        e => {
+            let compiled = create_physical_expr(
+                e,
+                &DFSchema::empty(),
+                &ExecutionProps::new(),
+                &PhysicalPlanningContext::default(),
+            )
+            .ok()?;
+            let options = RecordBatchOptions::new().with_row_count(Some(1));
+            let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).ok()?;
+            let value = compiled.evaluate(&row).ok()?.into_array(1).ok()?;
+            ScalarValue::try_from_array(&value, 0).ok()?
         }
+    };
+    match value {
+        ScalarValue::IntervalMonthDayNano(interval) => interval,
         _ => None,
     }
 }
 
-/// `now()` or `now()` and a constant interval of fixed length: the offset in microseconds.
+/// `now()` and constant intervals of fixed length: the offset in microseconds.
 fn clock_side(e: &Expr) -> Option<i64> {
     if is_now(e) {
         return Some(0);
     }
-    let fixed = |e: &Expr| match e {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(i)), _) if i.months == 0 => length_us(e),
+    let fixed = |e: &Expr| match constant_interval(e) {
+        Some(interval) if interval.months == 0 => length_us(e),
         _ => None,
     };
     match arithmetic(e)? {
-        ("+", now, i) | ("+", i, now) if is_now(now) => fixed(i),
-        ("-", now, i) if is_now(now) => fixed(i)?.checked_neg(),
+        ("+", now, i) | ("+", i, now) if reads_clock(now) => clock_side(now)?.checked_add(fixed(i)?),
+        ("-", now, i) if reads_clock(now) => clock_side(now)?.checked_sub(fixed(i)?),
         _ => None,
     }
 }

@@ -26,6 +26,8 @@ use crate::metrics::Metrics;
 
 /// Threads for sessions and HTTP; the dataflow has its own.
 const SERVING_THREADS: usize = 2;
+/// Address space for the stack of each; planning a statement goes as deep as it nests.
+const STACK_BYTES: usize = 256 << 20;
 const LOCK_FILE: &str = "headwater.lock";
 
 /// Runs a server until SIGTERM or SIGINT.
@@ -58,6 +60,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(SERVING_THREADS)
             .thread_name("serving")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()?;
         let pg_listener = runtime.block_on(bind("pg_listen", config.pg_listen))?;

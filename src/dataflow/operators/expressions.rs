@@ -1,8 +1,9 @@
 //! Evaluating DataFusion expressions over changes, with bad rows set aside.
 //!
 //! A batch whose evaluation fails is bisected until the failing rows stand alone; those go
-//! to [`RowErrors`] with their weights and the others go on. Errors of class XX (internal)
-//! and 0A are not the row's fault: they end the dataflow instead.
+//! to [`RowErrors`] with their weights and the others go on. Whatever an expression says of a row is
+//! that row's fault; errors of class XX (internal) and 0A of the operators around it end the
+//! dataflow instead.
 
 use std::sync::Arc;
 
@@ -43,7 +44,23 @@ pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Arra
     if let Some(column) = expr.downcast_ref::<Column>() {
         return Ok(rows.column(column.index()).clone());
     }
-    expr.evaluate(rows).and_then(|v| v.into_array(rows.num_rows())).map_err(evaluation_error)
+    let value = expr.evaluate(rows).and_then(|v| v.into_array(rows.num_rows()));
+    value.map_err(|e| fault_of_row(evaluation_error(e)))
+}
+
+/// The error as one of data: also what a library's function does not take is in a row.
+fn fault_of_row(error: HwError) -> HwError {
+    if is_data_error(&error) {
+        return error;
+    }
+    let mut fault = HwError::new(sqlstate::DATA_EXCEPTION, error.message());
+    if let Some(detail) = error.detail() {
+        fault = fault.with_detail(detail);
+    }
+    match error.hint() {
+        Some(hint) => fault.with_hint(hint),
+        None => fault,
+    }
 }
 
 /// The value of a predicate for each row.

@@ -5,9 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr as Planned, ExprSchemable, LogicalPlan};
 use sqlparser::ast::{Expr, TableFactor, Value, VisitMut, VisitorMut};
 
 use crate::catalog::quote_literal;
@@ -55,6 +60,32 @@ pub(super) fn parameters(statement: &Statement) -> Result<(usize, BTreeMap<usize
         return Err(HwError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${most}")));
     }
     Ok((most, types))
+}
+
+/// Parameters without a type as the array of ANY and ALL, from 0, with the type that the value
+/// beside them gives them.
+pub(super) fn array_parameters(plan: &LogicalPlan) -> Vec<(usize, PgType)> {
+    let mut found = Vec::new();
+    let _ = plan.apply_with_subqueries(|node| {
+        let schema = merge_schema(&node.inputs());
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Planned::ScalarFunction(f) = e
+                    && f.func.name() == "array_compare"
+                    && let [_, value, Planned::Placeholder(Placeholder { id, field: None })] =
+                        f.args.as_slice()
+                    && let Some(n) = id.strip_prefix('$').and_then(|n| n.parse::<usize>().ok())
+                    && let Ok((_, item)) = value.to_field(&schema)
+                {
+                    let item = item.as_ref().clone().with_name("item").with_nullable(true);
+                    let list = Field::new("", DataType::List(Arc::new(item)), true);
+                    found.push((n.saturating_sub(1), PgType::of(&list)));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    found
 }
 
 /// The statement with values for its parameters.

@@ -131,7 +131,8 @@ impl Session {
         text: Text<'_>,
     ) -> Result<(PlannedView, NewDefinition)> {
         let emit = bind_emit(create.emit.as_ref())?;
-        let cx = self.database.system_context(&self.search_path());
+        let time_zone = self.settings.get("TimeZone").to_string();
+        let cx = self.database.view_context(&self.search_path(), &time_zone);
         let names = (!create.columns.is_empty()).then_some(create.columns.as_slice());
         let with = with_options(&create.with);
         let sharing = if self.settings.is_on("share_plans") { Sharing::Live } else { Sharing::Nobody };
@@ -142,6 +143,7 @@ impl Session {
             query: create.query.text.clone(),
             column_names: create.columns.clone(),
             search_path: self.search_path(),
+            time_zone: if time_zone == "UTC" { String::new() } else { time_zone },
             emit: create.emit.as_ref().map(|e| e.text.clone()),
             with,
             shares: planned.shares.clone(),

@@ -321,6 +321,11 @@ impl Session {
         let Some(query) = query else { return Ok(()) };
         // What cannot be planned yet is reported when the types are complete.
         let Ok(ready) = self.plan(&query, text).await else { return Ok(()) };
+        for (index, ty) in bind::array_parameters(&ready.plan) {
+            if let Some(slot) = types.get_mut(index) {
+                slot.get_or_insert(ty);
+            }
+        }
         let Ok(found) = ready.plan.get_parameter_fields() else { return Ok(()) };
         for (name, field) in found {
             let index = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());

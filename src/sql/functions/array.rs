@@ -151,6 +151,9 @@ fn searches() -> Vec<Function> {
         Function::new("array_compare")
             .called_on_null()
             .on(&[Text, Any, Any], Bool, |_, a| Ok(quantified(a[0].as_str(), &a[1], &a[2]))),
+        Function::new("array_ordered").on(&[Text, AnyArray, AnyArray], Bool, |_, a| {
+            Ok(Datum::Bool(holds(a[0].as_str(), compare(&a[1], &a[2]))))
+        }),
         Function::new("array_covers").on(&[AnyArray, AnyArray], Bool, |_, a| {
             let (Some(left), Some(right)) = (list(&a[0]), list(&a[1])) else { return Ok(Datum::Null) };
             let left = elements(left);

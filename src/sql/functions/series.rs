@@ -15,7 +15,6 @@ use super::decimal::Numeric;
 use super::temporal::{add_interval, interval_order};
 use super::zone::Zone;
 use crate::error::{HwError, Result, sqlstate};
-use crate::types::PgType;
 
 /// One call makes at most so many elements.
 const ELEMENTS_MAX: usize = 10_000_000;
@@ -23,7 +22,7 @@ const ELEMENTS_MAX: usize = 10_000_000;
 pub fn functions() -> Vec<Function> {
     use Kind::{Int4, Int8, Interval, Num, Ts, Tstz};
     let list: fn(&[DataType]) -> DataType = |types| {
-        let element = types.first().cloned().unwrap_or(DataType::Int64);
+        let element = element_of(types);
         DataType::List(Arc::new(Field::new_list_field(element, true)))
     };
     let ret = Ret::Of(list);
@@ -37,9 +36,19 @@ pub fn functions() -> Vec<Function> {
             .ret(&[Num, Num, Num], ret, numerics)
             .ret(&[Tstz, Tstz, Interval], ret, timestamps)
             .ret(&[Ts, Ts, Interval], ret, timestamps),
+        Function::new("same_value").called_on_null().ret(&[Kind::Any], Ret::Like(0), |_, a| Ok(a[0].clone())),
         // The value of a scalar subquery, of which `rows` were found.
         Function::new("single_row").called_on_null().ret(&[Int8, Kind::Any], Ret::Like(1), single_row),
     ]
+}
+
+/// The type of the elements; of numerics the one with the most decimals of all arguments.
+fn element_of(types: &[DataType]) -> DataType {
+    let scale = |t: &DataType| if let DataType::Decimal128(_, s) = t { Some(*s) } else { None };
+    match types.iter().filter_map(scale).max() {
+        Some(scale) => DataType::Decimal128(38, scale),
+        None => types.first().cloned().unwrap_or(DataType::Int64),
+    }
 }
 
 fn single_row<'a>(_: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
@@ -123,7 +132,8 @@ fn numerics<'a>(cx: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
         gap.is_ok_and(|g| g.to_f64() >= 0.0)
     };
     let all = collect(first, within, |v| v.checked_add(step).map(Some))?;
-    let element = cx.args.first().map_or(PgType::Numeric(None).carrier(), |f| f.data_type().clone());
+    let types: Vec<DataType> = cx.args.iter().map(|f| f.data_type().clone()).collect();
+    let element = element_of(&types);
     let mut out = Output::new(&element, all.len())?;
     for value in all {
         out.push(Datum::Num(value))?;

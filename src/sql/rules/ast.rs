@@ -17,6 +17,7 @@ use crate::types::text::{IntervalField, parse_interval_fields, round_micros};
 
 /// Rewrites a query or statement in place; call it once, before planning.
 pub fn prepare<V: VisitMut>(statement: &mut V, tables: &Tables) -> Result<()> {
+    super::clauses::rewrite(statement)?;
     super::whole_rows::rewrite(statement, tables);
     super::fetch::rewrite(statement)?;
     super::temporal::rewrite(statement)?;
@@ -307,8 +308,30 @@ fn name_set(body: &mut SetExpr, nested: bool) {
     match body {
         SetExpr::Select(select) => name_items(&mut select.projection, nested),
         SetExpr::SetOperation { left, right, .. } => {
+            name_later(right);
             name_set(left, nested);
             name_set(right, nested);
+        }
+        _ => {}
+    }
+}
+
+/// A set operation has the names of its first query: in the later ones names of their own only
+/// collide with those.
+fn name_later(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            for (at, item) in select.projection.iter_mut().enumerate() {
+                if let SelectItem::UnnamedExpr(expr) = item {
+                    let alias = Ident::with_quote('"', format!("__item:{}", at + 1));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        SetExpr::Query(query) if query.order_by.is_none() => name_later(&mut query.body),
+        SetExpr::SetOperation { left, right, .. } => {
+            name_later(left);
+            name_later(right);
         }
         _ => {}
     }
@@ -349,8 +372,10 @@ fn name_items(items: &mut [SelectItem], nested: bool) {
         let Some(name) = &names[at] else { continue };
         let first = seen.insert(name.clone());
         let bare_column = |e: &Expr| matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let of_column =
+            |e: &Expr| matches!(e, Expr::Cast { expr, .. } if bare_column(expr)) || bare_column(e);
         match item {
-            SelectItem::UnnamedExpr(e) if !first || (wildcard && bare_column(e)) => {
+            SelectItem::UnnamedExpr(e) if !first || (wildcard && of_column(e)) => {
                 let alias = Ident::with_quote('"', format!("{name}:{}", at + 1));
                 *item = SelectItem::ExprWithAlias { expr: e.clone(), alias };
             }

@@ -1,5 +1,6 @@
 //! Function calls that mean others, in the syntax tree.
 
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::*;
 
 use super::ast::call;
@@ -20,6 +21,10 @@ pub fn rewrite(function: &Function) -> Option<Expr> {
     }
     match name.as_str() {
         "make_interval" => make_interval(list),
+        "nullif" => match <[Expr; 2]>::try_from(plain(list)?).ok()? {
+            [value, null @ Expr::Value(_)] => Some(null_if(value, null)),
+            _ => None,
+        },
         "generate_subscripts" => Some(subscripts(plain(list)?)),
         "gen_random_uuid" if list.args.is_empty() => Some(cast(call("uuid", vec![]), DataType::Uuid)),
         // The age of a moment is counted from this midnight.
@@ -35,6 +40,20 @@ pub fn rewrite(function: &Function) -> Option<Expr> {
             [value] => Some(cast(value.clone(), named_type(&name)?)),
             _ => None,
         },
+    }
+}
+
+/// `nullif(value, literal)` by the `=` of the value's type, whose type the literal takes.
+fn null_if(value: Expr, null: Expr) -> Expr {
+    let nested = |e: Expr| Box::new(Expr::Nested(Box::new(e)));
+    let condition =
+        Expr::BinaryOp { left: nested(value.clone()), op: BinaryOperator::Eq, right: nested(null) };
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition, result: Expr::Value(Value::Null.into()) }],
+        else_result: Some(Box::new(value)),
     }
 }
 

@@ -44,14 +44,18 @@ fn first_rows(
     on: datafusion::logical_expr::DistinctOn,
     function: &WindowFunctionDefinition,
 ) -> DfResult<LogicalPlan> {
+    let order = on.sort_expr.unwrap_or_default();
     let number = Expr::from(WindowFunction::new(function.clone(), Vec::new()))
         .partition_by(on.on_expr)
-        .order_by(on.sort_expr.unwrap_or_default())
+        .order_by(order.clone())
         .build()?
         .alias(NUMBER);
     let name = number.schema_name().to_string();
     let input = std::sync::Arc::unwrap_or_clone(on.input);
     let numbered = LogicalPlanBuilder::from(input).window(vec![number])?;
     debug_assert_eq!(name, NUMBER);
-    numbered.filter(col(format!("\"{NUMBER}\"")).eq(lit(1i64)))?.project(on.select_expr)?.build()
+    let first = numbered.filter(col(format!("\"{NUMBER}\"")).eq(lit(1i64)))?;
+    // A LIMIT above takes the first rows by this order.
+    let ordered = if order.is_empty() { first } else { first.sort(order)? };
+    ordered.project(on.select_expr)?.build()
 }

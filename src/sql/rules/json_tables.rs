@@ -30,6 +30,23 @@ fn lists(name: &str) -> Option<(&'static [&'static str], &'static [&'static str]
     })
 }
 
+/// The alias and the columns of one of these functions in FROM, if it has an alias without columns
+/// and the columns have names of their own.
+pub fn named_columns(factor: &TableFactor) -> Option<(Ident, Vec<Ident>)> {
+    let (name, alias) = match factor {
+        TableFactor::Function { name, alias: Some(alias), with_ordinality: false, .. } => (name, alias),
+        TableFactor::Table { name, args: Some(_), alias: Some(alias), with_ordinality: false, .. } => {
+            (name, alias)
+        }
+        _ => return None,
+    };
+    let (_, columns) = lists(&simple_name(name)?)?;
+    if columns.is_empty() || !alias.columns.is_empty() {
+        return None;
+    }
+    Some((alias.name.clone(), columns.iter().map(|c| Ident::new(*c)).collect()))
+}
+
 fn simple_name(name: &ObjectName) -> Option<String> {
     Some(name.0.last()?.as_ident()?.value.to_ascii_lowercase())
 }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ExprSchema, Result as DfResult, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::{Between, Case, Cast, InList, Like, WindowFunction};
 use datafusion::logical_expr::utils::{conjunction, disjunction};
@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::operators::{align, arithmetic_call, as_float, unpadded};
-use super::{rewrite_expressions, rewrite_nodes};
+use super::{rewrite_expressions, rewrite_nodes, set_types};
 use crate::error::{HwError, sqlstate};
 use crate::sql::functions::arith::undefined_operator;
 use crate::sql::functions::{self, datum::Kind, decimal::Numeric};
@@ -34,10 +34,30 @@ impl AnalyzerRule for PgLiterals {
         "pg_literals"
     }
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
+        plan.apply_with_subqueries(own_aggregates)?;
         let plan = plan.transform_up_with_subqueries(narrow_values)?.data;
-        let plan = rewrite_expressions(plan, &rewrite)?;
-        Ok(plan.transform_up_with_subqueries(retype_outer_references)?.data)
+        let plan = plan.transform_down_with_subqueries(set_types::flatten)?.data;
+        rewrite_expressions(plan, &rewrite)
     }
+}
+
+/// In PostgreSQL an aggregate of nothing but columns of an outer query is one of that query.
+fn own_aggregates(plan: &LogicalPlan) -> DfResult<TreeNodeRecursion> {
+    let LogicalPlan::Aggregate(aggregate) = plan else { return Ok(TreeNodeRecursion::Continue) };
+    for expr in &aggregate.aggr_expr {
+        let outer = expr.exists(|e| {
+            let Expr::AggregateFunction(f) = e else { return Ok(false) };
+            let args = &f.params.args;
+            Ok(args.iter().any(Expr::contains_outer) && !args.iter().any(Expr::any_column_refs))
+        })?;
+        if outer {
+            let hint = "Aggregate in the outer query, and read its result from the subquery.";
+            return Err(
+                HwError::unsupported("an aggregate of an outer query's columns in a subquery", hint).into()
+            );
+        }
+    }
+    Ok(TreeNodeRecursion::Continue)
 }
 
 /// The literal with PostgreSQL's type.
@@ -65,10 +85,10 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
             Expr::Literal(value, m) if value.is_null() => Expr::Literal(value, m),
             inner => functions::scalar("pg_neg")?.call(vec![inner]),
         },
-        Expr::WindowFunction(window) => restore_window_constants(window),
+        Expr::WindowFunction(window) => restore_window_constants(window)?,
         Expr::BinaryExpr(binary) => match arithmetic_call(&binary) {
             Some(call) => call,
-            None => interval_comparison(binary, schema)?,
+            None => interval_comparison(apart(binary, schema)?, schema)?,
         },
         Expr::InList(InList { expr, list, negated }) => {
             let to = expr.get_type(schema)?;
@@ -101,8 +121,7 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
             Expr::ScalarFunction(f)
         }
         Expr::ScalarFunction(mut f) if ALTERNATIVES.contains(&f.func.name()) => {
-            f.args = alternatives(f.args, schema)?;
-            same_class(f.func.name(), &f.args, schema)?;
+            f.args = alternatives(&f.func.name().to_ascii_uppercase(), f.args, schema)?;
             Expr::ScalarFunction(f)
         }
         other => other,
@@ -119,6 +138,51 @@ fn pattern_match(like: Like, schema: &DFSchema) -> DfResult<Expr> {
     let pattern = if bytes { typed_literal(*like.pattern, &DataType::Binary) } else { *like.pattern };
     let matches = functions::scalar("pg_like")?.call(vec![*like.expr, pattern]);
     Ok(if like.negated { Expr::Not(Box::new(matches)) } else { matches })
+}
+
+/// DataFusion merges the lists of `a IN (…) AND a IN (…)` and drops `a # a` as if `a` could not be
+/// NULL; there the value of the right side goes through a function that says nothing of it.
+fn apart(binary: BinaryExpr, schema: &DFSchema) -> DfResult<BinaryExpr> {
+    let mut right = match binary.op {
+        Operator::And | Operator::Or => {
+            let mut tested = Vec::new();
+            lists(&binary.left, &mut tested);
+            let meets = |list: &InList| tested.contains(list.expr.as_ref());
+            if tested.is_empty() || !binary.right.exists(|e| Ok(matches!(e, Expr::InList(l) if meets(l))))? {
+                return Ok(binary);
+            }
+            let hidden = binary.right.transform_up(|e| match e {
+                Expr::InList(mut list) => {
+                    while tested.contains(list.expr.as_ref()) {
+                        *list.expr = hide(*list.expr)?;
+                    }
+                    Ok(Transformed::yes(Expr::InList(list)))
+                }
+                other => Ok(Transformed::no(other)),
+            });
+            return Ok(BinaryExpr { right: Box::new(hidden?.data), ..binary });
+        }
+        Operator::BitwiseXor => *binary.right,
+        _ => return Ok(binary),
+    };
+    if right.nullable(schema)? {
+        right = hide(right)?;
+    }
+    Ok(BinaryExpr { right: Box::new(right), ..binary })
+}
+
+/// What the lists of a condition test.
+fn lists(condition: &Expr, into: &mut Vec<Expr>) {
+    let _ = condition.apply(|e| {
+        if let Expr::InList(list) = e {
+            into.push(list.expr.as_ref().clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+}
+
+fn hide(value: Expr) -> DfResult<Expr> {
+    Ok(functions::scalar("same_value")?.call(vec![value]))
 }
 
 /// A list whose elements depend on the row is compared one by one: DataFusion's list takes
@@ -218,81 +282,35 @@ fn array_comparison(mut args: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr
 /// Functions whose result is one of their arguments.
 const ALTERNATIVES: [&str; 3] = ["coalesce", "greatest", "least"];
 
-/// Quoted literals among alternatives take the type of the others.
-fn alternatives(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
-    if let Some(to) = common_float(&exprs.iter().collect::<Vec<_>>(), schema)? {
-        let typed = exprs.into_iter().map(|e| float_member(typed_literal(e, &to), &to, schema));
-        return typed.collect();
-    }
-    let mut to = None;
-    for e in exprs.iter().filter(|e| !matches!(e, Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _)))
-    {
-        let data_type = e.get_type(schema)?;
-        match &to {
-            _ if data_type == DataType::Null => {}
-            None => to = Some(data_type),
-            // Numbers of several types are left to the coercion that follows.
-            Some(other) if *other != data_type && Kind::of(other) != Kind::Text => {
-                if !(other.is_numeric() && data_type.is_numeric()) {
-                    return Ok(exprs);
-                }
-                to = Some(crate::types::PgType::Numeric(None).carrier());
-            }
-            Some(_) => {}
-        }
-    }
-    let Some(to) = to else { return Ok(exprs) };
-    Ok(exprs.into_iter().map(|e| typed_literal(e, &to)).collect())
-}
-
-/// Texts that are no literals do not meet values of other types.
-fn same_class(name: &str, args: &[Expr], schema: &DFSchema) -> DfResult<()> {
-    let mut text = None;
-    let mut other = None;
-    for arg in args {
-        let data_type = arg.get_type(schema)?;
-        let literal = matches!(arg, Expr::Literal(ScalarValue::Utf8(_), _));
-        match &data_type {
-            DataType::Utf8 if !literal => text = Some(data_type),
-            DataType::Utf8 | DataType::Utf8View | DataType::Null => {}
-            _ => other = other.or(Some(data_type)),
-        }
-    }
-    let (Some(text), Some(other)) = (text, other) else { return Ok(()) };
-    let message = format!(
-        "{} types {} and {} cannot be matched",
-        name.to_uppercase(),
-        functions::datum::type_name(&other),
-        functions::datum::type_name(&text)
-    );
-    Err(HwError::new(sqlstate::DATATYPE_MISMATCH, message).into())
-}
-
-/// The results of a CASE, cast to the type in which they meet, so that its type is known now.
-fn one_type(results: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
+/// Alternatives of one expression, cast to the type in which they meet, so that its type is known
+/// now: a quoted literal takes the type of the others. 42804 if they do not meet.
+fn alternatives(word: &str, exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
+    let quoted = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _));
     let mut meet: Option<FieldRef> = None;
-    for result in &results {
-        let field = result.to_field(schema)?.1;
+    for e in exprs.iter().filter(|e| !quoted(e)) {
+        let field = e.to_field(schema)?.1;
         let known = field.data_type() != &DataType::Null;
         meet = match meet {
-            Some(before) if known => Some(super::set_types::common("CASE", &before, &field)?),
+            Some(before) if known => Some(set_types::common(word, &before, &field)?),
             None if known => Some(field),
             other => other,
         };
     }
-    let Some(meet) = meet else { return Ok(results) };
-    let cast = |e: Expr| match e.get_type(schema)? == *meet.data_type() {
-        true => Ok(e),
-        false => Ok(Expr::Cast(Cast::new(Box::new(e), meet.data_type().clone()))),
+    let Some(meet) = meet else { return Ok(exprs) };
+    let to = meet.data_type();
+    let cast = |e: Expr| match &e {
+        Expr::Literal(ScalarValue::Utf8(_), _) => Ok(typed_literal(e, to)),
+        _ if e.get_type(schema)? == *to => Ok(e),
+        _ => Ok(Expr::Cast(Cast::new(Box::new(e), to.clone()))),
     };
-    results.into_iter().map(cast).collect()
+    exprs.into_iter().map(cast).collect()
 }
 
 fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Case> {
     let count = case.when_then_expr.len();
     let mut results: Vec<Expr> = case.when_then_expr.iter().map(|(_, then)| then.as_ref().clone()).collect();
     results.extend(case.else_expr.as_deref().cloned());
-    let mut results = one_type(alternatives(results, schema)?, schema)?;
+    let mut results = alternatives("CASE", results, schema)?;
     if results.len() > count {
         case.else_expr = results.pop().map(Box::new);
     }
@@ -310,6 +328,14 @@ fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Case> {
                 **when = order.call(vec![when.as_ref().clone()]);
             }
             case.expr = Some(Box::new(order.call(vec![base.as_ref().clone()])));
+            return Ok(case);
+        }
+        // DataFusion looks literals up in a table, which it has not for every type.
+        if matches!(to, DataType::FixedSizeBinary(_)) {
+            for (when, _) in &mut case.when_then_expr {
+                **when = base.as_ref().clone().eq(when.as_ref().clone());
+            }
+            case.expr = None;
             return Ok(case);
         }
         let whens = case.when_then_expr.iter().map(|(when, _)| when.get_type(schema).map(|t| Kind::of(&t)));
@@ -421,17 +447,21 @@ fn float_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
 }
 
 /// DataFusion reads constants of window functions (`ntile(4)`, `lag(x, 1)`) as bigint.
-fn restore_window_constants(mut window: Box<WindowFunction>) -> Expr {
+fn restore_window_constants(mut window: Box<WindowFunction>) -> DfResult<Expr> {
     use datafusion::logical_expr::WindowFunctionDefinition;
     if matches!(window.fun, WindowFunctionDefinition::WindowUDF(_)) {
         for (i, arg) in window.params.args.iter_mut().enumerate() {
+            if i == 1 && matches!(&arg, Expr::Literal(value, _) if value.is_null()) {
+                let what = format!("{} with NULL as the second argument", window.fun.name());
+                return Err(HwError::unsupported(what, "It is NULL for every row: write NULL.").into());
+            }
             let counts = i == 1 || window.fun.name() == "ntile";
             if let (true, Expr::Literal(ScalarValue::Int32(Some(v)), m)) = (counts, &arg) {
                 *arg = Expr::Literal(ScalarValue::Int64(Some(i64::from(*v))), m.clone());
             }
         }
     }
-    Expr::WindowFunction(window)
+    Ok(Expr::WindowFunction(window))
 }
 
 /// `VALUES` columns were typed from bigint literals when the plan was built.
@@ -479,37 +509,4 @@ fn uncast(expr: &Expr) -> &Expr {
         Expr::Cast(cast) => uncast(&cast.expr),
         other => other,
     }
-}
-
-/// Correlated columns carry the type that the outer column had when the query was planned.
-pub(super) fn retype_outer_references(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
-    let mut plan = plan.map_subqueries(|subquery| retype_from(subquery, &schema))?;
-    // The right side of a lateral join reads columns of the left.
-    if let LogicalPlan::Join(join) = &mut plan.data {
-        let right = retype_from(join.right.as_ref().clone(), join.left.schema())?;
-        if right.transformed {
-            join.right = Arc::new(right.data);
-            plan.transformed = true;
-        }
-    }
-    plan.map_data(LogicalPlan::recompute_schema)
-}
-
-/// Outer columns of `plan` with the types that they have in `schema` now.
-fn retype_from(plan: LogicalPlan, schema: &DFSchema) -> DfResult<Transformed<LogicalPlan>> {
-    plan.transform_up_with_subqueries(|inner| {
-        let retyped = inner.map_expressions(|expr| {
-            expr.transform_up(|node| match node {
-                Expr::OuterReferenceColumn(field, column) => match schema.field_from_column(&column) {
-                    Ok(now) if now.data_type() != field.data_type() => {
-                        Ok(Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(now), column)))
-                    }
-                    _ => Ok(Transformed::no(Expr::OuterReferenceColumn(field, column))),
-                },
-                other => Ok(Transformed::no(other)),
-            })
-        })?;
-        if retyped.transformed { retyped.map_data(LogicalPlan::recompute_schema) } else { Ok(retyped) }
-    })
 }

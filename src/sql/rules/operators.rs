@@ -265,6 +265,11 @@ fn compare(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> DfResult
     if !comparable(l, r) {
         return Err(undefined_operator(symbol, &types.0, &types.1).into());
     }
+    if (l, r) == (Kind::AnyArray, Kind::AnyArray) && !matches!(symbol, "=" | "<>") {
+        // DataFusion puts NULL elements first.
+        let ordered = functions::scalar("array_ordered")?;
+        return Ok(Planned::Done(ordered.call(vec![lit(symbol), left, right])));
+    }
     let (left, right) = align(left, right, l, r)?;
     Ok(Planned::Default(left, right))
 }
@@ -342,6 +347,8 @@ fn concat(left: Expr, right: Expr, types: (DataType, DataType)) -> DfResult<Plan
     let cast_to = |e: Expr, to: DataType| Expr::Cast(Cast::new(Box::new(e), to));
     let cast = |e: Expr| cast_to(e, DataType::LargeUtf8);
     match (l, r) {
+        (Kind::AnyArray, _) if is_unknown(&right) => Ok(Planned::Default(left, cast_to(right, types.0))),
+        (_, Kind::AnyArray) if is_unknown(&left) => Ok(Planned::Default(cast_to(left, types.1), right)),
         (Kind::AnyArray, _) | (_, Kind::AnyArray) => Ok(Planned::Default(left, right)),
         (Kind::Jsonb, Kind::Jsonb) => call("jsonb_concat", left, right),
         (Kind::Jsonb, _) if is_unknown(&right) => call("jsonb_concat", left, cast(right)),

@@ -11,6 +11,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};
 use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -90,9 +91,23 @@ fn window_keys(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
             {
                 return Ok(false);
             }
+            as_text(&mut f.params.order_by, schema);
             by_length(&mut f.params.order_by, schema)
         }
         _ => Ok(false),
+    }
+}
+
+/// Keys of types that DataFusion has no frames over, as text, which has their order.
+fn as_text(keys: &mut [SortExpr], schema: &DFSchema) {
+    for key in keys {
+        let by_text = matches!(
+            key.expr.get_type(schema),
+            Ok(DataType::FixedSizeBinary(_) | DataType::Binary | DataType::Time64(_))
+        );
+        if by_text {
+            key.expr = Expr::Cast(Cast::new(Box::new(key.expr.clone()), DataType::Utf8));
+        }
     }
 }
 

@@ -51,6 +51,7 @@ impl VisitorMut for Rows {
                 number_elements(array_exprs);
             }
             name_elements(alias, array_exprs, numbered);
+            tell_apart(array_exprs);
         }
         ControlFlow::Continue(())
     }
@@ -194,6 +195,22 @@ fn number_elements(array_exprs: &mut Vec<Expr>) {
     };
     let one = Expr::Value(Value::Number("1".into(), false).into());
     array_exprs.push(call("generate_series", vec![wide(one), wide(length)]));
+}
+
+/// Arrays of one text are one column to DataFusion, which leaves casts out of its names.
+fn tell_apart(arrays: &mut [Expr]) {
+    let bare = |mut e: &Expr| -> String {
+        while let Expr::Cast { expr, .. } | Expr::Nested(expr) = e {
+            e = expr;
+        }
+        e.to_string()
+    };
+    let texts: Vec<String> = arrays.iter().map(bare).collect();
+    for (at, array) in arrays.iter_mut().enumerate() {
+        for _ in texts[..at].iter().filter(|t| **t == texts[at]) {
+            *array = call("same_value", vec![array.clone()]);
+        }
+    }
 }
 
 fn table_alias(name: Ident) -> TableAlias {

@@ -2,17 +2,16 @@
 //! constructs): a literal of unknown type takes the other side's type, numbers and dates go
 //! to the wider type, and types of different families are 42804.
 //!
-//! Runs before DataFusion's coercion, which would turn such columns into text.
+//! Runs with the rewrite of literals, inputs first, and so before DataFusion's coercion, which
+//! would turn such columns into text.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result as DfResult, ScalarValue};
-use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, Union};
-use datafusion::optimizer::AnalyzerRule;
 
 use super::literals::numeric_beside;
 use crate::error::{HwError, sqlstate};
@@ -21,24 +20,8 @@ use crate::sql::functions::cast::PgCast;
 use crate::sql::functions::datum::{Kind, type_name, with_type};
 use crate::types::PgType;
 
-/// Gives both sides of every set operation the same types.
-#[derive(Debug)]
-pub struct PgSetTypes;
-
-impl AnalyzerRule for PgSetTypes {
-    fn name(&self) -> &str {
-        "pg_set_types"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        let plan = plan.transform_down_with_subqueries(flatten)?.data;
-        let plan = plan.transform_up_with_subqueries(set_operation)?.data;
-        Ok(plan.transform_up_with_subqueries(super::literals::retype_outer_references)?.data)
-    }
-}
-
 /// UNION ALL of UNION ALL is one, whose columns meet in one type.
-fn flatten(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+pub(super) fn flatten(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let LogicalPlan::Union(union) = plan else { return Ok(Transformed::no(plan)) };
     if !union.inputs.iter().any(|i| matches!(i.as_ref(), LogicalPlan::Union(_))) {
         return Ok(Transformed::no(LogicalPlan::Union(union)));
@@ -57,7 +40,9 @@ fn leaves(inputs: Vec<Arc<LogicalPlan>>, into: &mut Vec<Arc<LogicalPlan>>) {
     }
 }
 
-fn set_operation(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+/// A set operation with the same types on both sides; 42804 if there are none, 42601 for different
+/// numbers of columns. Any other node stays as it is.
+pub(super) fn set_operation(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::Union(union) => {
             let inputs: Vec<LogicalPlan> = union.inputs.iter().map(|i| i.as_ref().clone()).collect();

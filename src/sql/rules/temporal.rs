@@ -5,6 +5,8 @@
 //! knows, and whose right relation stands behind `OFFSET 0`, so that no filter is pushed
 //! below the choice of the version.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::*;
 
 use super::ast::call;
@@ -14,7 +16,29 @@ use crate::plan::temporal::{AS_OF, LOOKUP, VERSION_AT};
 
 /// Rewrites the joins of a statement.
 pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
-    each_query(statement, |query| body(&mut query.body))
+    each_query(statement, |query| body(&mut query.body))?;
+    match statement.visit(&mut Versions) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(name) => Err(HwError::unsupported(
+            format!("{name} FOR SYSTEM_TIME AS OF outside of the right side of a join"),
+            "Join the versions: FROM a JOIN b FOR SYSTEM_TIME AS OF a.ts ON a.k = b.k. What a relation was at a \
+             constant time is not kept.",
+        )),
+    }
+}
+
+/// Breaks at a version that no join has taken.
+struct Versions;
+
+impl VisitorMut for Versions {
+    type Break = ObjectName;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<ObjectName> {
+        match factor {
+            TableFactor::Table { name, version: Some(_), .. } => ControlFlow::Break(name.clone()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
 }
 
 fn body(set: &mut SetExpr) -> Result<()> {
@@ -56,6 +80,12 @@ fn join(join: &mut Join) -> Result<()> {
     let JoinConstraint::On(condition) = on else {
         return Err(HwError::unsupported("USING with versions", "Write the condition out: ON a.k = b.k."));
     };
+    if !has_equality(condition) {
+        return Err(HwError::unsupported(
+            "a join with versions without an equality in ON",
+            "Add the key: ON a.k = b.k.",
+        ));
+    }
     let mut arguments: Vec<Expr> = time.into_iter().collect();
     arguments.push(condition.clone());
     let marked = Expr::BinaryOp {
@@ -65,6 +95,23 @@ fn join(join: &mut Join) -> Result<()> {
     };
     *condition = marked;
     barrier(&mut join.relation)
+}
+
+/// Whether one of the conditions is an equality of columns.
+fn has_equality(condition: &Expr) -> bool {
+    let of_columns = |e: &Expr| {
+        let found = visit_expressions(e, |e| match e {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    };
+    match condition {
+        Expr::Nested(inner) => has_equality(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => has_equality(left) || has_equality(right),
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => of_columns(left) && of_columns(right),
+        _ => false,
+    }
 }
 
 fn is_proctime(e: &Expr) -> bool {

@@ -72,7 +72,8 @@ fn merge(select: &mut Select) -> Result<()> {
     Ok(())
 }
 
-fn merges(join: &Join) -> bool {
+/// Whether a join merges columns.
+pub(super) fn merges(join: &Join) -> bool {
     use JoinOperator::{FullOuter, Inner, Join as Plain, Left, LeftOuter, Right, RightOuter};
     match &join.join_operator {
         Plain(c) | Inner(c) | Left(c) | LeftOuter(c) | Right(c) | RightOuter(c) | FullOuter(c) => {
@@ -136,7 +137,7 @@ fn merge_joins(
             _ => continue,
         };
         let mut conditions = Vec::new();
-        for column in &columns {
+        for (place, column) in columns.iter().enumerate() {
             let Some(name) = column.0.last().and_then(|part| part.as_ident()) else { continue };
             let key = fold_identifier(name);
             let known = merged.remove(&key);
@@ -150,7 +151,7 @@ fn merge_joins(
                 _ => return Err(unknown_relations()),
             };
             conditions.push(operator(left.clone(), BinaryOperator::Eq, right.clone()));
-            whole.merge(name, known.is_some());
+            whole.merge(name, place, known.is_some());
             let joins = known.as_ref().map_or(0, |k| k.joins) + 1;
             let moved = known.is_some_and(|k| k.moved) || side != Side::Left;
             let value = match side {
@@ -193,11 +194,11 @@ impl Whole {
         }
     }
 
-    /// A column of the join that brought the last relation.
-    fn merge(&mut self, column: &Ident, known: bool) {
+    /// A column of the join that brought the last relation, by its place among the join's.
+    fn merge(&mut self, column: &Ident, place: usize, known: bool) {
         let same = |c: &Ident| fold_identifier(c) == fold_identifier(column);
         self.merged.retain(|c| !same(c));
-        self.merged.insert(0, column.clone());
+        self.merged.insert(place.min(self.merged.len()), column.clone());
         let last = self.relations.len().saturating_sub(1);
         for (at, (_, without)) in self.relations.iter_mut().enumerate() {
             if at == last || (at == 0 && !known) {

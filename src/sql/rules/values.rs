@@ -23,8 +23,8 @@ fn body(set: &mut SetExpr) -> Result<()> {
             body(left)?;
             body(right)
         }
-        SetExpr::Values(values) if values.rows.len() > 1 => {
-            if !unify(values)? {
+        SetExpr::Values(values) if values.rows.len() > 1 || has_subquery(values) => {
+            if !(unify(values)? || has_subquery(values)) {
                 return Ok(());
             }
             let template = super::rows::select_nothing()?;
@@ -113,6 +113,15 @@ fn unify(values: &mut Values) -> Result<bool> {
         }
     }
     Ok(mixed || values.rows.iter().flat_map(|row| &row.content).any(reads_columns))
+}
+
+/// DataFusion evaluates VALUES before any subquery.
+fn has_subquery(values: &Values) -> bool {
+    let found = visit_expressions(values, |e| match e {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// Whether a cell reads columns, as those of LATERAL may; DataFusion wants the rows of VALUES to

@@ -2,7 +2,9 @@
 //!
 //! Where a relation's name stands for its row, `row_to_json(t)` and its kin become calls with the
 //! names and columns of `t`, `SELECT t` a row constructor, `(t).a` the column. NATURAL becomes
-//! USING, and an alias of some columns (`t AS a(x)`) one of all. The columns of derived tables
+//! USING, and an alias of some columns (`t AS a(x)`) one of all. The alias of a json function that
+//! returns one column stands for the column. A column of an outer relation is qualified with the
+//! schema where an inner column has the relation's name. The columns of derived tables
 //! and WITH queries are told by their select lists, those of tables by the catalog ([`Tables`]).
 
 use std::collections::HashMap;
@@ -11,6 +13,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::*;
 
 use super::ast::call;
+use super::json_tables;
 use super::names::item_name;
 use super::using::qualified;
 use super::visit::replace_outside_subqueries;
@@ -18,6 +21,9 @@ use crate::sql::parser::fold_identifier;
 
 /// Columns of tables and views, by the name as it is written in FROM.
 pub type Tables = HashMap<String, Vec<String>>;
+
+/// Where relations are that are named without a schema.
+const DEFAULT_SCHEMA: &str = "public";
 
 /// What makes a json object of the names and columns of a row.
 pub const ROW_FUNCTION: &str = "json_row";
@@ -47,6 +53,7 @@ pub fn needs_columns(query: &Query) -> bool {
             Expr::Function(f) => of_rows(f).is_some(),
             Expr::Identifier(name) => names.contains(&fold_identifier(name)),
             Expr::CompoundFieldAccess { .. } => true,
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => true,
             _ => false,
         };
         ControlFlow::<()>::Continue(())
@@ -54,7 +61,7 @@ pub fn needs_columns(query: &Query) -> bool {
     found
 }
 
-/// Breaks at a natural join or an alias with columns.
+/// Breaks at a natural join, an alias with columns or one of a json function, and LATERAL.
 struct FromItems;
 
 impl Visitor for FromItems {
@@ -73,6 +80,8 @@ impl Visitor for FromItems {
             TableFactor::Table { alias: Some(alias), args: None, .. } if !alias.columns.is_empty() => {
                 ControlFlow::Break(())
             }
+            TableFactor::Derived { lateral: true, .. } => ControlFlow::Break(()),
+            factor if json_tables::named_columns(factor).is_some() => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -96,7 +105,7 @@ fn constraint_mut(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
 
 /// Rewrites a query.
 pub fn rewrite<V: VisitMut>(statement: &mut V, tables: &Tables) {
-    let mut rows = Rows { tables, with: Vec::new() };
+    let mut rows = Rows { tables, with: Vec::new(), enclosing: Vec::new() };
     let _ = statement.visit(&mut rows);
 }
 
@@ -104,12 +113,16 @@ struct Rows<'a> {
     tables: &'a Tables,
     /// Names and columns of WITH queries; kept to the end of the statement.
     with: Vec<(String, Vec<Ident>)>,
+    /// The relations of the SELECTs around, outermost first.
+    enclosing: Vec<Vec<Relation>>,
 }
 
 /// A relation of FROM with its columns, if they can be told.
 struct Relation {
     name: Ident,
     columns: Option<Vec<Ident>>,
+    /// A function of one column, whose name stands for the value.
+    scalar: bool,
 }
 
 impl VisitorMut for Rows<'_> {
@@ -136,22 +149,72 @@ impl VisitorMut for Rows<'_> {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
                 && let Expr::Identifier(name) = &*expr
-                && let Some(columns) = row(&relations, name)
+                && let Some(relation) = row(&relations, name)
+                && let Some(columns) = &relation.columns
             {
                 let alias = name.clone();
-                let row = columns.iter().map(|c| qualified(&alias, c)).collect();
-                *item = SelectItem::ExprWithAlias { expr: Expr::Tuple(row), alias };
+                let mut row: Vec<Expr> = columns.iter().map(|c| qualified(&alias, c)).collect();
+                let expr = if relation.scalar { row.remove(0) } else { Expr::Tuple(row) };
+                *item = SelectItem::ExprWithAlias { expr, alias };
             }
         }
-        let value = |expr: &Expr| replacement(&relations, expr);
+        let value =
+            |expr: &Expr| replacement(&relations, expr).or_else(|| self.outer_scalar(&relations, expr));
+        replace_outside_subqueries(&mut select.from, value);
         replace_outside_subqueries(&mut select.projection, value);
         replace_outside_subqueries(&mut select.having, value);
         replace_outside_subqueries(&mut select.selection, value);
+        replace_outside_subqueries(&mut select.group_by, value);
+        self.qualify_outer(&relations, select);
+        self.enclosing.push(relations);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _: &mut Select) -> ControlFlow<()> {
+        self.enclosing.pop();
         ControlFlow::Continue(())
     }
 }
 
 impl Rows<'_> {
+    /// The value of an outer function of one column, by its name.
+    fn outer_scalar(&self, relations: &[Relation], expr: &Expr) -> Option<Expr> {
+        let Expr::Identifier(name) = expr else { return None };
+        let mut inner = relations;
+        for level in self.enclosing.iter().rev() {
+            if inner.iter().any(|r| r.columns.is_none()) || is_column(inner, name) {
+                return None;
+            }
+            if let Some(value) = replacement(level, expr) {
+                return Some(value);
+            }
+            inner = level;
+        }
+        None
+    }
+
+    /// `o.c` of an outer relation `o` as `public.o.c`, where a column here has the name `o`:
+    /// DataFusion would take it for a field of that column.
+    fn qualify_outer(&self, relations: &[Relation], select: &mut Select) {
+        let own = |name: &String| relations.iter().any(|r| fold_identifier(&r.name) == *name);
+        let columns = relations.iter().flat_map(|r| r.columns.iter().flatten()).map(fold_identifier);
+        let hidden: Vec<String> = columns
+            .filter(|c| !own(c) && self.enclosing.iter().flatten().any(|o| fold_identifier(&o.name) == *c))
+            .collect();
+        if hidden.is_empty() {
+            return;
+        }
+        let _ = visit_expressions_mut(select, |expr| {
+            if let Expr::CompoundIdentifier(parts) = expr
+                && parts.len() == 2
+                && hidden.contains(&fold_identifier(&parts[0]))
+            {
+                parts.insert(0, Ident::new(DEFAULT_SCHEMA));
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+
     /// NATURAL as USING of the columns of both sides, where they can be told, and aliases of
     /// some columns as aliases of all.
     fn join_naturally(&self, from: &mut TableWithJoins) {
@@ -209,14 +272,18 @@ impl Rows<'_> {
             TableFactor::Derived { subquery, alias: Some(alias), .. } => {
                 (alias.name.clone(), self.output(&subquery.body), Some(alias))
             }
-            _ => return None,
+            factor => {
+                let (name, columns) = json_tables::named_columns(factor)?;
+                let scalar = columns.len() == 1;
+                return Some(Relation { name, columns: Some(columns), scalar });
+            }
         };
         let name = alias.map_or(name, |a| a.name.clone());
         let mut columns = columns;
         if let (Some(alias), Some(columns)) = (alias, &mut columns) {
             columns.iter_mut().zip(&alias.columns).for_each(|(c, a)| *c = a.name.clone());
         }
-        Some(Relation { name, columns })
+        Some(Relation { name, columns, scalar: false })
     }
 
     /// The names of a query's columns.
@@ -254,16 +321,23 @@ impl Rows<'_> {
 }
 
 /// The columns of the relation of that name, unless a column has the name, too.
-fn row<'r>(relations: &'r [Relation], name: &Ident) -> Option<&'r [Ident]> {
-    let same = |i: &Ident| fold_identifier(i) == fold_identifier(name);
-    let is_column = relations.iter().flat_map(|r| r.columns.iter().flatten()).any(same);
-    let relation = relations.iter().find(|r| same(&r.name)).filter(|_| !is_column)?;
-    relation.columns.as_deref()
+fn row<'r>(relations: &'r [Relation], name: &Ident) -> Option<&'r Relation> {
+    let found = relations.iter().find(|r| fold_identifier(&r.name) == fold_identifier(name))?;
+    (found.columns.is_some() && !is_column(relations, name)).then_some(found)
+}
+
+fn is_column(relations: &[Relation], name: &Ident) -> bool {
+    let mut columns = relations.iter().flat_map(|r| r.columns.iter().flatten());
+    columns.any(|c| fold_identifier(c) == fold_identifier(name))
 }
 
 /// What stands for a row, or for a column of one.
 fn replacement(relations: &[Relation], expr: &Expr) -> Option<Expr> {
     match expr {
+        Expr::Identifier(name) => {
+            let relation = row(relations, name).filter(|r| r.scalar)?;
+            Some(qualified(name, relation.columns.as_ref()?.first()?))
+        }
         Expr::Function(function) => {
             let (name, maker) = of_rows(function)?;
             let FunctionArguments::List(list) = &function.args else { return None };
@@ -272,7 +346,7 @@ fn replacement(relations: &[Relation], expr: &Expr) -> Option<Expr> {
             else {
                 return None;
             };
-            let columns = row(relations, argument)?;
+            let columns = row(relations, argument)?.columns.as_ref()?;
             let pair = |c: &Ident| {
                 let key = Expr::Value(Value::SingleQuotedString(fold_identifier(c)).into());
                 [key, qualified(argument, c)]
@@ -289,10 +363,12 @@ fn replacement(relations: &[Relation], expr: &Expr) -> Option<Expr> {
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
             let Expr::Nested(root) = root.as_ref() else { return None };
-            let (Expr::Identifier(name), [AccessExpr::Dot(Expr::Identifier(field))]) =
-                (root.as_ref(), access_chain.as_slice())
-            else {
-                return None;
+            let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice() else { return None };
+            let name = match root.as_ref() {
+                Expr::Identifier(name) => name,
+                // The function's name has become its value.
+                Expr::CompoundIdentifier(parts) if parts.len() == 2 => &parts[0],
+                _ => return None,
             };
             relations.iter().find(|r| fold_identifier(&r.name) == fold_identifier(name))?;
             Some(qualified(name, field))
