@@ -1,85 +1,103 @@
-//! Functions of regular expressions that DataFusion lacks.
+//! Functions and operators of regular expressions, with PostgreSQL's arguments.
 //!
-//! The syntax is that of Rust's `regex`, which has no back references or look-around; `.`
-//! matches a line break unless the flags say `n`, as in PostgreSQL. An expression is compiled
-//! once for the rows of a batch that share it.
+//! Patterns are in PostgreSQL's advanced syntax ([`engine`]). An expression is compiled once for
+//! the rows of a batch that share it.
+
+pub mod engine;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Field};
+use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
-use datafusion::functions::regex::compile_regex;
 use datafusion::logical_expr::ColumnarValue;
 
+use self::engine::{Engine, Found, Options, similar};
 use super::column::Output;
-use super::datum::{Datum, Function, Kind, Ret, evaluate_rows};
+use super::datum::{Datum, Function, Kernel, Kind, Ret, evaluate_rows};
 use crate::error::{HwError, Result, sqlstate};
 
-/// Byte ranges of one match: the whole, then its groups.
-type Found = Vec<Option<(usize, usize)>>;
-
-/// PostgreSQL's flags as those of `regex`, and whether all matches are wanted.
-fn flags(text: &str) -> Result<(String, bool)> {
-    let mut own = String::new();
-    let mut dot_matches_all = true;
-    let mut global = false;
-    for c in text.chars() {
-        match c {
-            'g' => global = true,
-            'i' | 'x' => own.push(c),
-            'n' | 'm' => {
-                own.push('m');
-                dot_matches_all = false;
-            }
-            'c' => own.retain(|o| o != 'i'),
-            's' => dot_matches_all = true,
-            _ => {
-                let message = format!("invalid regular expression option: \"{c}\"");
-                return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
-            }
-        }
-    }
-    if dot_matches_all {
-        own.push('s');
-    }
-    Ok((own, global))
+/// One row's call: its text, the compiled pattern, all arguments.
+struct Call<'c, 'r> {
+    text: &'c str,
+    engine: &'c Engine,
+    global: bool,
+    row: &'c [Datum<'r>],
 }
 
-/// Evaluates rows of (text, pattern [, flags]): `eval` gets the text, its matches in order, and
-/// whether the flags ask for all of them.
+impl Call<'_, '_> {
+    /// The number that argument `at` gives, which is at least `least`.
+    fn number(&self, at: usize, name: &str, least: i64, otherwise: i64) -> Result<i64> {
+        let number = match self.row.get(at) {
+            Some(Datum::Int(n)) => *n,
+            _ => otherwise,
+        };
+        if number < least {
+            let message = format!("invalid value for parameter \"{name}\": {number}");
+            return Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+        }
+        Ok(number)
+    }
+
+    /// The byte at which a search begins whose first character argument `at` gives.
+    fn start(&self, at: usize) -> Result<Option<usize>> {
+        let start = self.number(at, "start", 1, 1)? as usize - 1;
+        let ends = self.text.char_indices().map(|(byte, _)| byte).chain([self.text.len()]);
+        Ok(ends.into_iter().nth(start))
+    }
+
+    /// The `n`th match from the start that argument `from` gives.
+    fn nth(&self, from: usize, n: i64) -> Result<Option<Found>> {
+        let Some(from) = self.start(from)? else { return Ok(None) };
+        self.engine.matches(self.text, from).nth(n as usize - 1).transpose()
+    }
+
+    fn part(&self, range: Option<(usize, usize)>) -> Option<&str> {
+        range.map(|(start, end)| &self.text[start..end])
+    }
+
+    /// The groups of a match, or the whole match if the pattern has none.
+    fn groups(&self, found: &Found) -> ArrayRef {
+        let wanted = if found.len() > 1 { &found[1..] } else { found };
+        Arc::new(wanted.iter().map(|range| self.part(*range)).collect::<StringArray>())
+    }
+
+    fn not_global(&self, function: &str) -> Result<()> {
+        if !self.global {
+            return Ok(());
+        }
+        let message = format!("{function}() does not support the \"global\" option");
+        Err(HwError::new(sqlstate::INVALID_PARAMETER_VALUE, message))
+    }
+}
+
+/// Evaluates rows of (text, pattern, …), whose flags are argument `flags`.
 fn scan(
     args: &[ColumnarValue],
     ret: &DataType,
-    eval: impl Fn(&str, &mut dyn Iterator<Item = Found>, bool) -> Result<Datum<'static>>,
+    flags: usize,
+    eval: impl Fn(&Call) -> Result<Datum<'static>>,
 ) -> DfResult<ColumnarValue> {
     let rows = args.iter().find_map(|a| match a {
         ColumnarValue::Array(array) => Some(array.len()),
         ColumnarValue::Scalar(_) => None,
     });
-    let mut last = None;
+    let mut last: Option<(String, String, Engine, bool)> = None;
     evaluate_rows(args, rows.unwrap_or(1), ret, |row| {
         if row.iter().any(Datum::is_null) {
             return Ok(Datum::Null);
         }
         let (text, pattern) = (row[0].as_str(), row[1].as_str());
-        let (own, global) = flags(row.get(2).map_or("", Datum::as_str))?;
-        let known = matches!(&last, Some((p, f, _)) if p == pattern && *f == own);
-        if !known {
-            let made = compile_regex(pattern, Some(&own))
-                .map_err(|_| HwError::new("2201B", format!("invalid regular expression: \"{pattern}\"")))?;
-            last = Some((pattern.to_string(), own, made));
+        let flags = row.get(flags).map_or("", Datum::as_str);
+        if !matches!(&last, Some((p, f, ..)) if p == pattern && f == flags) {
+            let options = Options::of(flags)?;
+            let engine = Engine::new(pattern, &options)?;
+            last = Some((pattern.to_string(), flags.to_string(), engine, options.global));
         }
-        let Some((_, _, regex)) = &last else { return Ok(Datum::Null) };
-        let mut all = regex
-            .captures_iter(text)
-            .map(|c| (0..c.len()).map(|g| c.get(g).map(|m| (m.start(), m.end()))).collect::<Found>());
-        eval(text, &mut all, global)
+        let Some((_, _, engine, global)) = &last else { return Ok(Datum::Null) };
+        eval(&Call { text, engine, global: *global, row })
     })
-}
-
-fn texts(items: Vec<Option<&str>>) -> ArrayRef {
-    Arc::new(StringArray::from(items))
 }
 
 fn text_list() -> DataType {
@@ -90,49 +108,109 @@ fn list_of_lists() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(text_list(), true)))
 }
 
-/// The groups of a match, or the whole match if the pattern has none.
-fn groups<'t>(text: &'t str, found: &Found) -> Vec<Option<&'t str>> {
-    let part = |at: &Option<(usize, usize)>| at.map(|(start, end)| &text[start..end]);
-    if found.len() > 1 { found[1..].iter().map(part).collect() } else { found.iter().map(part).collect() }
+fn owned(part: Option<&str>) -> Datum<'static> {
+    part.map_or(Datum::Null, |p| Datum::text(p.to_string()))
+}
+
+/// `~`: a column against one pattern is matched without a look at each row's arguments.
+fn test(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    if let [ColumnarValue::Array(texts), constants @ ..] = args
+        && let Some(texts) = texts.as_string_opt::<i32>()
+        && let Some(constants) = constants.iter().map(constant).collect::<Option<Vec<&str>>>()
+    {
+        let engine = Engine::new(constants[0], &Options::of(constants.get(1).unwrap_or(&""))?)?;
+        let matched = texts.iter().map(|t| t.map(|t| engine.is_match(t)).transpose());
+        return Ok(ColumnarValue::Array(Arc::new(matched.collect::<Result<BooleanArray>>()?)));
+    }
+    scan(args, &DataType::Boolean, 2, |call| Ok(Datum::Bool(call.engine.is_match(call.text)?)))
+}
+
+fn constant(value: &ColumnarValue) -> Option<&str> {
+    match value {
+        ColumnarValue::Scalar(ScalarValue::Utf8(text)) => text.as_deref(),
+        _ => None,
+    }
+}
+
+fn like(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    scan(args, &DataType::Boolean, 2, |call| {
+        call.not_global("regexp_like")?;
+        Ok(Datum::Bool(call.engine.is_match(call.text)?))
+    })
 }
 
 fn match_list(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
-    scan(args, &list_of_lists(), |text, found, global| {
+    scan(args, &list_of_lists(), 2, |call| {
         let mut out = Output::new(&text_list(), 0)?;
-        for one in found.take(if global { usize::MAX } else { 1 }) {
-            out.push(Datum::List(texts(groups(text, &one))))?;
+        let wanted = if call.global { usize::MAX } else { 1 };
+        for found in call.engine.matches(call.text, 0).take(wanted) {
+            out.push(Datum::List(call.groups(&found?)))?;
         }
         Ok(Datum::List(out.finish()?))
     })
 }
 
 fn first_match(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
-    scan(args, &text_list(), |text, found, _| {
-        Ok(found.next().map_or(Datum::Null, |one| Datum::List(texts(groups(text, &one)))))
+    scan(args, &text_list(), 2, |call| {
+        call.not_global("regexp_match")?;
+        Ok(call.engine.find(call.text, 0)?.map_or(Datum::Null, |found| Datum::List(call.groups(&found))))
     })
 }
 
 /// `substring(text from pattern)`: the first group, or else the whole match.
 fn first_part(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
-    scan(args, &DataType::Utf8, |text, found, _| {
-        let part = found.next().and_then(|one| groups(text, &one).first().copied().flatten());
-        Ok(part.map_or(Datum::Null, |p| Datum::text(p.to_string())))
+    scan(args, &DataType::Utf8, 2, |call| {
+        let found = call.engine.find(call.text, 0)?;
+        Ok(owned(found.and_then(|f| call.part(*f.get(1).unwrap_or(&f[0])))))
     })
 }
 
-fn whole_match(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
-    scan(args, &DataType::Utf8, |text, found, _| {
-        let part = found.next().and_then(|one| one[0]);
-        Ok(part.map_or(Datum::Null, |(start, end)| Datum::text(text[start..end].to_string())))
+/// (text, pattern [, start [, n [, flags [, group]]]]): the nth match, or a group of it.
+fn substr(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    scan(args, &DataType::Utf8, 4, |call| {
+        call.not_global("regexp_substr")?;
+        let group = call.number(5, "subexpr", 0, 0)? as usize;
+        let found = call.nth(2, call.number(3, "n", 1, 1)?)?;
+        Ok(owned(found.and_then(|f| call.part(f.get(group).copied().flatten()))))
+    })
+}
+
+/// (text, pattern [, start [, n [, end [, flags [, group]]]]]): where the nth match is, or 0.
+fn instr(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    scan(args, &DataType::Int32, 5, |call| {
+        call.not_global("regexp_instr")?;
+        let (n, end) = (call.number(3, "n", 1, 1)?, call.number(4, "endoption", 0, 0)?);
+        let group = call.number(6, "subexpr", 0, 0)? as usize;
+        if end > 1 {
+            call.number(4, "endoption", i64::MAX, 0)?;
+        }
+        let range = call.nth(2, n)?.and_then(|found| found.get(group).copied().flatten());
+        let place = |(start, stop)| call.text[..if end == 1 { stop } else { start }].chars().count() as i64;
+        Ok(Datum::Int(range.map_or(0, |range| place(range) + 1)))
+    })
+}
+
+fn count(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    scan(args, &DataType::Int32, 3, |call| {
+        call.not_global("regexp_count")?;
+        let Some(from) = call.start(2)? else { return Ok(Datum::Int(0)) };
+        let mut matches = 0;
+        for found in call.engine.matches(call.text, from) {
+            found?;
+            matches += 1;
+        }
+        Ok(Datum::Int(matches))
     })
 }
 
 /// The parts between matches; empty matches at an end of the text, or directly after a match,
 /// do not count.
 fn split(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
-    scan(args, &text_list(), |text, found, _| {
-        let (mut parts, mut from) = (Vec::new(), 0);
-        for (start, end) in found.filter_map(|one| one[0]) {
+    scan(args, &text_list(), 2, |call| {
+        call.not_global("regexp_split_to_array")?;
+        let (text, mut parts, mut from) = (call.text, Vec::new(), 0);
+        for found in call.engine.matches(text, 0) {
+            let Some((start, end)) = found?[0] else { continue };
             if start == end && (start == 0 || start == text.len() || start == from) {
                 continue;
             }
@@ -140,26 +218,121 @@ fn split(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
             from = end;
         }
         parts.push(Some(&text[from..]));
-        Ok(Datum::List(texts(parts)))
+        Ok(Datum::List(Arc::new(StringArray::from(parts))))
     })
 }
 
-pub fn functions() -> Vec<Function> {
-    use Kind::Text;
-    let made = |name: &'static str, ret: fn(&[DataType]) -> DataType, kernel: super::datum::Kernel| {
-        let mut function = Function::new(name);
-        for args in [[Text; 3].as_slice(), [Text; 2].as_slice()] {
-            function = function.ret(args, Ret::Of(ret), |_, _| Ok(Datum::Null)).kernel(kernel);
+/// Writes what replaces a match: `\1`, `\&` and `\\` stand for a group, the match, a backslash.
+fn expand(replacement: &str, call: &Call, found: &Found, out: &mut String) {
+    let mut letters = replacement.chars().peekable();
+    while let Some(c) = letters.next() {
+        let group = match (c, letters.peek()) {
+            ('\\', Some('&')) => 0,
+            ('\\', Some(digit @ '1'..='9')) => *digit as usize - '0' as usize,
+            ('\\', Some('\\')) => {
+                letters.next();
+                out.push('\\');
+                continue;
+            }
+            (c, _) => {
+                out.push(c);
+                continue;
+            }
+        };
+        letters.next();
+        out.push_str(call.part(found.get(group).copied().flatten()).unwrap_or(""));
+    }
+}
+
+/// Replaces the `n`th match from byte `from`, or all if `n` is 0.
+fn replaced(call: &Call, from: Option<usize>, n: i64) -> Result<Datum<'static>> {
+    let replacement = call.row[2].as_str();
+    let (mut out, mut done) = (String::new(), 0);
+    if let Some(from) = from {
+        for (at, found) in call.engine.matches(call.text, from).enumerate() {
+            let found = found?;
+            let Some((start, end)) = found[0] else { continue };
+            if n != 0 && at as i64 + 1 != n {
+                continue;
+            }
+            out.push_str(&call.text[done..start]);
+            expand(replacement, call, &found, &mut out);
+            done = end;
+            if n != 0 {
+                break;
+            }
         }
-        function
-    };
+    }
+    out.push_str(&call.text[done..]);
+    Ok(Datum::text(out))
+}
+
+/// (text, pattern, replacement [, flags]).
+fn replace(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    scan(args, &DataType::Utf8, 3, |call| replaced(call, Some(0), i64::from(!call.global)))
+}
+
+/// (text, pattern, replacement, start [, n [, flags]]).
+fn replace_from(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
+    scan(args, &DataType::Utf8, 5, |call| {
+        let n = call.number(4, "n", 0, i64::from(!call.global))?;
+        replaced(call, call.start(3)?, n)
+    })
+}
+
+/// The regular expression of SIMILAR TO; the escape character may be none.
+fn similar_pattern<'a>(a: &[Datum<'a>]) -> Result<Datum<'a>> {
+    let escape = a[1].as_str();
+    if escape.chars().count() > 1 {
+        return Err(HwError::new("22025", "invalid escape string")
+            .with_hint("Escape string must be empty or one character."));
+    }
+    Ok(Datum::text(similar(a[0].as_str(), escape.chars().next())))
+}
+
+pub fn functions() -> Vec<Function> {
+    use Kind::{Int4 as I, Text as T};
+    fn unused<'a>(_: &super::datum::Cx, _: &[Datum<'a>]) -> Result<Datum<'a>> {
+        Ok(Datum::Null)
+    }
+    let made =
+        |name: &'static str, signatures: &[&[Kind]], ret: fn(&[DataType]) -> DataType, kernel: Kernel| {
+            let with = |f: Function, args: &&[Kind]| f.ret(args, Ret::Of(ret), unused).kernel(kernel);
+            signatures.iter().fold(Function::new(name), with)
+        };
+    let flagged: &[&[Kind]] = &[&[T, T, T], &[T, T]];
+    let replaces: Function =
+        made("regexp_replace", &[&[T, T, T], &[T, T, T, T]], |_| DataType::Utf8, replace);
+    let from: [&[Kind]; 3] = [&[T, T, T, I], &[T, T, T, I, I], &[T, T, T, I, I, T]];
+    let replaces = from.iter().fold(replaces, |f, args| f.ret(args, Ret::Is(T), unused).kernel(replace_from));
     vec![
-        made("regexp_match_list", |_| list_of_lists(), match_list),
-        made("regexp_match", |_| text_list(), first_match),
-        made("regexp_split_to_array", |_| text_list(), split),
-        made("regexp_first_part", |_| DataType::Utf8, first_part),
-        Function::new("regexp_substr")
-            .ret(&[Text, Text], Ret::Is(Text), |_, _| Ok(Datum::Null))
-            .kernel(whole_match),
+        made("regexp_test", flagged, |_| DataType::Boolean, test),
+        made("regexp_like", flagged, |_| DataType::Boolean, like),
+        made("regexp_match_list", flagged, |_| list_of_lists(), match_list),
+        made("regexp_match", flagged, |_| text_list(), first_match),
+        made("regexp_split_to_array", flagged, |_| text_list(), split),
+        made("regexp_first_part", flagged, |_| DataType::Utf8, first_part),
+        made("regexp_count", &[&[T, T], &[T, T, I], &[T, T, I, T]], |_| DataType::Int32, count),
+        made(
+            "regexp_substr",
+            &[&[T, T], &[T, T, I], &[T, T, I, I], &[T, T, I, I, T], &[T, T, I, I, T, I]],
+            |_| DataType::Utf8,
+            substr,
+        ),
+        made(
+            "regexp_instr",
+            &[
+                &[T, T],
+                &[T, T, I],
+                &[T, T, I, I],
+                &[T, T, I, I, I],
+                &[T, T, I, I, I, T],
+                &[T, T, I, I, I, T, I],
+            ],
+            |_| DataType::Int32,
+            instr,
+        ),
+        replaces,
+        Function::new("similar_pattern").on(&[T, T], T, |_, a| similar_pattern(a)),
     ]
 }

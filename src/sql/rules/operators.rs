@@ -103,6 +103,11 @@ enum OpKind {
     /// Function for jsonb operands, and the symbol.
     Json(&'static str, &'static str),
     Concat,
+    /// `~` and its kin: whether case counts, whether it is negated.
+    Regex {
+        insensitive: bool,
+        negated: bool,
+    },
     /// `&&` of arrays.
     Overlap,
     /// A function of both operands.
@@ -133,7 +138,7 @@ fn operator_kind(op: &Op) -> Option<OpKind> {
         Op::QuestionPipe => OpKind::Json("jsonb_exists_any", "?|"),
         Op::QuestionAnd => OpKind::Json("jsonb_exists_all", "?&"),
         Op::HashMinus => OpKind::Json("jsonb_delete_path", "#-"),
-        Op::AtQuestion => OpKind::Json("jsonb_path_exists", "@?"),
+        Op::AtQuestion => OpKind::Json("jsonb_path_found", "@?"),
         Op::AtAt => OpKind::Json("jsonb_path_test", "@@"),
         Op::PGOverlap => OpKind::Overlap,
         Op::PGBitwiseShiftLeft => OpKind::Call("shift_left"),
@@ -142,6 +147,10 @@ fn operator_kind(op: &Op) -> Option<OpKind> {
         Op::PGBitwiseXor => OpKind::Call("bitxor"),
         Op::PGStartsWith => OpKind::Call("starts_with"),
         Op::StringConcat => OpKind::Concat,
+        Op::PGRegexMatch => OpKind::Regex { insensitive: false, negated: false },
+        Op::PGRegexIMatch => OpKind::Regex { insensitive: true, negated: false },
+        Op::PGRegexNotMatch => OpKind::Regex { insensitive: false, negated: true },
+        Op::PGRegexNotIMatch => OpKind::Regex { insensitive: true, negated: true },
         _ => return None,
     })
 }
@@ -179,6 +188,17 @@ fn plan(op: OpKind, left: Expr, right: Expr, schema: &DFSchema) -> DfResult<Plan
         OpKind::Call(function) => Ok(Planned::Done(functions::scalar(function)?.call(vec![left, right]))),
         OpKind::Json(function, symbol) => json(function, symbol, left, right, types),
         OpKind::Concat => concat(left, right, types),
+        OpKind::Regex { insensitive, negated } => {
+            let text = |t: &DataType| t == &DataType::Null || Kind::of(t) == Kind::Text;
+            if !text(&types.0) || !text(&types.1) {
+                let symbol = ["~", "~*", "!~", "!~*"][usize::from(insensitive) + 2 * usize::from(negated)];
+                return Err(undefined_operator(symbol, &types.0, &types.1).into());
+            }
+            let mut args = vec![left, right];
+            args.extend(insensitive.then(|| lit("i")));
+            let matched = functions::scalar("regexp_test")?.call(args);
+            Ok(Planned::Done(if negated { Expr::Not(Box::new(matched)) } else { matched }))
+        }
     }
 }
 

@@ -65,18 +65,18 @@ pub struct Levels {
 }
 
 /// The value and all below it, as far as their level is wanted.
-pub fn descend(value: &Value, level: usize, levels: Levels, out: &mut Vec<Value>) {
+pub fn descend<'v>(value: &'v Value, level: usize, levels: Levels, out: &mut Vec<&'v Value>) {
     let below: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),
         Value::Object(map) => members(map).into_iter().map(|m| m.1).collect(),
         _ => Vec::new(),
     };
     let wanted = match levels.leaves {
-        true => below.is_empty(),
+        true => level > 0 && !value.is_array() && !value.is_object(),
         false => (levels.first..=levels.last).contains(&level),
     };
     if wanted {
-        out.push(value.clone());
+        out.push(value);
     }
     if level < levels.last {
         below.into_iter().for_each(|v| descend(v, level + 1, levels, out));
