@@ -104,6 +104,9 @@ impl<'v> Run<'v> {
                         return soft(NUMBER_NOT_FOUND, what);
                     };
                     found.push(if *negative { number_of(numeric(number)?.negated())? } else { value });
+                    if first {
+                        break;
+                    }
                 }
                 Ok(())
             }

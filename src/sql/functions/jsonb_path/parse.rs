@@ -10,7 +10,7 @@ use super::{Compare, Either, Method, Operand, Program, Start, Step, Test};
 use crate::error::{HwError, Result, sqlstate};
 
 /// Most nested parentheses, filters and signs of a path.
-const DEPTH_MAX: usize = 100;
+const DEPTH_MAX: usize = 25;
 /// Most accessors and operators of a path.
 const PARTS_MAX: usize = 300;
 
@@ -28,6 +28,10 @@ struct Parser<'t> {
 /// Reads a path; variables have their values at once.
 pub fn program(text: &str, variables: Option<&Value>) -> Result<Program> {
     let (depth, parts, filters, subscripts) = (0, 0, 0, 0);
+    if text.trim().is_empty() {
+        let message = format!("invalid input syntax for type jsonpath: \"{text}\"");
+        return Err(HwError::new(sqlstate::INVALID_TEXT_REPRESENTATION, message));
+    }
     let mut parser = Parser { text, rest: text, depth, parts, filters, subscripts, variables };
     let strict = parser.keyword("strict");
     if !strict {
@@ -107,11 +111,20 @@ impl<'t> Parser<'t> {
         found
     }
 
-    fn name(&mut self) -> &'t str {
-        let end = self.rest.find(|c| !is_name(c)).unwrap_or(self.rest.len());
-        let (name, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        name
+    /// A bare name, which may have escapes.
+    fn name(&mut self) -> Result<String> {
+        let mut name = String::new();
+        loop {
+            let end = self.rest.find(|c| !is_name(c)).unwrap_or(self.rest.len());
+            let (part, rest) = self.rest.split_at(end);
+            name.push_str(part);
+            self.rest = rest;
+            match self.rest.strip_prefix('\\') {
+                Some(rest) => self.rest = rest,
+                None => return Ok(name),
+            }
+            self.escape(&mut name)?;
+        }
     }
 
     /// A quoted string with the escapes of JavaScript.
@@ -346,7 +359,7 @@ impl<'t> Parser<'t> {
     /// `$name`, which the last argument gives.
     fn variable(&mut self) -> Result<Value> {
         self.require("$")?;
-        let name = if self.rest.starts_with('"') { self.string()? } else { self.name().to_string() };
+        let name = if self.rest.starts_with('"') { self.string()? } else { self.name()? };
         self.variables.and_then(|all| all.get(&name)).cloned().ok_or_else(|| {
             let message = format!("could not find jsonpath variable \"{name}\"");
             HwError::new(sqlstate::UNDEFINED_OBJECT, message)
@@ -361,7 +374,7 @@ impl<'t> Parser<'t> {
         if self.rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             return self.number();
         }
-        Ok(match self.name() {
+        Ok(match self.name()?.as_str() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             "null" => Value::Null,
@@ -429,12 +442,12 @@ impl<'t> Parser<'t> {
         if self.rest.starts_with('"') {
             return Ok(Step::Member(self.string()?));
         }
-        let word = self.name();
+        let word = self.name()?;
         if word.is_empty() {
             return Err(self.error());
         }
         if !self.take("(") {
-            return Ok(Step::Member(word.to_string()));
+            return Ok(Step::Member(word));
         }
         let method = match word.to_ascii_lowercase().as_str() {
             "size" => Method::Size,
