@@ -21,6 +21,7 @@ pub mod session;
 pub mod session_assign;
 pub mod set_op;
 pub mod temporal_filter;
+mod time_queue;
 pub mod top_n;
 pub mod unnest;
 pub mod window_assign;

@@ -19,6 +19,13 @@ fn make_room<T>(elements: &mut Vec<T>, length: usize) {
     }
 }
 
+/// Gives back the room of a list of free places that has become short.
+pub fn trim_free(free: &mut Vec<u32>) {
+    if free.capacity() > 4 * free.len() + MORE_MIN {
+        free.shrink_to(2 * free.len());
+    }
+}
+
 impl<T> Grow<T> for Vec<T> {
     fn grow(&mut self, length: usize, value: T)
     where

@@ -5,12 +5,14 @@
 
 pub mod chunks;
 pub mod grow;
+pub mod print_map;
 pub mod row_store;
 pub mod sort_key;
 pub mod word_table;
 
 pub use chunks::Chunks;
-pub use grow::Grow;
+pub use grow::{Grow, trim_free};
+pub use print_map::PrintMap;
 pub use row_store::{Moved, RowId, RowStore};
 pub use sort_key::{Key, KeyEncoder};
 pub use word_table::{SlotIndex, WordTable};

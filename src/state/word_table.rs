@@ -3,7 +3,7 @@
 //! Words are held in ascending order with gaps. A word belongs at a place that is proportional to
 //! its upper 32 bits, which must be spread like a hash, and stands there or after it, with no gap
 //! in between; so a look-up reads neighbouring words, and growing is one pass in order. Tables are
-//! between 70% and 84% full, in steps of a fifth, where tables that double are half empty half of
+//! between 75% and 84% full, in steps of an eighth, where tables that double are half empty half of
 //! the time. Roomy tables are at most half full and double as long as they are small, because
 //! look-ups in them are most of the work of many an operator. A payload of each word can stand beside it. Invariants: words are different, and
 //! none is `u64::MAX`.
@@ -98,7 +98,7 @@ impl<P: Copy + Default, const ROOMY: bool> WordTable<P, ROOMY> {
                 self.rebuild(PLACES_MIN.max(self.places * 2));
             }
         } else if (self.len + 1) * 100 > self.places * 84 {
-            self.rebuild(self.places + PLACES_MIN.max(self.places / 5));
+            self.rebuild(self.places + PLACES_MIN.max(self.places / 8));
         }
         let at = self.lower_bound(word);
         // Few words are in the way, so a loop is quicker than a copy of memory.
@@ -159,7 +159,7 @@ impl<P: Copy + Default, const ROOMY: bool> WordTable<P, ROOMY> {
 
     fn lengthen(&mut self, length: usize) {
         if length > self.words.capacity() {
-            let more = 8 + self.places / 128;
+            let more = 4 + self.places / 64;
             self.words.reserve_exact(more);
             self.payloads.reserve_exact(more);
         }

@@ -198,6 +198,10 @@ impl AggregateOperator {
             }
             _ => None,
         };
+        // Groups of windows are known by more than their keys.
+        if spec.window.is_none() && strategy != Emitting::Panes && !spec.global {
+            groups.use_narrow_keys();
+        }
         if strategy == Emitting::Panes {
             let panes = Panes::new(&spec.emit, &spec.calls, spec.window.is_some())?;
             groups.use_panes(panes, spec.global);
@@ -245,8 +249,13 @@ impl AggregateOperator {
     }
 
     fn apply_accepted(&mut self, batch: &ChangeBatch, prints: &[u128], ends: Option<&[i64]>) -> Result<()> {
-        self.groups.locate(prints, batch.weights.as_slice(), &mut self.located);
-        let keys = key_rows(&batch.rows, &self.spec.group_columns, &self.located.new_rows)?;
+        let words = match self.groups.has_narrow_keys() {
+            true => self.groups.key_words(&self.keys(batch), batch.len()),
+            false => None,
+        };
+        self.groups.locate(prints, words.as_ref(), batch.weights.as_slice(), &mut self.located);
+        let new_rows: &[u32] = if words.is_some() { &[] } else { &self.located.new_rows };
+        let keys = key_rows(&batch.rows, &self.spec.group_columns, new_rows)?;
         self.groups.store_keys(&self.located, keys, ends)?;
         self.groups.count_rows(&self.located.slots, batch.weights.as_slice());
         self.groups.capture()?;
@@ -267,10 +276,12 @@ impl AggregateOperator {
         self.apply(&batch, &prints, Some(&ends))
     }
 
+    fn keys(&self, batch: &ChangeBatch) -> Vec<ArrayRef> {
+        self.spec.group_columns.iter().map(|c| batch.rows.column(*c).clone()).collect()
+    }
+
     fn prints(&self, batch: &ChangeBatch) -> Vec<u128> {
-        let keys: Vec<ArrayRef> =
-            self.spec.group_columns.iter().map(|c| batch.rows.column(*c).clone()).collect();
-        fingerprints(&keys, batch.len())
+        fingerprints(&self.keys(batch), batch.len())
     }
 
     fn drop_late(

@@ -16,7 +16,6 @@ pub mod outer;
 mod recalled;
 mod shape;
 mod side;
-mod time_queue;
 
 use std::sync::Arc;
 

@@ -14,16 +14,16 @@ mod rounds;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashSet;
 
 use self::rounds::Rounds;
 use crate::dataflow::graph::Stage;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::RecursionMode;
+use crate::state::PrintMap;
 use crate::types::ChangeBatch;
 use crate::types::change_batch::consolidate;
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::fingerprints;
 
 /// What a recursive query may do in one epoch before its view is stopped.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ pub struct RecursiveOperator {
 enum Memory {
     None,
     /// Those seen.
-    Seen(HashSet<u128, PrintHasher>),
+    Seen(PrintMap<()>),
     Rounds(Rounds),
 }
 
@@ -74,7 +74,7 @@ impl RecursiveOperator {
     pub fn new(spec: RecursionSpec) -> RecursiveOperator {
         let memory = match spec.mode {
             RecursionMode::Bag => Memory::None,
-            RecursionMode::Growing => Memory::Seen(HashSet::default()),
+            RecursionMode::Growing => Memory::Seen(PrintMap::default()),
             RecursionMode::Rounds { column } => Memory::Rounds(Rounds::new(&spec.schema, column)),
         };
         RecursiveOperator {
@@ -121,7 +121,7 @@ fn growing(
     schema: &SchemaRef,
     cx: &EpochContext,
     mut changes: Vec<ChangeBatch>,
-    seen: &mut HashSet<u128, PrintHasher>,
+    seen: &mut PrintMap<()>,
     meter: &mut Meter,
 ) -> Result<Vec<ChangeBatch>> {
     let mut result = Vec::new();
@@ -129,7 +129,7 @@ fn growing(
         let mut new = Vec::new();
         for batch in std::mem::take(&mut changes) {
             let prints = fingerprints(batch.rows.columns(), batch.len());
-            let mask: BooleanArray = prints.into_iter().map(|print| Some(seen.insert(print))).collect();
+            let mask: BooleanArray = prints.into_iter().map(|print| Some(seen.add_new(print, ()))).collect();
             new.push(ChangeBatch::inserts(batch.filter(&mask)?.rows));
         }
         let round = consolidated(schema, &new)?;
@@ -210,10 +210,9 @@ impl Operator for RecursiveOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let entry = size_of::<u128>() + 1;
         let own = match &self.memory {
             Memory::None => StateSize::default(),
-            Memory::Seen(seen) => StateSize { entries: seen.len(), bytes: seen.capacity() * entry },
+            Memory::Seen(seen) => StateSize { entries: seen.len(), bytes: seen.bytes() },
             Memory::Rounds(rounds) => rounds.state_size(),
         };
         let add = |sum: StateSize, (_, size): (String, StateSize)| StateSize {

@@ -5,7 +5,7 @@
 //! every row whose counts changed is compared with what it was worth before, and the
 //! difference leaves as one change. Exact under any weights and order of batches.
 
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use arrow::array::UInt32Array;
 use arrow::compute::take_record_batch;
@@ -15,8 +15,9 @@ use super::expressions::batch_of;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::SetKind;
+use crate::state::PrintMap;
 use crate::types::ChangeBatch;
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::fingerprints;
 
 /// Copies on the left and on the right.
 type Counts = [i64; 2];
@@ -24,15 +25,16 @@ type Counts = [i64; 2];
 pub struct SetOpOperator {
     kind: SetKind,
     schema: SchemaRef,
-    counts: HashMap<u128, Counts, PrintHasher>,
+    counts: PrintMap<Counts>,
     /// The epoch's batches, and for each row touched: where it is and its counts before.
     batches: Vec<ChangeBatch>,
     touched: Vec<Touched>,
-    seen: HashMap<u128, (), PrintHasher>,
+    seen: HashSet<u32>,
 }
 
 struct Touched {
     print: u128,
+    slot: u32,
     batch: u32,
     row: u32,
     before: Counts,
@@ -43,10 +45,10 @@ impl SetOpOperator {
         SetOpOperator {
             kind,
             schema,
-            counts: HashMap::default(),
+            counts: PrintMap::default(),
             batches: Vec::new(),
             touched: Vec::new(),
-            seen: HashMap::default(),
+            seen: HashSet::default(),
         }
     }
 
@@ -74,9 +76,10 @@ impl Operator for SetOpOperator {
     fn push(&mut self, input: usize, batch: ChangeBatch, _out: &mut Vec<ChangeBatch>) -> Result<()> {
         let at = self.batches.len() as u32;
         for (row, print) in fingerprints(batch.rows.columns(), batch.len()).into_iter().enumerate() {
-            let counts = self.counts.entry(print).or_default();
-            if self.seen.insert(print, ()).is_none() {
-                self.touched.push(Touched { print, batch: at, row: row as u32, before: *counts });
+            let slot = self.counts.find_or_add(print, Counts::default);
+            let counts = &mut self.counts[slot];
+            if self.seen.insert(slot) {
+                self.touched.push(Touched { print, slot, batch: at, row: row as u32, before: *counts });
             }
             counts[input] += batch.weights.get(row);
         }
@@ -87,27 +90,27 @@ impl Operator for SetOpOperator {
     fn finish_epoch(&mut self, _cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let mut changes: Vec<Vec<(u32, i64)>> = vec![Vec::new(); self.batches.len()];
         for touched in std::mem::take(&mut self.touched) {
-            let now = self.counts.get(&touched.print).copied().unwrap_or_default();
+            let now = self.counts[touched.slot];
             let copies = |c: Counts| self.kind.copies(c[0], c[1]);
             let change = copies(now) - copies(touched.before);
             if change != 0 {
                 changes[touched.batch as usize].push((touched.row, change));
             }
             if now == [0, 0] {
-                self.counts.remove(&touched.print);
+                self.counts.remove(touched.print);
             }
         }
         for (batch, rows) in changes.into_iter().enumerate() {
             self.emit(batch, rows, out)?;
         }
         self.batches.clear();
-        self.seen.clear();
+        self.seen = HashSet::default();
+        self.counts.trim();
         Ok(())
     }
 
     fn state_size(&self) -> StateSize {
-        let entry = size_of::<u128>() + size_of::<Counts>() + 1;
-        StateSize { entries: self.counts.len(), bytes: self.counts.capacity() * entry }
+        StateSize { entries: self.counts.len(), bytes: self.counts.bytes() }
     }
 }
 

@@ -6,28 +6,30 @@
 //! epoch costs what changes in it. Rows whose end has passed are never kept; a NULL time is
 //! never within bounds. Rows are judged by the `now` of their epoch, after all its rows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, UInt32Array};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use hashbrown::HashMap;
 
 use super::expressions::batch_of;
+use super::time_queue::TimeQueue;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
 use crate::plan::TemporalBound;
-use crate::state::{RowId, RowStore};
+use crate::state::print_map::tag_of;
+use crate::state::{PrintMap, RowId, RowStore};
 use crate::types::change_batch::take_rows;
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::fingerprints;
 use crate::types::{ChangeBatch, ProcTime};
 
 /// A row that is in the result or may come into it.
+#[derive(Clone, Copy)]
 struct Entry {
     row: RowId,
+    /// What the map finds it by.
+    tag: u32,
+    /// 0 only within an epoch, and in the places of entries that are gone.
     weight: i64,
-    /// What the result holds of it.
-    shown: i64,
     /// In microseconds: from `start` on, before `end`.
     start: i64,
     end: i64,
@@ -38,9 +40,12 @@ pub struct TemporalFilterOperator {
     bounds: Vec<(usize, TemporalBound)>,
     schema: SchemaRef,
     rows: RowStore,
-    entries: HashMap<u128, Entry, PrintHasher>,
-    /// Rows by the moments at which they enter or leave.
-    queue: BTreeMap<i64, Vec<u128>>,
+    entries: PrintMap<Entry>,
+    /// Entries by the moments at which they enter or leave. What is due may be gone and its number
+    /// another's, which is looked at in vain.
+    queue: TimeQueue<u32>,
+    /// The clock by which the result is what it is.
+    before: i64,
     pending: Vec<ChangeBatch>,
 }
 
@@ -51,8 +56,9 @@ impl TemporalFilterOperator {
             bounds,
             rows: RowStore::new(Arc::clone(&schema)),
             schema,
-            entries: HashMap::default(),
-            queue: BTreeMap::new(),
+            entries: PrintMap::default(),
+            queue: TimeQueue::default(),
+            before: i64::MIN,
             pending: Vec::new(),
         }
     }
@@ -78,25 +84,27 @@ impl TemporalFilterOperator {
         Ok(spans)
     }
 
-    /// Adds a batch; `touched` gets the rows it changes.
-    fn add(&mut self, batch: &ChangeBatch, now: i64, touched: &mut Vec<u128>) -> Result<()> {
+    /// Adds a batch; `touched` gets the entries it changes with their weights before.
+    fn add(&mut self, batch: &ChangeBatch, now: i64, touched: &mut Vec<(u32, i64)>) -> Result<()> {
         let prints = fingerprints(batch.rows.columns(), batch.len());
-        let mut fresh: Vec<(u32, u128)> = Vec::new();
+        let (mut fresh, mut due): (Vec<(u32, u32)>, Vec<(i64, u32)>) = Default::default();
         for (row, (start, end)) in self.spans(batch)?.into_iter().enumerate() {
             if end <= start || end <= now {
                 continue;
             }
-            let entry = self.entries.entry(prints[row]).or_insert_with(|| {
-                fresh.push((row as u32, prints[row]));
-                let due = [Some(start).filter(|s| *s > now), Some(end).filter(|e| *e < i64::MAX)];
-                for at in due.into_iter().flatten() {
-                    self.queue.entry(at).or_default().push(prints[row]);
-                }
-                Entry { row: 0, weight: 0, shown: 0, start, end }
+            let slot = self.entries.find(prints[row]).unwrap_or_else(|| {
+                let entry = Entry { row: 0, tag: tag_of(prints[row]), weight: 0, start, end };
+                let slot = self.entries.add(prints[row], entry);
+                fresh.push((row as u32, slot));
+                let moments = [Some(start).filter(|s| *s > now), Some(end).filter(|e| *e < i64::MAX)];
+                due.extend(moments.into_iter().flatten().map(|at| (at, slot)));
+                slot
             });
+            let entry = &mut self.entries[slot];
+            touched.push((slot, entry.weight));
             entry.weight += batch.weights.get(row);
-            touched.push(prints[row]);
         }
+        self.queue.add(due);
         if fresh.is_empty() {
             return Ok(());
         }
@@ -104,38 +112,39 @@ impl TemporalFilterOperator {
         let columns = batch.rows.columns()[..self.schema.fields().len()].to_vec();
         let output = batch_of(&self.schema, columns, batch.len())?;
         let first = self.rows.append(take_rows(&output, &indices)?)?;
-        for (id, (_, print)) in (first..).zip(fresh) {
-            if let Some(entry) = self.entries.get_mut(&print) {
-                entry.row = id;
-            }
-        }
+        (first..).zip(fresh).for_each(|(id, (_, slot))| self.entries[slot].row = id);
         Ok(())
     }
 
-    /// What changes in the result for the rows touched.
-    fn emit(&mut self, touched: Vec<u128>, now: i64, out: &mut Vec<ChangeBatch>) -> Result<()> {
+    /// What changes in the result for the entries touched, of which the first weights count.
+    fn emit(&mut self, mut touched: Vec<(u32, i64)>, now: i64, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        touched.sort_by_key(|(slot, _)| *slot);
+        touched.dedup_by_key(|(slot, _)| *slot);
         let (mut ids, mut weights, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        for print in touched {
-            let Some(entry) = self.entries.get_mut(&print) else { continue };
-            let within = entry.start <= now && now < entry.end;
-            let wanted = if within { entry.weight } else { 0 };
-            if wanted != entry.shown {
-                ids.push(entry.row);
-                weights.push(wanted - entry.shown);
-                entry.shown = wanted;
+        for (slot, weight_before) in touched {
+            let Entry { row, tag, weight, start, end } = self.entries[slot];
+            let within = |now: i64| start <= now && now < end;
+            let shown = if within(self.before) { weight_before } else { 0 };
+            let wanted = if within(now) { weight } else { 0 };
+            if wanted != shown {
+                ids.push(row);
+                weights.push(wanted - shown);
             }
-            if entry.weight == 0 || now >= entry.end {
-                gone.push(entry.row);
-                self.entries.remove(&print);
+            if weight == 0 || now >= end {
+                gone.push(row);
+                self.entries[slot].weight = 0;
+                self.entries.remove_at(slot, tag);
             }
         }
+        self.before = now;
         if !ids.is_empty() {
             out.push(ChangeBatch::new(self.rows.gather(&ids, None)?, weights));
         }
         gone.into_iter().for_each(|id| self.rows.release(id));
         if let Some(moved) = self.rows.compact_if_worth()? {
-            self.entries.values_mut().for_each(|entry| moved.follow(&mut entry.row));
+            self.entries.places_mut().for_each(|entry| moved.follow(&mut entry.row));
         }
+        self.entries.trim();
         Ok(())
     }
 }
@@ -156,19 +165,21 @@ impl Operator for TemporalFilterOperator {
         for batch in std::mem::take(&mut self.pending) {
             self.add(&batch, now, &mut touched)?;
         }
-        while let Some(due) = self.queue.first_entry().filter(|e| *e.key() <= now) {
-            touched.extend(due.remove());
+        for (_, slot) in self.queue.take_before(now.saturating_add(1)) {
+            // The entry may have gone, and its place with the others.
+            let weight = self.entries.place(slot).map_or(0, |entry| entry.weight);
+            touched.extend((weight != 0).then_some((slot, weight)));
         }
         self.emit(touched, now, out)
     }
 
     fn next_timer(&self) -> Option<ProcTime> {
-        self.queue.first_key_value().map(|(at, _)| ProcTime(*at))
+        self.queue.first().map(ProcTime)
     }
 
     fn state_size(&self) -> StateSize {
-        let entry = size_of::<(u128, Entry)>() + size_of::<u128>();
-        StateSize { entries: self.entries.len(), bytes: self.entries.capacity() * entry + self.rows.bytes() }
+        let bytes = self.entries.bytes() + self.queue.bytes() + self.rows.bytes();
+        StateSize { entries: self.entries.len(), bytes }
     }
 }
 

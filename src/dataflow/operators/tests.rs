@@ -59,4 +59,5 @@ pub fn run_epoch(
     out
 }
 
+mod allocated;
 mod bytes;

@@ -9,7 +9,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Decimal128Array};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array};
 use arrow::datatypes::{DataType, Decimal128Type};
 use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
@@ -17,7 +17,7 @@ use hashbrown::{HashMap, HashSet};
 use self::few::Few;
 use super::accumulator::{Accumulator, Failures, Input, same};
 use crate::error::Result;
-use crate::state::Grow;
+use crate::state::Chunks;
 use crate::types::hash::{PrintHasher, fingerprints, value_words, values_of_words};
 
 mod few;
@@ -102,6 +102,10 @@ trait Values: Default + Send + 'static {
     fn add(&mut self, print: Self::Print, weight: i64) -> i64;
     /// Bytes held outside of the value itself.
     fn heap_bytes(&self) -> usize;
+    /// How many values have a positive weight, if that is known without looking at many.
+    fn count(&self) -> Option<i64> {
+        None
+    }
     /// Calls `f` with each value and its weight.
     fn each(&self, f: impl FnMut(Self::Print, i64));
 }
@@ -124,6 +128,10 @@ impl<P: Print> Values for Seen<P> {
 
     fn heap_bytes(&self) -> usize {
         self.0.allocation_size()
+    }
+
+    fn count(&self) -> Option<i64> {
+        Some(self.0.len() as i64)
     }
 
     fn each(&self, mut f: impl FnMut(P, i64)) {
@@ -180,7 +188,7 @@ struct Distinct<V> {
     counts: bool,
     /// Type of the values.
     of: DataType,
-    groups: Vec<V>,
+    groups: Chunks<V>,
     /// Bytes of the tables of all groups.
     bytes: usize,
     /// Weight each row of a batch has for the inner accumulator.
@@ -189,14 +197,23 @@ struct Distinct<V> {
 
 impl<V: Values> Distinct<V> {
     fn new(inner: Box<dyn Accumulator>, counts: bool, of: &DataType) -> Distinct<V> {
-        Distinct { inner, counts, of: of.clone(), groups: Vec::new(), bytes: 0, effective: Vec::new() }
+        Distinct { inner, counts, of: of.clone(), groups: Chunks::default(), bytes: 0, effective: Vec::new() }
+    }
+}
+
+impl<V: Values> Distinct<V> {
+    /// The call counts the values, which are there to be counted: nothing is kept beside them.
+    fn counts_itself(&self) -> bool {
+        self.counts && V::default().count().is_some()
     }
 }
 
 impl<V: Values> Accumulator for Distinct<V> {
     fn resize(&mut self, slots: usize) {
-        self.groups.grow_with(slots, V::default);
-        self.inner.resize(slots);
+        (self.groups.len()..slots).for_each(|_| self.groups.push(V::default()));
+        if !self.counts_itself() {
+            self.inner.resize(slots);
+        }
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
@@ -206,7 +223,7 @@ impl<V: Values> Accumulator for Distinct<V> {
         effective.resize(input.slots.len(), 0);
         let (mut grown, mut any) = (*bytes, false);
         input.each(|row, slot, weight| {
-            let group = &mut groups[slot];
+            let group = &mut groups[slot as u32];
             let before = group.heap_bytes();
             let change = group.add(prints[row], weight);
             if change != 0 {
@@ -216,7 +233,7 @@ impl<V: Values> Accumulator for Distinct<V> {
             grown = grown + group.heap_bytes() - before;
         });
         *bytes = grown;
-        if !any {
+        if !any || self.counts_itself() {
             return Ok(());
         }
         self.inner.update(&Input { weights: Some(&self.effective), ..*input })
@@ -226,9 +243,9 @@ impl<V: Values> Accumulator for Distinct<V> {
         let other: &Distinct<V> = same(other);
         let (mut slots, mut prints, mut effective) = (Vec::new(), Vec::new(), Vec::new());
         for (from, to) in pairs {
-            let group = &mut self.groups[*to as usize];
+            let group = &mut self.groups[*to];
             let before = group.heap_bytes();
-            other.groups[*from as usize].each(|print, weight| {
+            other.groups[*from].each(|print, weight| {
                 let change = group.add(print, weight);
                 if change != 0 {
                     slots.push(*to);
@@ -237,6 +254,9 @@ impl<V: Values> Accumulator for Distinct<V> {
                 }
             });
             self.bytes = self.bytes + group.heap_bytes() - before;
+        }
+        if self.counts_itself() {
+            return;
         }
         let values = if self.counts { None } else { V::Print::values(&prints, &self.of) };
         debug_assert!(self.counts || values.is_some(), "values are not kept");
@@ -248,19 +268,25 @@ impl<V: Values> Accumulator for Distinct<V> {
     }
 
     fn values(&self, slots: &[u32], failures: &mut Failures) -> Result<ArrayRef> {
+        if self.counts_itself() {
+            let counts = slots.iter().map(|slot| self.groups[*slot].count().unwrap_or(0));
+            return Ok(Arc::new(Int64Array::from_iter_values(counts)));
+        }
         self.inner.values(slots, failures)
     }
 
     fn clear(&mut self, slots: &[u32]) {
         for slot in slots {
-            let gone = std::mem::take(&mut self.groups[*slot as usize]);
+            let gone = std::mem::take(&mut self.groups[*slot]);
             self.bytes -= gone.heap_bytes();
         }
-        self.inner.clear(slots);
+        if !self.counts_itself() {
+            self.inner.clear(slots);
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<V>() + self.bytes + self.inner.bytes()
+        self.groups.bytes() + self.bytes + self.inner.bytes()
     }
 
     fn mergeable(&self) -> bool {

@@ -12,35 +12,31 @@ mod columns;
 pub mod fired;
 mod fires;
 mod heads;
+mod locate;
+mod narrow;
 mod panes;
 
 use std::collections::BTreeMap;
-use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
-use arrow::buffer::BooleanBuffer;
 use arrow::compute::interleave;
-use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, SortField};
 use hashbrown::{HashMap, HashSet};
 
 pub use self::columns::feed;
+use self::columns::unchanged;
 use self::heads::{Heads, Shown};
+use self::narrow::{KeyWords, NarrowKeys};
 pub use self::panes::{PaneChange, Panes};
 use super::accumulator::{Accumulator, Failures, accumulator};
 use super::{AggregateCall, AggregateFunction};
 use crate::dataflow::operators::errors::RowErrors;
 use crate::error::{HwError, Result};
-use crate::state::{Grow, RowId, RowStore, SlotIndex};
+use crate::state::print_map::tag_of;
+use crate::state::{Grow, RowId, RowStore, SlotIndex, trim_free};
 use crate::types::ChangeBatch;
 use crate::types::hash::fingerprints;
-
-/// What the index finds a group by.
-fn tag_of(print: u128) -> u32 {
-    (print >> 64) as u32
-}
 
 /// The groups of a batch's rows.
 #[derive(Default)]
@@ -81,7 +77,12 @@ pub struct Groups {
     heads: Heads,
     /// Tags by slot, where groups go in great numbers; otherwise their keys are hashed again.
     tags: Option<Vec<u32>>,
+    /// Where keys stand in the heads.
+    narrow: Option<NarrowKeys>,
+    /// Elsewhere: rows of `keys`.
     key_ids: Vec<RowId>,
+    /// Slots that the columns by slot have.
+    slots: usize,
     /// Window end (or slice start) of each slot, where there are windows.
     bounds: Vec<i64>,
     free: Vec<u32>,
@@ -109,9 +110,11 @@ impl Groups {
         Ok(Groups {
             calls: calls.to_vec(),
             index: SlotIndex::default(),
-            heads: Heads::default(),
+            heads: Heads::new(2),
             tags: None,
+            narrow: None,
             key_ids: Vec::new(),
+            slots: 0,
             bounds: Vec::new(),
             free: Vec::new(),
             keys: RowStore::new(key_schema),
@@ -128,11 +131,28 @@ impl Groups {
         self.tags = Some(Vec::new());
     }
 
+    /// Keys identify their groups, and are kept in the heads, if they are short. Rows are located
+    /// with the words of their keys then.
+    pub fn use_narrow_keys(&mut self) {
+        self.narrow = NarrowKeys::of(self.keys.schema());
+        self.heads = Heads::new(self.narrow.as_ref().map_or(2, NarrowKeys::width));
+    }
+
+    /// What `locate` needs of key columns beside their fingerprints.
+    pub fn key_words(&self, columns: &[ArrayRef], rows: usize) -> Option<KeyWords> {
+        self.narrow.as_ref().map(|keys| keys.words(columns, rows))
+    }
+
+    /// Whether `store_keys` reads no keys.
+    pub fn has_narrow_keys(&self) -> bool {
+        self.narrow.is_some()
+    }
+
     /// Makes the group with fingerprint `print` exist for ever, with or without rows.
     pub fn add_permanent(&mut self, print: u128, key: RecordBatch) -> Result<()> {
         self.keep_empty = true;
         let mut located = Located::default();
-        self.locate(&[print], Some(&[0]), &mut located);
+        self.locate(&[print], None, Some(&[0]), &mut located);
         self.store_keys(&located, key, None)
     }
 
@@ -175,77 +195,30 @@ impl Groups {
 
     /// Key columns of `slots`.
     pub fn keys_of(&self, slots: &[u32]) -> Result<RecordBatch> {
+        if let Some(keys) = &self.narrow {
+            let columns = keys.columns(slots.iter().map(|slot| self.heads.key(*slot)));
+            return Ok(RecordBatch::try_new(Arc::clone(self.keys.schema()), columns)?);
+        }
         let ids: Vec<RowId> = slots.iter().map(|s| self.key_ids[*s as usize]).collect();
         self.keys.gather(&ids, None)
-    }
-
-    /// Finds or makes the group of each fingerprint and adds the weight to it. The caller
-    /// must give the keys of new groups to `store_keys` next.
-    pub fn locate(&mut self, prints: &[u128], weights: Option<&[i64]>, located: &mut Located) {
-        located.slots.clear();
-        located.new_rows.clear();
-        located.slots.reserve(prints.len());
-        match weights {
-            None => prints.iter().enumerate().for_each(|(row, p)| self.locate_row(row, *p, 1, located)),
-            Some(weights) => {
-                let rows = prints.iter().zip(weights).enumerate();
-                rows.for_each(|(row, (p, w))| self.locate_row(row, *p, *w, located));
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn locate_row(&mut self, row: usize, print: u128, weight: i64, located: &mut Located) {
-        let slot = match self.slot_of(print) {
-            Some(slot) => slot,
-            None => {
-                located.new_rows.push(row as u32);
-                self.insert(print)
-            }
-        };
-        located.slots.push(slot);
-        if self.heads.touch(slot) {
-            if self.heads.shown(slot) == Shown::Yes {
-                self.touched.shown.push(slot);
-                self.touched.old_weights.push(self.heads.weight(slot));
-            } else {
-                self.touched.hidden.push(slot);
-            }
-        }
-        self.heads.add_weight(slot, weight);
-    }
-
-    /// The slot of a group that exists.
-    #[inline(always)]
-    fn slot_of(&self, print: u128) -> Option<u32> {
-        self.index.find(tag_of(print), |slot| self.heads.is(slot, print as u64))
-    }
-
-    #[cold]
-    fn insert(&mut self, print: u128) -> u32 {
-        let slot = self.free.pop().unwrap_or(self.heads.len() as u32);
-        self.heads.open(slot, print as u64);
-        self.index.insert(tag_of(print), slot);
-        if let Some(tags) = &mut self.tags {
-            tags.grow(tags.len().max(slot as usize + 1), 0);
-            tags[slot as usize] = tag_of(print);
-        }
-        slot
     }
 
     /// Stores the keys of the new groups: one row of `keys` for each of `located.new_rows`.
     /// `bounds`, by row, are window ends to be indexed for `take_closed`.
     pub fn store_keys(&mut self, located: &Located, keys: RecordBatch, bounds: Option<&[i64]>) -> Result<()> {
         let slots = self.heads.len();
-        if slots > self.key_ids.len() {
-            self.key_ids.grow(slots, 0);
+        if slots > self.slots {
+            self.slots = slots;
+            if self.narrow.is_none() {
+                self.key_ids.grow(slots, 0);
+            }
             if bounds.is_some() {
                 self.bounds.grow(slots, 0);
             }
             self.accumulators.iter_mut().flatten().for_each(|a| a.resize(slots));
             self.panes.iter_mut().for_each(|p| p.resize(slots));
         }
-        if located.new_rows.is_empty() {
+        if located.new_rows.is_empty() || self.narrow.is_some() {
             return Ok(());
         }
         let first = self.keys.append(keys)?;
@@ -527,7 +500,9 @@ impl Groups {
             debug_assert!(found, "a live group is in the index");
             self.heads.set_weight(*slot, 0);
             self.heads.show(*slot, Shown::Free);
-            self.keys.release(self.key_ids[*slot as usize]);
+            if self.narrow.is_none() {
+                self.keys.release(self.key_ids[*slot as usize]);
+            }
         }
         self.accumulators.iter_mut().flatten().for_each(|a| a.clear(slots));
         self.free.extend_from_slice(slots);
@@ -537,6 +512,7 @@ impl Groups {
     /// Rewrites key rows when most of those held are dead.
     pub fn compact(&mut self) -> Result<()> {
         self.index.trim();
+        trim_free(&mut self.free);
         if let Some(moved) = self.keys.compact_if_worth()? {
             let ids = self.key_ids.iter_mut().enumerate();
             let live = ids.filter(|(slot, _)| self.heads.shown(*slot as u32) != Shown::Free);
@@ -556,29 +532,9 @@ impl Groups {
         self.free.clear();
         self.keys.clear();
         self.key_ids.clear();
+        self.slots = 0;
         self.bounds.clear();
         self.by_end.clear();
         self.touched.hidden.clear();
     }
-}
-
-/// For each shown row, whether all its columns are as before; `None` without columns.
-fn unchanged(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> Result<Option<BooleanBuffer>> {
-    let mut same: Option<BooleanBuffer> = None;
-    for (old, new) in old.iter().zip(new) {
-        let new = new.slice(0, rows);
-        let column = if old.data_type().is_nested() {
-            equal_rows(old, &new)?
-        } else {
-            !distinct(&old, &new)?.values()
-        };
-        same = Some(same.map_or(column.clone(), |s| &s & &column));
-    }
-    Ok(same)
-}
-
-fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
-    let converter = RowConverter::new(vec![SortField::new(old.data_type().clone())])?;
-    let (old, new) = (converter.convert_columns(from_ref(old))?, converter.convert_columns(from_ref(new))?);
-    Ok(old.iter().zip(new.iter()).map(|(a, b)| a == b).collect())
 }

@@ -61,7 +61,7 @@ impl Slices {
     ) -> Result<()> {
         let with_slice: Vec<u128> =
             prints.iter().zip(slices).map(|(p, slice)| extend_print(*p, *slice as u64)).collect();
-        self.delta.locate(&with_slice, batch.weights.as_slice(), &mut self.located);
+        self.delta.locate(&with_slice, None, batch.weights.as_slice(), &mut self.located);
         let keys = key_rows(&batch.rows, group_columns, &self.located.new_rows)?;
         self.delta.store_keys(&self.located, keys, None)?;
         self.delta.set_bounds(&self.located, slices);
@@ -193,7 +193,7 @@ impl AggregateOperator {
         if pairs.slots.is_empty() {
             return Ok(());
         }
-        self.groups.locate(&pairs.prints, Some(&pairs.weights), &mut self.located);
+        self.groups.locate(&pairs.prints, None, Some(&pairs.weights), &mut self.located);
         let new: Vec<u32> = self.located.new_rows.iter().map(|i| pairs.slots[*i as usize]).collect();
         self.groups.store_keys(&self.located, slices.delta.keys_of(&new)?, Some(&pairs.ends))?;
         self.groups.count_rows(&self.located.slots, Some(&pairs.rows));

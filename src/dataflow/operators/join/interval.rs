@@ -14,13 +14,13 @@ use arrow::array::{Array, ArrayRef, BooleanArray};
 use super::keys::{Admission, Arrival};
 use super::shape::Shape;
 use super::side::{Leaving, Matches, Placement, Side};
-use super::time_queue::TimeQueue;
 use super::{JoinInterval, JoinKind, JoinSpec, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::operators::late::{LateReason, Refusal};
+use crate::dataflow::operators::time_queue::TimeQueue;
 use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::{HwError, Result};
-use crate::state::RowId;
+use crate::state::{Grow, RowId};
 use crate::types::{ChangeBatch, EventTime, Weights};
 
 /// Incremental interval join of one worker.
@@ -179,7 +179,7 @@ impl Operator for IntervalJoinOperator {
         let times = timestamp_values(&keyed, self.interval.times[side])?.values().clone();
         let mut placed = Placement::default();
         self.sides[side].place(&arrival, Some(&mut placed))?;
-        self.matched[side].resize(self.sides[side].nodes_end(), false);
+        self.matched[side].grow(self.sides[side].nodes_end(), false);
         placed.nodes.iter().for_each(|node| self.matched[side][*node as usize] = false);
         self.queues[side].add(times.iter().copied().zip(placed.nodes.iter().copied()).collect());
         let mut found = Found::default();
@@ -208,10 +208,11 @@ impl Operator for IntervalJoinOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let queued: usize = self.queues.iter().map(|q| q.len() * size_of::<(i64, u32)>()).sum();
+        let queued: usize = self.queues.iter().map(TimeQueue::bytes).sum();
+        let matched: usize = self.matched.iter().map(Vec::capacity).sum();
         StateSize {
             entries: self.sides.iter().map(Side::len).sum(),
-            bytes: self.sides.iter().map(Side::bytes).sum::<usize>() + queued,
+            bytes: self.sides.iter().map(Side::bytes).sum::<usize>() + queued + matched,
         }
     }
 }

@@ -8,10 +8,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashMap;
-
 use crate::error::Result;
-use crate::state::{RowId, RowStore};
+use crate::state::{Chunks, PrintMap, RowId, RowStore, trim_free};
 use crate::types::ChangeBatch;
 
 const NONE: u32 = u32::MAX;
@@ -38,25 +36,21 @@ pub struct Found {
 /// The memory of one operator.
 pub struct Recalled {
     shown: RowStore,
-    given: Vec<Given>,
+    given: Chunks<Given>,
     free: Vec<u32>,
-    /// The last entry of each left row, by the halves of its fingerprint.
-    last: HashMap<[u64; 2], u32>,
+    /// The last entry of each left row, by its fingerprint.
+    last: PrintMap<u32>,
     entries: usize,
     epoch: u32,
-}
-
-fn halves(print: u128) -> [u64; 2] {
-    [print as u64, (print >> 64) as u64]
 }
 
 impl Recalled {
     pub fn new(output: SchemaRef) -> Recalled {
         Recalled {
             shown: RowStore::new(Arc::clone(&output)),
-            given: Vec::new(),
+            given: Chunks::default(),
             free: Vec::new(),
-            last: HashMap::new(),
+            last: PrintMap::default(),
             entries: 0,
             epoch: 0,
         }
@@ -82,19 +76,11 @@ impl Recalled {
     }
 
     fn push(&mut self, print: u128, row: RowId, times: i32, left: i64) {
-        let next = self.last.get(&halves(print)).copied().unwrap_or(NONE);
-        let given = Given { row, next, epoch: self.epoch, times, left };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.given[slot as usize] = given;
-                slot
-            }
-            None => {
-                self.given.push(given);
-                self.given.len() as u32 - 1
-            }
-        };
-        self.last.insert(halves(print), slot);
+        let last = self.last.find_or_add(print, || NONE);
+        let given = Given { row, next: self.last[last], epoch: self.epoch, times, left };
+        let slot = self.free.pop().unwrap_or(self.given.len() as u32);
+        self.given.put(slot, given);
+        self.last[last] = slot;
         self.entries += 1;
     }
 
@@ -104,12 +90,13 @@ impl Recalled {
         for (print, weight) in prints.iter().zip(weights) {
             let mut rest = -weight;
             while rest > 0 {
-                let Some(top) = self.last.get(&halves(*print)).copied() else { break };
-                let (epoch, left) = (self.given[top as usize].epoch, self.given[top as usize].left);
+                let Some(last) = self.last.find(*print) else { break };
+                let top = self.last[last];
+                let (epoch, left) = (self.given[top].epoch, self.given[top].left);
                 let taken = rest.min(left);
                 let mut at = top;
-                while at != NONE && self.given[at as usize].epoch == epoch {
-                    let entry = &mut self.given[at as usize];
+                while at != NONE && self.given[at].epoch == epoch {
+                    let entry = &mut self.given[at];
                     if entry.row != NONE {
                         rows.push(entry.row);
                         changes.push(-taken * i64::from(entry.times));
@@ -124,8 +111,8 @@ impl Recalled {
                 }
                 if taken == left {
                     match at {
-                        NONE => drop(self.last.remove(&halves(*print))),
-                        next => drop(self.last.insert(halves(*print), next)),
+                        NONE => drop(self.last.remove(*print)),
+                        next => self.last[last] = next,
                     }
                 }
                 rest -= taken;
@@ -140,6 +127,8 @@ impl Recalled {
     }
 
     pub fn compact(&mut self) -> Result<()> {
+        self.last.trim();
+        trim_free(&mut self.free);
         if let Some(moved) = self.shown.compact_if_worth()? {
             // Free entries are written anew before they are read.
             self.given.iter_mut().for_each(|given| moved.follow(&mut given.row));
@@ -153,8 +142,8 @@ impl Recalled {
 
     pub fn bytes(&self) -> usize {
         self.shown.bytes()
-            + self.given.capacity() * size_of::<Given>()
+            + self.given.bytes()
             + self.free.capacity() * size_of::<u32>()
-            + self.last.capacity() * (size_of::<([u64; 2], u32)>() + 1)
+            + self.last.bytes()
     }
 }

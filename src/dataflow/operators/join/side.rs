@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::keys::{Admission, Arrival, KeysByEnd};
 use crate::error::Result;
-use crate::state::{Chunks, RowId, RowStore, SlotIndex};
+use crate::state::{Chunks, RowId, RowStore, SlotIndex, trim_free};
 use crate::types::ChangeBatch;
 use crate::types::hash::{extend_print, fingerprints};
 
@@ -441,6 +441,8 @@ impl Side {
 
     /// Rewrites stored rows when most of those held are dead.
     pub fn compact(&mut self) -> Result<()> {
+        trim_free(&mut self.free);
+        trim_free(&mut self.emptied);
         if let Some(moved) = self.store.compact_if_worth()? {
             let live = self.nodes.iter_mut().filter(|n| n.weight != 0);
             live.for_each(|node| moved.follow(&mut node.id));

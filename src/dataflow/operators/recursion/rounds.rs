@@ -22,6 +22,7 @@ use super::{Meter, run};
 use crate::dataflow::graph::Stage;
 use crate::dataflow::operator::{EpochContext, StateSize};
 use crate::error::{HwError, Result};
+use crate::state::PrintMap;
 use crate::types::ChangeBatch;
 use crate::types::hash::{PrintHasher, fingerprints};
 
@@ -108,7 +109,7 @@ pub(super) struct Rounds {
     working: SchemaRef,
     /// The column of the step's output that holds the round.
     column: usize,
-    counts: HashMap<u128, Counts, PrintHasher>,
+    counts: PrintMap<Counts>,
     /// Bytes of the counts of rows with several rounds.
     many_bytes: usize,
 }
@@ -139,7 +140,7 @@ impl Rounds {
         let round = Arc::new(Field::new("round", DataType::Int64, true));
         let fields = schema.fields().iter().cloned().chain([round]);
         let working = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Rounds { schema: Arc::clone(schema), working, column, counts: HashMap::default(), many_bytes: 0 }
+        Rounds { schema: Arc::clone(schema), working, column, counts: PrintMap::default(), many_bytes: 0 }
     }
 
     /// Ends an epoch: `base` and `made` are changes of the base and of what the step gives.
@@ -171,7 +172,7 @@ impl Rounds {
         }
         let net: Vec<(u32, i64)> = (epoch.rows.iter().zip(0u32..))
             .filter_map(|(row, place)| {
-                let is = self.counts.get(&row.print).is_some_and(|c| c.least().is_some());
+                let is = self.counts.get(row.print).is_some_and(|c| c.least().is_some());
                 let change = i64::from(is) - i64::from(row.before.is_some());
                 (change != 0).then_some((place, change))
             })
@@ -206,7 +207,7 @@ impl Rounds {
         let batch = epoch.batches.len() as u32;
         for (row, print) in fingerprints(rows.columns(), rows.num_rows()).into_iter().enumerate() {
             let round = round(row)?;
-            let counts = self.counts.get(&print);
+            let counts = self.counts.get(print);
             let place = *epoch.places.entry(print).or_insert_with(|| {
                 let before = counts.and_then(Counts::least);
                 epoch.rows.push(Touched { print, batch, row: row as u32, before });
@@ -220,13 +221,14 @@ impl Rounds {
     }
 
     fn count(&mut self, print: u128, round: u32, weight: i64) {
-        let counts = self.counts.entry(print).or_insert(Counts::One(round, 0));
+        let slot = self.counts.find_or_add(print, || Counts::One(round, 0));
+        let counts = &mut self.counts[slot];
         self.many_bytes -= counts.bytes();
-        match counts.add(round, weight) {
-            true => {
-                self.counts.remove(&print);
-            }
-            false => self.many_bytes += counts.bytes(),
+        if counts.add(round, weight) {
+            *counts = Counts::One(0, 0);
+            self.counts.remove(print);
+        } else {
+            self.many_bytes += counts.bytes();
         }
     }
 
@@ -238,7 +240,7 @@ impl Rounds {
         let mut changes = Vec::new();
         for place in due {
             let row = &epoch.rows[place as usize];
-            let counts = self.counts.get(&row.print);
+            let counts = self.counts.get(row.print);
             let least =
                 counts.and_then(|c| c.as_slice().take_while(|(r, _)| *r <= round).find(|(_, n)| *n > 0));
             let is = least.is_some_and(|(r, _)| r == round);
@@ -263,8 +265,7 @@ impl Rounds {
     }
 
     pub fn state_size(&self) -> StateSize {
-        let entry = size_of::<u128>() + size_of::<Counts>() + 1;
-        StateSize { entries: self.counts.len(), bytes: self.counts.capacity() * entry + self.many_bytes }
+        StateSize { entries: self.counts.len(), bytes: self.counts.bytes() + self.many_bytes }
     }
 }
 

@@ -23,6 +23,8 @@ use crate::plan::{AggregateCall, AggregateFunction, KeptRows, OverCall, OverNode
 use crate::types::ChangeBatch;
 use crate::types::order::{RankRange, Ranking, SortKey};
 
+mod every;
+
 const BIGINT: f64 = 8.0;
 /// A text of 20 characters.
 const TEXT: f64 = 24.0;

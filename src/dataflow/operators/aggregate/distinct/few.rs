@@ -49,10 +49,36 @@ pub(super) enum Few<P> {
     #[default]
     None,
     One(u64, P),
+    Two(Box<Small<P, 2>>),
+    Three(Box<Small<P, 3>>),
     Four(Box<Small<P, 4>>),
-    Eight(Box<Small<P, 8>>),
-    Sixteen(Box<Small<P, 16>>),
+    Six(Box<Small<P, 6>>),
+    Nine(Box<Small<P, 9>>),
+    Thirteen(Box<Small<P, 13>>),
+    Eighteen(Box<Small<P, 18>>),
+    TwentyFour(Box<Small<P, 24>>),
+    ThirtyTwo(Box<Small<P, 32>>),
+    FortyTwo(Box<Small<P, 42>>),
     Many(Box<Many<P>>),
+}
+
+/// Does something with the words side by side, whatever there is room for.
+macro_rules! small {
+    ($few:expr, $small:ident => $done:expr, _ => $other:expr) => {
+        match $few {
+            Few::Two($small) => $done,
+            Few::Three($small) => $done,
+            Few::Four($small) => $done,
+            Few::Six($small) => $done,
+            Few::Nine($small) => $done,
+            Few::Thirteen($small) => $done,
+            Few::Eighteen($small) => $done,
+            Few::TwentyFour($small) => $done,
+            Few::ThirtyTwo($small) => $done,
+            Few::FortyTwo($small) => $done,
+            _ => $other,
+        }
+    };
 }
 
 /// Up to `N` words in no order, whose weights fit beside them.
@@ -100,6 +126,13 @@ impl<P: Weight, const N: usize> Small<P, N> {
         true
     }
 
+    /// Words with a positive weight.
+    fn count(&self) -> i64 {
+        let mut count = 0;
+        self.each(|_, weight| count += (weight > 0) as i64);
+        count
+    }
+
     fn each(&self, mut f: impl FnMut(u64, i64)) {
         let all = self.words.iter().zip(&self.weights).take(self.len as usize);
         all.for_each(|(word, weight)| f(*word, weight.get().unwrap_or(0)));
@@ -109,6 +142,8 @@ impl<P: Weight, const N: usize> Small<P, N> {
 pub(super) struct Many<P> {
     table: WordTable<P>,
     others: HashMap<u64, i64>,
+    /// Words with a positive weight.
+    positive: i64,
 }
 
 /// No table holds it.
@@ -127,6 +162,7 @@ impl<P: Weight> Many<P> {
     }
 
     fn set(&mut self, word: u64, weight: i64) {
+        self.positive += (weight > 0) as i64 - (self.weight(word) > 0) as i64;
         let narrow = P::of(weight).filter(|_| word != UNHELD);
         match narrow.is_some() || weight == 0 {
             true if self.others.is_empty() => {}
@@ -150,26 +186,31 @@ impl<P: Weight> Few<P> {
         match self {
             Few::One(one, weight) if *one == word => weight.get().unwrap_or(0),
             Few::None | Few::One(..) => 0,
-            Few::Four(small) => small.weight(word),
-            Few::Eight(small) => small.weight(word),
-            Few::Sixteen(small) => small.weight(word),
             Few::Many(many) => many.weight(word),
+            few => small!(few, small => small.weight(word), _ => 0),
         }
     }
 
     /// What holds the words with one more, or with a weight that does not fit beside its word.
     fn grow(&mut self, word: u64, weight: i64) {
-        let mut all = Vec::with_capacity(17);
+        let mut all = Vec::with_capacity(43);
         self.each(|w, x| all.push((w, x)));
         all.retain(|(w, _)| *w != word);
         all.push((word, weight));
         let narrow = all.iter().all(|(_, x)| P::of(*x).is_some());
         *self = match all.len() {
-            0..=4 if narrow => Few::Four(Small::new(&all)),
-            0..=8 if narrow => Few::Eight(Small::new(&all)),
-            0..=16 if narrow => Few::Sixteen(Small::new(&all)),
+            0..=2 if narrow => Few::Two(Small::new(&all)),
+            3 if narrow => Few::Three(Small::new(&all)),
+            4 if narrow => Few::Four(Small::new(&all)),
+            5..=6 if narrow => Few::Six(Small::new(&all)),
+            7..=9 if narrow => Few::Nine(Small::new(&all)),
+            10..=13 if narrow => Few::Thirteen(Small::new(&all)),
+            14..=18 if narrow => Few::Eighteen(Small::new(&all)),
+            19..=24 if narrow => Few::TwentyFour(Small::new(&all)),
+            25..=32 if narrow => Few::ThirtyTwo(Small::new(&all)),
+            33..=42 if narrow => Few::FortyTwo(Small::new(&all)),
             _ => {
-                let mut many = Many { table: WordTable::default(), others: HashMap::new() };
+                let mut many = Many { table: WordTable::default(), others: HashMap::new(), positive: 0 };
                 all.into_iter().for_each(|(word, weight)| many.set(word, weight));
                 Few::Many(Box::new(many))
             }
@@ -178,16 +219,13 @@ impl<P: Weight> Few<P> {
 
     fn set(&mut self, word: u64, weight: i64) {
         let narrow = P::of(weight);
-        let (room, empty) = match self {
-            Few::Four(small) => (small.set(word, weight), small.len == 0),
-            Few::Eight(small) => (small.set(word, weight), small.len == 0),
-            Few::Sixteen(small) => (small.set(word, weight), small.len == 0),
-            _ => (true, false),
-        };
+        if let Few::Many(many) = self {
+            return many.set(word, weight);
+        }
+        let (room, empty) = small!(self, small => (small.set(word, weight), small.len == 0), _ => (false, false));
         match (&mut *self, narrow) {
-            (Few::Many(many), _) => many.set(word, weight),
-            (Few::Four(_) | Few::Eight(_) | Few::Sixteen(_), _) if empty => *self = Few::None,
-            (Few::Four(_) | Few::Eight(_) | Few::Sixteen(_), _) if room => {}
+            _ if empty => *self = Few::None,
+            _ if room => {}
             (Few::One(one, _), _) if *one == word && weight == 0 => *self = Few::None,
             (Few::One(one, kept), Some(narrow)) if *one == word => *kept = narrow,
             (Few::None, Some(narrow)) if weight != 0 => *self = Few::One(word, narrow),
@@ -214,26 +252,31 @@ impl<P: Weight> Values for Few<P> {
 
     fn heap_bytes(&self) -> usize {
         match self {
-            Few::None | Few::One(..) => 0,
-            Few::Four(_) => size_of::<Small<P, 4>>(),
-            Few::Eight(_) => size_of::<Small<P, 8>>(),
-            Few::Sixteen(_) => size_of::<Small<P, 16>>(),
             Few::Many(many) => size_of::<Many<P>>() + many.table.bytes() + many.others.allocation_size(),
+            few => small!(few, small => size_of_val(&**small), _ => 0),
         }
+    }
+
+    fn count(&self) -> Option<i64> {
+        let positive = |weight: P| (weight.get().unwrap_or(0) > 0) as i64;
+        Some(match self {
+            Few::None => 0,
+            Few::One(_, weight) => positive(*weight),
+            Few::Many(many) => many.positive,
+            few => small!(few, small => small.count(), _ => 0),
+        })
     }
 
     fn each(&self, mut f: impl FnMut(u64, i64)) {
         match self {
             Few::None => {}
             Few::One(word, weight) => f(*word, weight.get().unwrap_or(0)),
-            Few::Four(small) => small.each(f),
-            Few::Eight(small) => small.each(f),
-            Few::Sixteen(small) => small.each(f),
             Few::Many(many) => {
                 let narrow = many.table.iter().filter_map(|(word, weight)| Some((word, weight.get()?)));
                 narrow.for_each(|(word, weight)| f(word, weight));
                 many.others.iter().for_each(|(word, weight)| f(*word, *weight));
             }
+            few => small!(few, small => small.each(f), _ => {}),
         }
     }
 }
@@ -255,7 +298,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_map(
-            steps in prop::collection::vec((prop_oneof![0u64..4, 0u64..30], prop_oneof![-3i64..4, -300i64..300, Just(i64::MAX / 99)]), 0..60),
+            steps in prop::collection::vec((prop_oneof![0u64..4, 0u64..60], prop_oneof![-3i64..4, -300i64..300, Just(i64::MAX / 99)]), 0..200),
         ) {
             let (mut weighed, mut model) = (Few::<i8>::default(), BTreeMap::new());
             let (mut seen, mut there) = (Few::<()>::default(), BTreeMap::new());
@@ -267,10 +310,12 @@ mod tests {
                 model.insert(word, after);
                 model.retain(|_, w| *w != 0);
                 prop_assert_eq!(&contents(&weighed), &model);
+                prop_assert_eq!(weighed.count(), Some(model.values().filter(|w| **w > 0).count() as i64));
                 if weight > 0 {
                     prop_assert_eq!(seen.add(word, weight), there.insert(word, 1).is_none() as i64);
                 }
                 prop_assert_eq!(&contents(&seen), &there);
+                prop_assert_eq!(seen.count(), Some(there.len() as i64));
             }
         }
     }

@@ -1,7 +1,12 @@
-//! What an aggregate call reads of a batch, and how the accumulators are fed with it.
+//! What an aggregate call reads of a batch, how the accumulators are fed with it, and whether what
+//! they give has changed.
+
+use std::slice::from_ref;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::kernels::cmp::distinct;
+use arrow::row::{RowConverter, SortField};
 
 use super::super::accumulator::{Accumulator, Input};
 use crate::error::Result;
@@ -52,4 +57,25 @@ fn selection(call: &AggregateCall, rows: &RecordBatch) -> Option<BooleanBuffer> 
         Some(bits) => Some(with_nulls(bits, Some(nulls))),
         None => Some(nulls.inner().clone()),
     })
+}
+
+/// For each shown row, whether all its columns are as before; `None` without columns.
+pub fn unchanged(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> Result<Option<BooleanBuffer>> {
+    let mut same: Option<BooleanBuffer> = None;
+    for (old, new) in old.iter().zip(new) {
+        let new = new.slice(0, rows);
+        let column = if old.data_type().is_nested() {
+            equal_rows(old, &new)?
+        } else {
+            !distinct(&old, &new)?.values()
+        };
+        same = Some(same.map_or(column.clone(), |s| &s & &column));
+    }
+    Ok(same)
+}
+
+fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
+    let converter = RowConverter::new(vec![SortField::new(old.data_type().clone())])?;
+    let (old, new) = (converter.convert_columns(from_ref(old))?, converter.convert_columns(from_ref(new))?);
+    Ok(old.iter().zip(new.iter()).map(|(a, b)| a == b).collect())
 }
