@@ -8,6 +8,7 @@ pub mod grow;
 pub mod print_map;
 pub mod row_store;
 pub mod sort_key;
+pub mod sorted_blocks;
 pub mod word_table;
 
 pub use chunks::Chunks;
@@ -15,4 +16,5 @@ pub use grow::{Grow, trim_free};
 pub use print_map::PrintMap;
 pub use row_store::{Moved, RowId, RowStore};
 pub use sort_key::{Key, KeyEncoder};
+pub use sorted_blocks::SortedBlocks;
 pub use word_table::{SlotIndex, WordTable};

@@ -106,6 +106,11 @@ impl<V> PrintMap<V> {
         ((slot as usize) < self.entries.len()).then(|| &self.entries[slot].value)
     }
 
+    /// As [`places_mut`](Self::places_mut).
+    pub fn places(&self) -> impl Iterator<Item = &V> {
+        (0..self.entries.len() as u32).map(|slot| &self.entries[slot].value)
+    }
+
     /// The values of all places, some of them of entries that are gone.
     pub fn places_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.iter_mut().map(|entry| &mut entry.value)

@@ -23,14 +23,31 @@ mod pages;
 /// Address of a row in a [`RowStore`].
 pub type RowId = u32;
 
-/// New ids of the rows that a compaction has moved.
-pub struct Moved(HashMap<RowId, RowId>);
+/// New ids of the rows that a compaction has moved, by page of the old ones.
+pub struct Moved(Vec<Option<Box<[RowId; pages::PAGE_ROWS]>>>);
 
 impl Moved {
+    fn of(moved: &[(RowId, RowId)]) -> Moved {
+        let mut pages: Vec<Option<Box<_>>> = Vec::new();
+        for (old, new) in moved {
+            let page = *old as usize / pages::PAGE_ROWS;
+            if pages.len() <= page {
+                pages.resize_with(page + 1, || None);
+            }
+            let page = pages[page].get_or_insert_with(|| Box::new([RowId::MAX; pages::PAGE_ROWS]));
+            page[*old as usize % pages::PAGE_ROWS] = *new;
+        }
+        Moved(pages)
+    }
+
     /// Follows the row of `id`; others stay.
+    #[inline]
     pub fn follow(&self, id: &mut RowId) {
-        if let Some(new) = self.0.get(id) {
-            *id = *new;
+        if let Some(Some(page)) = self.0.get(*id as usize / pages::PAGE_ROWS) {
+            let new = page[*id as usize % pages::PAGE_ROWS];
+            if new != RowId::MAX {
+                *id = new;
+            }
         }
     }
 }
@@ -40,7 +57,7 @@ const OPEN_CHUNK_ROWS: usize = 4096;
 /// No chunk grows beyond this by concatenation.
 const MAX_CHUNK_ROWS: usize = 8192;
 /// Fewer dead rows than this are never worth a compaction.
-const MIN_DEAD_ROWS: usize = 65_536;
+const MIN_DEAD_ROWS: usize = 8192;
 
 /// Runs of fewer rows on average are gathered row by row.
 const MIN_RUN_ROWS: usize = 32;
@@ -296,21 +313,20 @@ impl RowStore {
         self.chunks[index as usize].as_ref().expect("a live id names a live chunk")
     }
 
-    /// Compacts if that frees more than half of the rows held; the owner lets every id of a live
-    /// row follow.
+    /// Compacts if that frees a third of the rows held; the owner lets every id of a live row follow.
     pub fn compact_if_worth(&mut self) -> Result<Option<Moved>> {
-        match self.dead > MIN_DEAD_ROWS && self.dead > self.live {
-            true => Ok(Some(Moved(self.compact()?.into_iter().collect()))),
+        match self.dead > MIN_DEAD_ROWS && self.dead * 2 > self.live {
+            true => Ok(Some(Moved::of(&self.compact()?))),
             false => Ok(None),
         }
     }
 
-    /// Moves the live rows out of chunks that are more than half dead. Returns `(old, new)`
+    /// Moves the live rows out of chunks of which a quarter is dead. Returns `(old, new)`
     /// ids of the moved rows; the old ones are no longer valid.
     fn compact(&mut self) -> Result<Vec<(RowId, RowId)>> {
         let victims: Vec<u32> = (0..self.chunks.len() as u32)
             .filter(|index| {
-                self.chunks[*index as usize].as_ref().is_some_and(|c| c.live * 2 < c.rows.num_rows())
+                self.chunks[*index as usize].as_ref().is_some_and(|c| c.live * 4 < c.rows.num_rows() * 3)
             })
             .collect();
         let mut moved = Vec::new();

@@ -416,8 +416,15 @@ impl Operator for SessionAssignOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let keys = self.sessions.len() * (size_of::<u128>() + size_of::<Vec<Session>>());
-        let bytes = self.rows.bytes() + self.members * size_of::<Member>() + keys;
+        let sessions = self.sessions.values().map(|sessions| {
+            let members: usize = sessions.iter().map(|s| s.members.capacity()).sum();
+            sessions.capacity() * size_of::<Session>() + members * size_of::<Member>()
+        });
+        // A tree's nodes are two thirds full; sets of keys have one node most often.
+        let ends = self.by_end.len() * size_of::<(i64, BTreeSet<u128>)>() * 3 / 2;
+        let keys: usize = self.by_end.values().map(|keys| keys.len().max(11) * size_of::<u128>()).sum();
+        let bytes =
+            self.rows.bytes() + sessions.sum::<usize>() + self.sessions.allocation_size() + ends + keys;
         StateSize { entries: self.members, bytes }
     }
 }

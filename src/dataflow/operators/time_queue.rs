@@ -121,7 +121,8 @@ impl<T: Ord + Copy> TimeQueue<T> {
     }
 
     pub fn bytes(&self) -> usize {
-        let run = |run: &Run<T>| run.times.capacity() * size_of::<i64>() + run.things.capacity() * size_of::<T>();
+        let run =
+            |run: &Run<T>| run.times.capacity() * size_of::<i64>() + run.things.capacity() * size_of::<T>();
         self.runs.iter().map(run).sum::<usize>() + self.runs.capacity() * size_of::<Run<T>>()
     }
 }

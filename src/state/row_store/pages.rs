@@ -10,6 +10,7 @@ use crate::error::{HwError, Result, sqlstate};
 
 /// Ids of a page, as a power of two.
 const PAGE_BITS: u32 = 10;
+pub(super) const PAGE_ROWS: usize = 1 << PAGE_BITS;
 /// Of the ids of 32 bits; the last page is never used, so that the greatest id can stand for none.
 const PAGES_MAX: usize = (1 << (32 - PAGE_BITS)) - 1;
 

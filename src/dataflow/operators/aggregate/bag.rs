@@ -1,6 +1,6 @@
-//! An ordered multiset: a small sorted vector that turns into a B-tree.
+//! An ordered multiset: a small sorted vector that turns into many.
 
-use std::collections::BTreeMap;
+use crate::state::SortedBlocks;
 
 /// Entries up to which a multiset is a sorted vector.
 const SMALL_BAG: usize = 16;
@@ -9,7 +9,7 @@ const SMALL_BAG: usize = 16;
 #[derive(Clone)]
 pub enum Bag<K> {
     Small(Vec<(K, i64)>),
-    Large(BTreeMap<K, i64>),
+    Large(Box<SortedBlocks<K, i64>>),
 }
 
 impl<K> Default for Bag<K> {
@@ -26,6 +26,14 @@ impl<K: Ord + Clone> Bag<K> {
         }
     }
 
+    /// Bytes beside the multiset itself, without what its keys hold.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Bag::Small(entries) => entries.capacity() * size_of::<(K, i64)>(),
+            Bag::Large(entries) => size_of::<SortedBlocks<K, i64>>() + entries.bytes(),
+        }
+    }
+
     pub fn add(&mut self, key: K, weight: i64) {
         if weight == 0 {
             return;
@@ -38,23 +46,24 @@ impl<K: Ord + Clone> Bag<K> {
                         entries.remove(at);
                     }
                 }
-                Err(at) if entries.len() < SMALL_BAG => entries.insert(at, (key, weight)),
+                Err(at) if entries.len() < SMALL_BAG => {
+                    if entries.len() == entries.capacity() {
+                        entries.reserve_exact((entries.len() / 4).max(1));
+                    }
+                    entries.insert(at, (key, weight));
+                }
                 Err(_) => {
-                    let mut large: BTreeMap<K, i64> = std::mem::take(entries).into_iter().collect();
+                    let mut large = Box::new(SortedBlocks::default());
+                    std::mem::take(entries).into_iter().for_each(|(key, weight)| large.insert(key, weight));
                     large.insert(key, weight);
                     *self = Bag::Large(large);
                 }
             },
             Bag::Large(entries) => {
-                use std::collections::btree_map::Entry;
-                match entries.entry(key) {
-                    Entry::Vacant(new) => drop(new.insert(weight)),
-                    Entry::Occupied(mut known) => {
-                        *known.get_mut() += weight;
-                        if *known.get() == 0 {
-                            known.remove();
-                        }
-                    }
+                match entries.get_mut(&key) {
+                    None => entries.insert(key, weight),
+                    Some(known) if *known + weight == 0 => drop(entries.remove(&key)),
+                    Some(known) => *known += weight,
                 }
                 if entries.is_empty() {
                     *self = Bag::Small(Vec::new());
@@ -77,7 +86,7 @@ impl<K: Ord + Clone> Bag<K> {
             Bag::Large(entries) => (None, Some(entries)),
         };
         let small = small.into_iter().flatten().map(|(k, w)| (k, *w));
-        small.chain(large.into_iter().flatten().map(|(k, w)| (k, *w)))
+        small.chain(large.into_iter().flat_map(|all| all.iter()).map(|(k, w)| (k, *w)))
     }
 
     /// The first entry with a positive weight, or the last.

@@ -297,7 +297,7 @@ impl<K: Key> Accumulator for Bags<K> {
     }
 
     fn bytes(&self) -> usize {
-        let entry = size_of::<(K, i64)>() + K::heap_bytes();
-        self.states.capacity() * size_of::<Bag<K>>() + self.entries * entry
+        let bags: usize = self.states.iter().map(Bag::bytes).sum();
+        self.states.capacity() * size_of::<Bag<K>>() + bags + self.entries * K::heap_bytes()
     }
 }

@@ -52,7 +52,6 @@ enum Finish {
 /// Ordered multisets of rows by group.
 pub struct Ordered {
     groups: Vec<Bag<Bytes>>,
-    entries: usize,
     key_bytes: usize,
     converter: RowConverter,
     /// Arguments that the keys of ORDER BY do not hold already, each as its order key or as it is.
@@ -123,7 +122,6 @@ impl Ordered {
         }
         Ok(Ordered {
             groups: Vec::new(),
-            entries: 0,
             key_bytes: 0,
             converter: RowConverter::new(fields)?,
             extra,
@@ -153,7 +151,6 @@ impl Ordered {
             std::cmp::Ordering::Less => self.key_bytes = self.key_bytes.saturating_sub(key.len()),
             std::cmp::Ordering::Equal => {}
         }
-        self.entries = self.entries + group.len() - before;
     }
 
     fn edges(&self, slots: &[u32], last: bool) -> Result<ArrayRef> {
@@ -275,7 +272,6 @@ impl Accumulator for Ordered {
         for slot in slots {
             let gone = std::mem::take(&mut self.groups[*slot as usize]);
             if !matches!(self.finish, Finish::Edge { keep_one: true, .. }) {
-                self.entries -= gone.len();
                 let bytes: usize = gone.iter().map(|(key, _)| key.len()).sum();
                 self.key_bytes = self.key_bytes.saturating_sub(bytes);
             }
@@ -283,7 +279,13 @@ impl Accumulator for Ordered {
     }
 
     fn bytes(&self) -> usize {
-        let entry = size_of::<(Bytes, i64)>();
-        self.groups.capacity() * size_of::<Bag<Bytes>>() + self.entries * entry + self.key_bytes
+        let bags: usize = self.groups.iter().map(Bag::bytes).sum();
+        let keys = match self.finish {
+            Finish::Edge { keep_one: true, .. } => {
+                self.groups.iter().flat_map(Bag::iter).map(|(key, _)| key.len()).sum()
+            }
+            _ => self.key_bytes,
+        };
+        self.groups.capacity() * size_of::<Bag<Bytes>>() + bags + keys
     }
 }

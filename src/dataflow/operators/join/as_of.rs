@@ -19,14 +19,14 @@ use hashbrown::HashMap;
 
 use super::keys::{Admission, Arrival};
 use super::shape::Shape;
-use super::side::Matches;
+use super::side::{Matches, thirds};
 use super::{AsOf, JoinKind, JoinSpec, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::operators::late::{LateReason, Refusal};
 use crate::dataflow::operators::time_queue::TimeQueue;
 use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::{HwError, Result};
-use crate::state::{RowId, RowStore};
+use crate::state::{Chunks, PrintMap, RowId, RowStore, trim_free};
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, EventTime};
 
@@ -35,7 +35,18 @@ use crate::types::{ChangeBatch, EventTime};
 struct Version {
     time: i64,
     epoch: u64,
-    row: Option<(RowId, u128)>,
+    id: RowId,
+    /// 96 bits of the row's fingerprint.
+    print: [u32; 3],
+}
+
+/// The row of no version.
+const NO_ROW: RowId = RowId::MAX;
+
+impl Version {
+    fn row(&self) -> Option<RowId> {
+        (self.id != NO_ROW).then_some(self.id)
+    }
 }
 
 /// A left row that waits for the right watermark.
@@ -54,12 +65,12 @@ pub struct AsOfJoinOperator {
     shape: Shape,
     admissions: [Admission; 2],
     left: RowStore,
-    waiting: Vec<Waiting>,
+    waiting: Chunks<Waiting>,
     free: Vec<u32>,
     by_time: TimeQueue<u32>,
     right: RowStore,
     /// By time, ascending; never empty.
-    versions: HashMap<u128, Vec<Version>, PrintHasher>,
+    versions: PrintMap<Vec<Version>>,
     /// Keys by the times of their versions.
     ages: TimeQueue<u128>,
     /// Right changes of this epoch, with their times.
@@ -86,10 +97,10 @@ impl AsOfJoinOperator {
             as_of,
             shape,
             admissions,
-            waiting: Vec::new(),
+            waiting: Chunks::default(),
             free: Vec::new(),
             by_time: TimeQueue::default(),
-            versions: HashMap::default(),
+            versions: PrintMap::default(),
             ages: TimeQueue::default(),
             changes: Vec::new(),
             watermarks: [EventTime::MIN; 2],
@@ -138,10 +149,7 @@ impl AsOfJoinOperator {
             let waiting =
                 Waiting { id: first + row as RowId, weight: arrival.rows.weights.get(row), key: *key };
             let slot = self.free.pop().unwrap_or(self.waiting.len() as u32);
-            match self.waiting.get_mut(slot as usize) {
-                Some(place) => *place = waiting,
-                None => self.waiting.push(waiting),
-            }
+            self.waiting.put(slot, waiting);
             run.push((*time, slot));
         }
         self.by_time.add(run);
@@ -166,7 +174,7 @@ impl AsOfJoinOperator {
                 run.push((*time, *key));
                 self.add_version(
                     *key,
-                    Version { time: *time, epoch: self.epoch, row: Some((id, prints[row])) },
+                    Version { time: *time, epoch: self.epoch, id, print: thirds(prints[row]) },
                 )?;
             }
             self.note_ages(run);
@@ -183,19 +191,21 @@ impl AsOfJoinOperator {
     }
 
     fn add_version(&mut self, key: u128, version: Version) -> Result<()> {
-        let versions = self.versions.entry(key).or_default();
+        let slot = self.versions.find_or_add(key, Vec::new);
+        let versions = &mut self.versions[slot];
+        if versions.len() == versions.capacity() {
+            versions.reserve_exact((versions.len() / 4).max(1));
+        }
         let at = versions.partition_point(|v| v.time < version.time);
         match versions.get_mut(at).filter(|v| v.time == version.time) {
             None => versions.insert(at, version),
             Some(known) => {
-                let wins = match (known.row, version.row) {
-                    (Some((a, _)), Some((b, _))) if known.epoch == version.epoch => {
-                        is_greater(&self.right, b, a)?
-                    }
+                let wins = match (known.row(), version.row()) {
+                    (Some(a), Some(b)) if known.epoch == version.epoch => is_greater(&self.right, b, a)?,
                     _ => true,
                 };
                 let loser = if wins { std::mem::replace(known, version) } else { version };
-                loser.row.into_iter().for_each(|(id, _)| self.right.release(id));
+                loser.row().into_iter().for_each(|id| self.right.release(id));
             }
         }
         Ok(())
@@ -209,30 +219,30 @@ impl AsOfJoinOperator {
 
     /// Ends a key whose last version was retracted.
     fn end_version(&mut self, key: u128, time: i64, print: u128) -> Result<()> {
-        let last = self.versions.get(&key).and_then(|v| v.last()).copied();
-        let is_last = last.is_some_and(|v| v.time == time && v.row.is_some_and(|(_, p)| p == print));
+        let last = self.versions.get(key).and_then(|v| v.last()).copied();
+        let is_last = last.is_some_and(|v| v.time == time && v.row().is_some() && v.print == thirds(print));
         if is_last {
             let end = time.max(self.watermarks[1].0);
             self.note_ages(vec![(end, key)]);
-            self.add_version(key, Version { time: end, epoch: self.epoch, row: None })?;
+            self.add_version(key, Version { time: end, epoch: self.epoch, id: NO_ROW, print: [0; 3] })?;
         }
         Ok(())
     }
 
     /// Meets left rows whose time has been passed with their versions.
     fn resolve(&mut self, slots: &[u32], times: &[i64], out: &mut Vec<ChangeBatch>) -> Result<()> {
-        let ids: Vec<RowId> = slots.iter().map(|s| self.waiting[*s as usize].id).collect();
-        let weights: Vec<i64> = slots.iter().map(|s| self.waiting[*s as usize].weight).collect();
+        let ids: Vec<RowId> = slots.iter().map(|s| self.waiting[*s].id).collect();
+        let weights: Vec<i64> = slots.iter().map(|s| self.waiting[*s].weight).collect();
         let rows = ChangeBatch::new(self.left.gather(&ids, None)?, weights);
         let mut found = Matches::default();
         for (row, (slot, time)) in slots.iter().zip(times).enumerate() {
-            let waiting = self.waiting[*slot as usize];
-            let versions = self.versions.get(&waiting.key).map_or(&[][..], |v| v);
+            let waiting = self.waiting[*slot];
+            let versions = self.versions.get(waiting.key).map_or(&[][..], |v| v);
             let end = versions.partition_point(|v| match self.as_of.strict {
                 true => v.time < *time,
                 false => v.time <= *time,
             });
-            if let Some((id, _)) = end.checked_sub(1).and_then(|at| versions[at].row) {
+            if let Some(id) = end.checked_sub(1).and_then(|at| versions[at].row()) {
                 found.rows.push(row as u32);
                 found.ids.push(id);
                 found.weights.push(waiting.weight);
@@ -268,24 +278,28 @@ impl AsOfJoinOperator {
         // With `strict`, a row at the horizon meets what was before it.
         let passed = horizon.saturating_add(!self.as_of.strict as i64);
         for (_, key) in self.ages.take_before(passed) {
-            let Some(versions) = self.versions.get_mut(&key) else { continue };
+            let Some(slot) = self.versions.find(key) else { continue };
+            let versions = &mut self.versions[slot];
             let last = versions.partition_point(|v| v.time < passed).saturating_sub(1);
             for version in versions.drain(..last) {
-                version.row.into_iter().for_each(|(id, _)| self.right.release(id));
+                version.row().into_iter().for_each(|id| self.right.release(id));
             }
-            if versions.first().is_some_and(|v| v.row.is_none() && v.time < passed) {
+            if versions.first().is_some_and(|v| v.row().is_none() && v.time < passed) {
                 versions.remove(0);
             }
             if versions.is_empty() {
-                self.versions.remove(&key);
+                *versions = Vec::new();
+                self.versions.remove(key);
             }
         }
     }
 
     fn compact(&mut self) -> Result<()> {
+        trim_free(&mut self.free);
+        self.versions.trim();
         if let Some(moved) = self.right.compact_if_worth()? {
-            let versions = self.versions.values_mut().flatten().filter_map(|v| v.row.as_mut());
-            versions.for_each(|(id, _)| moved.follow(id));
+            let versions = self.versions.places_mut().flatten().filter(|v| v.id != NO_ROW);
+            versions.for_each(|version| moved.follow(&mut version.id));
         }
         if let Some(moved) = self.left.compact_if_worth()? {
             self.waiting.iter_mut().for_each(|w| moved.follow(&mut w.id));
@@ -347,14 +361,17 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let versions = self.right.len();
+        let versions: usize = self.versions.places().map(|v| v.capacity() * size_of::<Version>()).sum();
+        let waiting = self.waiting.bytes() + self.free.capacity() * size_of::<u32>();
         StateSize {
-            entries: self.by_time.len() + versions,
+            entries: self.by_time.len() + self.right.len(),
             bytes: self.left.bytes()
                 + self.right.bytes()
-                + self.waiting.capacity() * size_of::<Waiting>()
-                + versions * (size_of::<Version>() + size_of::<(i64, u128)>())
-                + self.versions.capacity() * (size_of::<(u128, Vec<Version>)>() + 1),
+                + waiting
+                + self.by_time.bytes()
+                + self.ages.bytes()
+                + versions
+                + self.versions.bytes(),
         }
     }
 }

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use crate::error::Result;
 use crate::state::{Chunks, PrintMap, RowId, RowStore, trim_free};
 use crate::types::ChangeBatch;
+use arrow::datatypes::SchemaRef;
 
 const NONE: u32 = u32::MAX;
 
@@ -141,9 +141,6 @@ impl Recalled {
     }
 
     pub fn bytes(&self) -> usize {
-        self.shown.bytes()
-            + self.given.bytes()
-            + self.free.capacity() * size_of::<u32>()
-            + self.last.bytes()
+        self.shown.bytes() + self.given.bytes() + self.free.capacity() * size_of::<u32>() + self.last.bytes()
     }
 }

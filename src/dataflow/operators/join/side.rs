@@ -91,7 +91,7 @@ pub(super) fn halves(print: u128) -> [u32; 2] {
     [print as u32, (print >> 32) as u32]
 }
 
-fn thirds(print: u128) -> [u32; 3] {
+pub(super) fn thirds(print: u128) -> [u32; 3] {
     [print as u32, (print >> 32) as u32, tag_of(print)]
 }
 

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use arrow::array::UInt32Array;
-use hashbrown::HashMap;
 
 use super::{Line, NO_VALUES};
 use crate::error::{HwError, Result};
 use crate::plan::Reach;
-use crate::state::{Key, RowId, RowStore};
+use crate::state::print_map::tag_of;
+use crate::state::{Key, PrintMap, RowId, RowStore, SortedBlocks};
 use crate::types::ChangeBatch;
-use crate::types::hash::PrintHasher;
 
 /// Where a copy of a row stands: by the number of its partition, its key, 64 bits that are the same
 /// in every run, and 32 more that tell rows apart.
@@ -31,30 +30,10 @@ pub struct Place<K> {
 /// Numbers of partitions.
 #[derive(Default)]
 struct Numbers {
-    of: HashMap<u128, u32, PrintHasher>,
-    prints: Vec<u128>,
-    free: Vec<u32>,
+    /// By fingerprint, each with the bits that it is found by.
+    of: PrintMap<u32>,
     /// Those that may be empty.
     emptied: Vec<u32>,
-}
-
-impl Numbers {
-    fn get_or_add(&mut self, group: u128) -> u32 {
-        *self.of.entry(group).or_insert_with(|| match self.free.pop() {
-            Some(number) => {
-                self.prints[number as usize] = group;
-                number
-            }
-            None => {
-                self.prints.push(group);
-                self.prints.len() as u32 - 1
-            }
-        })
-    }
-
-    fn bytes(&self) -> usize {
-        self.of.capacity() * (size_of::<(u128, u32)>() + 1) + self.prints.capacity() * size_of::<u128>()
-    }
 }
 
 /// What places the rows of a batch.
@@ -113,19 +92,19 @@ impl<K> Affected<K> {
 
 pub struct Rows<K: Key> {
     reach: Reach,
-    tree: BTreeMap<Place<K>, Entry>,
+    tree: SortedBlocks<Place<K>, Entry>,
     numbers: Numbers,
     key_bytes: usize,
 }
 
 impl<K: Key> Rows<K> {
     pub fn new(reach: Reach) -> Rows<K> {
-        Rows { reach, tree: BTreeMap::new(), numbers: Numbers::default(), key_bytes: 0 }
+        Rows { reach, tree: SortedBlocks::default(), numbers: Numbers::default(), key_bytes: 0 }
     }
 
     /// The number of a partition; one that no row has for one that is not there.
     fn number(&self, group: u128) -> u32 {
-        self.numbers.of.get(&group).copied().unwrap_or(u32::MAX)
+        self.numbers.of.find(group).unwrap_or(u32::MAX)
     }
 
     /// Forgets the numbers of partitions that are empty; no places of them are held any more.
@@ -134,12 +113,13 @@ impl<K: Key> Rows<K> {
         emptied.sort_unstable();
         emptied.dedup();
         for number in emptied {
-            let print = self.numbers.prints[number as usize];
-            if !self.has(print) {
-                self.numbers.of.remove(&print);
-                self.numbers.free.push(number);
+            let first = self.tree.range(Bound::Included(Self::least(number)), Bound::Unbounded).next();
+            if first.is_none_or(|(place, _)| place.group != number) {
+                let tag = self.numbers.of[number];
+                self.numbers.of.remove_at(number, tag);
             }
         }
+        self.numbers.of.trim();
     }
 
     fn least(group: u32) -> Place<K> {
@@ -156,7 +136,7 @@ impl<K: Key> Rows<K> {
         let least = Self::least(group);
         let start = if from == Bound::Unbounded { Bound::Included(&least) } else { from };
         self.tree
-            .range((start, Bound::Unbounded))
+            .range(start.cloned(), Bound::Unbounded)
             .take_while(move |(p, _)| p.group == group)
             .map(|(p, e)| (p, e.at))
     }
@@ -215,7 +195,7 @@ impl<K: Key> Rows<K> {
         let mut touched = Touched::default();
         for (row, key) in keys.into_iter().enumerate() {
             let at = at.as_ref().map_or(0, |at| at[row]);
-            let group = self.numbers.get_or_add(groups[row]);
+            let group = self.numbers.of.find_or_add(groups[row], || tag_of(groups[row]));
             let first = Place { group, key, tie: ties[row], print: prints[row] as u32, copy: 0 };
             let copies = self.copies(&first);
             let weight = changes.weights.get(row);
@@ -245,7 +225,10 @@ impl<K: Key> Rows<K> {
 
     fn copies(&self, first: &Place<K>) -> u32 {
         let last = Place { copy: u32::MAX, ..first.clone() };
-        self.tree.range(first..=&last).next_back().map_or(0, |(p, _)| p.copy + 1)
+        self.tree
+            .range(Bound::Included(first.clone()), Bound::Included(last))
+            .next_back()
+            .map_or(0, |(p, _)| p.copy + 1)
     }
 
     /// How far before and after a row its value looks; `None`: over the whole partition.
@@ -280,12 +263,14 @@ impl<K: Key> Rows<K> {
     /// The span that touches the rows between two places and looks around them.
     pub fn span(&self, from: &Place<K>, to: &Place<K>) -> Option<Span<K>> {
         let (before, after) = self.distances()?;
-        let first_at = self.tree.range(from..).next().map(|(_, e)| e.at)?;
-        let last_at = self.tree.range(..=to).next_back().map(|(_, e)| e.at)?;
+        let first_at =
+            self.tree.range(Bound::Included(from.clone()), Bound::Unbounded).next().map(|(_, e)| e.at)?;
+        let last_at =
+            self.tree.range(Bound::Unbounded, Bound::Included(to.clone())).next_back().map(|(_, e)| e.at)?;
         let start = self.back(from, first_at, &before);
         let end = self.forward(to, last_at, &after)?;
         let mut span = Span { context: Vec::new(), start: 0, places: Vec::new(), lines: Vec::new() };
-        for (place, entry) in self.tree.range(&start..=&end) {
+        for (place, entry) in self.tree.range(Bound::Included(start), Bound::Included(end)) {
             span.context.push(entry.line.row);
             if place < from {
                 span.start += 1;
@@ -300,7 +285,10 @@ impl<K: Key> Rows<K> {
     fn all(&self, group: u128) -> Option<Span<K>> {
         let mut span = Span { context: Vec::new(), start: 0, places: Vec::new(), lines: Vec::new() };
         let group = self.number(group);
-        let rows = self.tree.range(Self::least(group)..).take_while(|(p, _)| p.group == group);
+        let rows = self
+            .tree
+            .range(Bound::Included(Self::least(group)), Bound::Unbounded)
+            .take_while(|(p, _)| p.group == group);
         for (place, entry) in rows {
             span.context.push(entry.line.row);
             span.places.push(place.clone());
@@ -311,7 +299,11 @@ impl<K: Key> Rows<K> {
 
     /// The first row of the partition within a distance before `place`, or `place` itself.
     fn back(&self, place: &Place<K>, at: i64, distance: &Distance) -> Place<K> {
-        let rows = self.tree.range(..place).rev().take_while(|(p, _)| p.group == place.group);
+        let rows = self
+            .tree
+            .range(Bound::Unbounded, Bound::Excluded(place.clone()))
+            .rev()
+            .take_while(|(p, _)| p.group == place.group);
         let found = match distance {
             Distance::Rows(n) => rows.take(usize::try_from(*n).unwrap_or(usize::MAX)).last(),
             Distance::Value(v) => rows.take_while(|(_, e)| e.at >= at.saturating_sub(*v)).last(),
@@ -322,7 +314,10 @@ impl<K: Key> Rows<K> {
     /// The last row of the partition within a distance after `place`, it included if it is
     /// there.
     fn forward(&self, place: &Place<K>, at: i64, distance: &Distance) -> Option<Place<K>> {
-        let rows = self.tree.range(place..).take_while(|(p, _)| p.group == place.group);
+        let rows = self
+            .tree
+            .range(Bound::Included(place.clone()), Bound::Unbounded)
+            .take_while(|(p, _)| p.group == place.group);
         let found = match distance {
             Distance::Rows(n) => {
                 let n = usize::try_from(*n).unwrap_or(usize::MAX).saturating_add(1);
@@ -334,7 +329,7 @@ impl<K: Key> Rows<K> {
             Some((p, _)) => Some(p.clone()),
             // The last row of the partition was removed; rows before it may be touched.
             None => {
-                let previous = self.tree.range(..place).next_back();
+                let previous = self.tree.range(Bound::Unbounded, Bound::Excluded(place.clone())).next_back();
                 previous.filter(|(p, _)| p.group == place.group).map(|(p, _)| p.clone())
             }
         }
@@ -345,10 +340,9 @@ impl<K: Key> Rows<K> {
         self.tree.values_mut().map(|entry| &mut entry.line)
     }
 
-    /// Entries and bytes; tree nodes are two thirds full.
+    /// Entries and bytes.
     pub fn size(&self) -> (usize, usize) {
-        let entry = (size_of::<Place<K>>() + size_of::<Entry>()) * 3 / 2;
-        (self.tree.len(), self.tree.len() * entry + self.key_bytes + self.numbers.bytes())
+        (self.tree.len(), self.tree.bytes() + self.key_bytes + self.numbers.of.bytes())
     }
 }
 

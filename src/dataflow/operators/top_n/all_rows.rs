@@ -1,11 +1,10 @@
-//! Top-n over an input that retracts: all rows, in one ordered tree.
+//! Top-n over an input that retracts: all rows, in one ordered map.
 //!
 //! The tree orders rows by group, sort key, tie and 64 bits of the fingerprint of the whole row
 //! (equal ties are rare, and no row knows its fingerprint beforehand), so a deletion finds its row, and the next row of a group that lost one, in O(log n). Equal rows
 //! are one entry with a weight. Where only the first rows are left out (`OFFSET` alone), what
 //! changes is the input itself less the change of the rows left out.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use arrow::array::UInt32Array;
@@ -15,7 +14,7 @@ use super::Placed;
 use super::first_rows::thirds;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
-use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex};
+use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex, SortedBlocks};
 use crate::types::Weights;
 use crate::types::hash::PrintHasher;
 use crate::types::order::RankRange;
@@ -89,7 +88,7 @@ pub struct AllRows<K: Key> {
     /// The rows shown are all but those in `limits`.
     inverted: bool,
     slots: Slots,
-    tree: BTreeMap<Place<K>, Row>,
+    tree: SortedBlocks<Place<K>, Row>,
     /// Groups changed in this epoch.
     dirty: Vec<u32>,
     key_bytes: usize,
@@ -104,12 +103,12 @@ impl<K: Key> AllRows<K> {
         };
         let limits = Limits { range, ..limits };
         let slots = Slots::default();
-        AllRows { limits, inverted, slots, tree: BTreeMap::new(), dirty: Vec::new(), key_bytes: 0 }
+        AllRows { limits, inverted, slots, tree: SortedBlocks::default(), dirty: Vec::new(), key_bytes: 0 }
     }
 
     fn rows_of(&self, group: u32) -> impl Iterator<Item = (&Place<K>, &Row)> {
         let start = Place { group, key: K::least(), tie: 0, print: 0 };
-        self.tree.range((Bound::Included(start), Bound::Unbounded)).take_while(move |(p, _)| p.group == group)
+        self.tree.range(Bound::Included(start), Bound::Unbounded).take_while(move |(p, _)| p.group == group)
     }
 
     pub fn has(&self, group: u128) -> bool {
@@ -235,9 +234,8 @@ impl<K: Key> AllRows<K> {
         self.tree.values_mut().for_each(|row| moved.follow(&mut row.id));
     }
 
-    /// Entries and bytes; tree nodes are two thirds full.
+    /// Entries and bytes.
     pub fn size(&self) -> (usize, usize) {
-        let entry = (size_of::<Place<K>>() + size_of::<Row>()) * 3 / 2;
-        (self.tree.len(), self.tree.len() * entry + self.key_bytes + self.slots.bytes())
+        (self.tree.len(), self.tree.bytes() + self.key_bytes + self.slots.bytes())
     }
 }

@@ -222,7 +222,8 @@ impl<P: Weight> Few<P> {
         if let Few::Many(many) = self {
             return many.set(word, weight);
         }
-        let (room, empty) = small!(self, small => (small.set(word, weight), small.len == 0), _ => (false, false));
+        let (room, empty) =
+            small!(self, small => (small.set(word, weight), small.len == 0), _ => (false, false));
         match (&mut *self, narrow) {
             _ if empty => *self = Few::None,
             _ if room => {}

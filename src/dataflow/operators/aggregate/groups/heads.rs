@@ -142,7 +142,8 @@ impl Heads {
     pub fn has_key(&self, slot: u32, (words, nulls): (&[u32], u8)) -> bool {
         let identity = self.identity(slot);
         let same = identity.len() == words.len() && identity.iter().zip(words).all(|(a, b)| a == b);
-        same && (nulls != 0) == (self.state(slot) & HAS_NULLS != 0) && (nulls == 0 || self.nulls_of(slot) == nulls)
+        same && (nulls != 0) == (self.state(slot) & HAS_NULLS != 0)
+            && (nulls == 0 || self.nulls_of(slot) == nulls)
     }
 
     #[cold]

@@ -85,8 +85,16 @@ struct Case<'a> {
     limit: f64,
 }
 
-const CASE: Case<'static> =
-    Case { what: "", columns: "kv", inputs: &[0], per_key: 1, per_entry: 1, entry: 0.0, retracts: true, limit: 2.0 };
+const CASE: Case<'static> = Case {
+    what: "",
+    columns: "kv",
+    inputs: &[0],
+    per_key: 1,
+    per_entry: 1,
+    entry: 0.0,
+    retracts: true,
+    limit: 2.0,
+};
 
 fn context(epoch: u64) -> EpochContext {
     let watermarks = vec![EventTime(i64::MIN / 2); 2].into();
@@ -274,7 +282,8 @@ fn count_distinct_of_any_number_of_texts() {
         for retracts in [false, true] {
             let what = format!("count distinct of {per_key} texts, retracting {retracts}");
             let entry = BIGINT + BIGINT + TEXT * per_key as f64;
-            let case = Case { what: &what, columns: "kt", entry, per_key, per_entry: per_key, retracts, ..CASE };
+            let case =
+                Case { what: &what, columns: "kt", entry, per_key, per_entry: per_key, retracts, ..CASE };
             case.check(|| aggregate("kt", &[0], count_distinct(1), !retracts));
         }
     }
@@ -387,14 +396,16 @@ fn joins_of_narrow_rows() {
         for (columns, per_key, retracts) in
             [("kv", 1, false), ("kv", 1, true), ("kv", 10, true), ("kv", 1000, true), ("kvt", 1, true)]
         {
-            let what = format!("{kind:?} join of {columns}, side {input}, {per_key} a key, retracting {retracts}");
+            let what =
+                format!("{kind:?} join of {columns}, side {input}, {per_key} a key, retracting {retracts}");
             let only_keys = input == 1 && kind == JoinKind::Semi;
             let (entry, per_entry) = match only_keys {
                 true => (2.0 * BIGINT, per_key),
                 false => (wide(columns) + BIGINT, 1),
             };
             let inputs = [input];
-            let case = Case { what: &what, columns, inputs: &inputs, entry, per_key, per_entry, retracts, limit };
+            let case =
+                Case { what: &what, columns, inputs: &inputs, entry, per_key, per_entry, retracts, ..CASE };
             case.check(|| join_operator(join(kind, columns, !retracts)).unwrap());
         }
     }
@@ -457,9 +468,7 @@ fn interval_join() {
 
 #[test]
 fn set_operations() {
-    for (kind, columns) in
-        [(SetKind::ExceptAll, "kv"), (SetKind::IntersectAll, "kvt")]
-    {
+    for (kind, columns) in [(SetKind::ExceptAll, "kv"), (SetKind::IntersectAll, "kvt")] {
         for inputs in [&[0][..], &[1][..]] {
             let what = format!("{kind:?} of {columns} on {inputs:?}");
             let case = Case { what: &what, columns, inputs, entry: wide(columns) + BIGINT, ..CASE };
