@@ -71,6 +71,46 @@ fn rows(columns: &str, numbers: &[i64], per_key: i64) -> RecordBatch {
     RecordBatch::try_new(schema(columns), columns.chars().map(column).collect()).unwrap()
 }
 
+/// What costs more than twice its columns and key, by a part of a case's name, and how much; the
+/// first counts. An entry of 16 bytes has as much for its index, its place in a chain or queue and
+/// its weight; decision 14 says what each would take.
+const KNOWN: [(&str, f64); 28] = [
+    ("as-of join of ksv, side 1, 1 a key", 3.2),
+    ("as-of join", 2.5),
+    ("count distinct of 2,", 2.1),
+    ("distinct of two", 2.2),
+    // Their fingerprints stand in tables that double.
+    ("distinct of 1 texts", 5.5),
+    ("distinct of 2 texts", 3.5),
+    ("texts, retracting true", 3.3),
+    ("max of texts retracting, 1 a key", 2.5),
+    ("max of texts", 2.2),
+    ("max append-only", 2.7),
+    ("max retracting", 2.8),
+    ("last retracting, 10", 3.0),
+    ("last", 3.9),
+    ("expiry of kvt", 3.8),
+    ("expiry", 12.0),
+    // Few keys with many rows each: what a batch of them leaves behind.
+    ("Semi join of kv, side 1, 1000", 4.7),
+    ("Semi join of kv, side 1, 10 ", 2.7),
+    ("Full join of kvt", 2.3),
+    ("join of kvt", 2.2),
+    ("join of kv,", 3.3),
+    ("rows with sessions", 17.5),
+    ("sessions", 7.2),
+    ("temporal filter of ksvt", 2.4),
+    ("temporal filter", 3.8),
+    ("top 1 of kvt, First", 3.1),
+    ("top 1 of kvt, All", 2.1),
+    ("top 1 of kv,", 3.2),
+    ("window function", 2.7),
+];
+
+fn limit(what: &str) -> f64 {
+    KNOWN.iter().find(|(name, _)| what.contains(name)).map_or(2.0, |(_, times)| *times)
+}
+
 /// What is fed to an operator and what an entry may cost half of.
 struct Case<'a> {
     what: &'a str,
@@ -81,20 +121,10 @@ struct Case<'a> {
     /// Bytes of columns and key.
     entry: f64,
     retracts: bool,
-    /// Twice, but for what is known to cost more.
-    limit: f64,
 }
 
-const CASE: Case<'static> = Case {
-    what: "",
-    columns: "kv",
-    inputs: &[0],
-    per_key: 1,
-    per_entry: 1,
-    entry: 0.0,
-    retracts: true,
-    limit: 2.0,
-};
+const CASE: Case<'static> =
+    Case { what: "", columns: "kv", inputs: &[0], per_key: 1, per_entry: 1, entry: 0.0, retracts: true };
 
 fn context(epoch: u64) -> EpochContext {
     let watermarks = vec![EventTime(i64::MIN / 2); 2].into();
@@ -153,7 +183,7 @@ impl Case<'_> {
             self.feed(operator.as_mut(), 0..fed, goes, true, &mut epoch);
             measure(operator.as_ref(), fed / self.per_entry, "after churn at");
         }
-        if worst > self.limit {
+        if worst > limit(self.what) {
             fail(format!("{}: an entry costs {worst:.2} times its columns and key", self.what));
         }
     }
