@@ -116,7 +116,8 @@ impl<T: Ord + Copy> TimeQueue<T> {
     }
 
     /// What is there, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (i64, T)> + '_ {
+    #[cfg(test)]
+    fn iter(&self) -> impl Iterator<Item = (i64, T)> + '_ {
         self.runs.iter().flat_map(|run| run.times.iter().copied().zip(run.things.iter().copied()))
     }
 
