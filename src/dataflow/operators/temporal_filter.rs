@@ -87,7 +87,7 @@ impl TemporalFilterOperator {
     /// Adds a batch; `touched` gets the entries it changes with their weights before.
     fn add(&mut self, batch: &ChangeBatch, now: i64, touched: &mut Vec<(u32, i64)>) -> Result<()> {
         let prints = fingerprints(batch.rows.columns(), batch.len());
-        let (mut fresh, mut due): (Vec<(u32, u32)>, Vec<(i64, u32)>) = Default::default();
+        let (mut fresh, mut due) = (Vec::new(), Vec::new());
         for (row, (start, end)) in self.spans(batch)?.into_iter().enumerate() {
             if end <= start || end <= now {
                 continue;
