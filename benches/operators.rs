@@ -148,7 +148,7 @@ fn operator(case: &Case) -> Result<AggregateOperator, BoxError> {
         fields.push(Field::new("window_end", bound, false));
         let windows = Windows::new(slide * 1_000_000, size * 1_000_000, 0)?;
         let hop = HopSpec { time_column: Some(3), windows, with_window_time: false };
-        let time = WindowTime::Event { inputs: vec![0] };
+        let time = WindowTime::Event { clock: vec![0].into() };
         window = Some(WindowSpec { bounds: WindowBounds::Sliced(hop), time });
     }
     fields.extend(case.calls.iter().map(|c| c.output.as_ref().clone()));

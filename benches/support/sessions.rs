@@ -43,7 +43,7 @@ fn operator(emit: EmitSpec) -> Result<SessionAggregateOperator, BoxError> {
         calls: vec![call(AggregateFunction::CountStar, None, DataType::Int64)],
         output_schema: Arc::new(Schema::new(fields)),
         time_column: 3,
-        time: WindowTime::Event { inputs: vec![0] },
+        time: WindowTime::Event { clock: vec![0].into() },
         gap_us: GAP_US,
         emit,
         late: Arc::new(LateRows::new(100)),

@@ -28,8 +28,8 @@ use super::operators::unnest::UnnestOperator;
 use super::operators::{LateRows, Limits, OverSpec, RowErrors, TopNSpec, over, top_n};
 use crate::error::{HwError, Result};
 use crate::plan::{
-    AggregateNode, AggregateWindow, JoinKind, JoinNode, NodeId, OverNode, StreamNode, StreamOp, StreamPlan,
-    Temporal, TopNNode, WindowAssign, WindowTime, replicated_side,
+    AggregateNode, AggregateWindow, Clock, JoinKind, JoinNode, NodeId, OverNode, StreamNode, StreamOp,
+    StreamPlan, Temporal, TopNNode, WindowAssign, WindowTime, replicated_side,
 };
 
 /// The side relations that a view's operators write to.
@@ -347,16 +347,17 @@ fn join_spec(plan: &StreamPlan, node: &StreamNode, j: &JoinNode, sides: &Sides) 
         right_keys: j.right_keys.clone(),
         residual: j.residual.clone(),
         output: j.output.clone(),
-        window: j.window.as_ref().map(|(key, time, late)| JoinWindow {
-            key: *key,
-            time: window_time(time),
-            lateness_us: *late,
+        window: j.window.as_ref().filter(|_| j.interval.is_none()).map(|w| JoinWindow {
+            key: w.key,
+            time: window_time(&w.time),
+            over_after_us: w.over_after_us,
+            late: w.judged.map(|judged| judged.then(|| Arc::clone(&sides.late))),
         }),
         interval: j.interval.as_ref().map(|i| JoinInterval {
             times: i.times,
             limits_us: i.limits_us,
             clocks: i.clocks.clone(),
-            late: i.judges_late.then(|| Arc::clone(&sides.late)),
+            late: i.late_us.map(|late_us| (late_us, Arc::clone(&sides.late))),
         }),
         as_of: as_of(j.temporal.as_ref(), sides),
         lookup: j.temporal == Some(Temporal::Lookup),
@@ -369,17 +370,17 @@ fn join_spec(plan: &StreamPlan, node: &StreamNode, j: &JoinNode, sides: &Sides) 
 }
 
 fn as_of(temporal: Option<&Temporal>, sides: &Sides) -> Option<AsOf> {
-    let Some(Temporal::AsOf { times, strict, clocks }) = temporal else { return None };
+    let Some(Temporal::AsOf { times, strict, clocks, ties }) = temporal else { return None };
     let late = Arc::clone(&sides.late);
-    Some(AsOf { times: *times, strict: *strict, clocks: clocks.clone(), late })
+    Some(AsOf { times: *times, strict: *strict, clocks: clocks.clone(), ties: ties.clone(), late })
 }
 
 fn window_time(time: &WindowTime) -> aggregate::WindowTime {
     match time {
-        WindowTime::Event { inputs } => aggregate::WindowTime::Event { inputs: inputs.clone() },
+        WindowTime::Event { clock } => aggregate::WindowTime::Event { clock: clock.clone() },
         WindowTime::Processing => aggregate::WindowTime::Processing,
         // Planned as plain groups, never as windows.
-        WindowTime::Unbounded => aggregate::WindowTime::Event { inputs: Vec::new() },
+        WindowTime::Unbounded => aggregate::WindowTime::Event { clock: Clock::default() },
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::watermarks::Watermarks;
 use crate::error::Result;
+use crate::plan::Clock;
 use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
 
 /// Everything an operator may know about an epoch.
@@ -19,10 +20,9 @@ pub struct EpochContext {
 }
 
 impl EpochContext {
-    /// The watermark of an operator that follows these inputs of the dataflow: the smallest
-    /// of those that are not idle. Never falls.
-    pub fn watermark(&self, inputs: &[usize]) -> EventTime {
-        self.watermarks.of(inputs)
+    /// What a clock shows. Never falls.
+    pub fn watermark(&self, clock: &Clock) -> EventTime {
+        self.watermarks.of(clock)
     }
 
     /// The view gets the rows of the past, in steps that mean nothing: what they brought is one

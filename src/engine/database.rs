@@ -489,6 +489,7 @@ impl Database {
             event_time_columns: Vec::new(),
             proctime_columns: Vec::new(),
             window_columns: None,
+            final_windows: false,
             bounded: false,
         };
         match &definition.details {

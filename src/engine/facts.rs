@@ -21,6 +21,7 @@ pub struct ViewFacts {
     unique_key: Option<Vec<usize>>,
     event_time_columns: Vec<usize>,
     window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
+    final_windows: bool,
     bounded: bool,
     /// How its panes appear to subscribers and sinks.
     pub edge: Edge,
@@ -55,6 +56,7 @@ impl ViewFacts {
             unique_key: plan.visible_key(),
             event_time_columns,
             window_columns,
+            final_windows: plan.has_final_windows(),
             bounded: plan.is_bounded(),
             edge,
             shareable,
@@ -69,6 +71,7 @@ impl ViewFacts {
         relation.unique_key = self.unique_key;
         relation.event_time_columns = self.event_time_columns;
         relation.window_columns = self.window_columns;
+        relation.final_windows = self.final_windows;
         relation.bounded = self.bounded;
     }
 }

@@ -13,7 +13,7 @@ use crate::dataflow::host::ViewOutput;
 use crate::dataflow::operator::EpochContext;
 use crate::dataflow::watermarks::Watermarks;
 use crate::error::Result;
-use crate::plan::{ColumnFact, StreamOp, StreamPlan, WindowTime};
+use crate::plan::StreamPlan;
 use crate::types::{ChangeBatch, Epoch, ProcTime};
 use crate::views::ViewStore;
 
@@ -86,7 +86,7 @@ impl ViewRuntime {
     pub fn new(spec: ViewSpec, phase: Phase, workers: usize) -> ViewRuntime {
         ViewRuntime {
             name: spec.name,
-            reads_watermark: reads_watermark(&spec.plan),
+            reads_watermark: spec.plan.follows_watermarks(),
             done: vec![Epoch(0); workers],
             timers: vec![None; workers],
             last_fed: Epoch(0),
@@ -109,14 +109,6 @@ impl ViewRuntime {
     pub fn next_timer(&self) -> Option<ProcTime> {
         self.timers.iter().flatten().min().copied()
     }
-}
-
-fn reads_watermark(plan: &StreamPlan) -> bool {
-    plan.nodes.iter().any(|n| {
-        let bounded = matches!(&n.op, StreamOp::Join(j) if j.follows_watermarks());
-        let windows = |c: &ColumnFact| matches!(c, ColumnFact::WindowEnd { time: WindowTime::Event { .. } });
-        bounded || n.facts.columns.iter().any(windows)
-    })
 }
 
 /// Applies a view's changes to its store.

@@ -2,12 +2,12 @@
 //!
 //! Flows in: for every input, its watermark and whether it is idle. Flows out: the
 //! [`Watermarks`] that the dataflow is fed with, and the watermark that readers of the view
-//! see. The watermark of a set of inputs is the minimum over those that are not idle; if all
-//! are idle it holds. Invariant: it never falls, so an input that wakes up behind the others
-//! brings late rows, not an earlier watermark.
+//! see. The watermark of a clock is the minimum over those of its inputs that are not idle; if
+//! all are idle it holds, unless others go on for them. Invariant: it never falls, so an input
+//! that wakes up behind the others brings late rows, not an earlier watermark.
 
 use crate::dataflow::watermarks::Watermarks;
-use crate::plan::{ColumnFact, StreamPlan, WindowTime};
+use crate::plan::{Clock, ColumnFact, StreamPlan};
 use crate::types::EventTime;
 
 /// Whether and how a relation takes part in event time.
@@ -35,8 +35,12 @@ impl RelationTime {
 pub struct ViewTime {
     /// The inputs whose watermark bounds the event times in the view's output.
     pub inputs: Vec<usize>,
-    /// Sets of more than one input that operators follow, with their watermark.
-    sets: Vec<(Vec<usize>, EventTime)>,
+    /// How far the times in the output may be behind it.
+    behind: Clock,
+    /// Clocks of more than one input, not behind, with the watermark of their inputs.
+    clocks: Vec<(Clock, EventTime)>,
+    /// The watermark of `inputs`.
+    reached: EventTime,
     pub output: RelationTime,
     /// Clock time (µs) at which `output.watermark` last rose, or the view began.
     pub since: i64,
@@ -44,18 +48,19 @@ pub struct ViewTime {
 
 impl ViewTime {
     pub fn new(plan: &StreamPlan) -> ViewTime {
-        let mut sets: Vec<Vec<usize>> = Vec::new();
-        for fact in plan.nodes.iter().flat_map(|n| &n.facts.columns) {
-            if let Some(inputs) = followed(fact)
-                && inputs.len() > 1
-                && !sets.contains(inputs)
-            {
-                sets.push(inputs.clone());
+        let mut clocks: Vec<(Clock, EventTime)> = Vec::new();
+        for clock in plan.clocks().filter(|c| c.inputs.len() > 1 || !c.beside.is_empty()) {
+            let clock = Clock { behind_us: 0, ..clock.clone() };
+            if clocks.iter().all(|(known, _)| *known != clock) {
+                clocks.push((clock, EventTime::MIN));
             }
         }
+        let output = output_clock(plan);
         ViewTime {
-            inputs: output_inputs(plan),
-            sets: sets.into_iter().map(|set| (set, EventTime::MIN)).collect(),
+            inputs: output.inputs.clone(),
+            behind: output,
+            clocks,
+            reached: EventTime::MIN,
             output: RelationTime { watermark: EventTime::MIN, state: TimeState::Active },
             since: i64::MIN,
         }
@@ -63,8 +68,12 @@ impl ViewTime {
 
     /// Moves on to the given times of the inputs; `now` is the clock's time in microseconds.
     pub fn advance(&mut self, times: &[RelationTime], now: i64) -> Watermarks {
-        for (set, held) in &mut self.sets {
-            *held = combined(set, times, *held);
+        for (clock, held) in &mut self.clocks {
+            *held = combined(&clock.inputs, times, *held);
+            let is_idle = |i: &usize| times[*i].state == TimeState::Idle;
+            if !clock.beside.is_empty() && clock.inputs.iter().all(is_idle) {
+                *held = combined(&clock.beside, times, *held);
+            }
         }
         let timed: Vec<usize> =
             (self.inputs.iter().copied()).filter(|i| times[*i].state != TimeState::Untimed).collect();
@@ -79,13 +88,16 @@ impl ViewTime {
         };
         let watermark = match state {
             TimeState::Untimed => EventTime::MAX,
-            _ => combined(&timed, times, before),
+            _ => {
+                self.reached = combined(&timed, times, self.reached);
+                self.behind.reads(self.reached)
+            }
         };
         if watermark != before || self.since == i64::MIN {
             self.since = now;
         }
         self.output = RelationTime { watermark, state };
-        Watermarks::new(times.iter().map(|t| t.watermark).collect(), self.sets.clone())
+        Watermarks::new(times.iter().map(|t| t.watermark).collect(), self.clocks.clone())
     }
 }
 
@@ -101,25 +113,11 @@ fn combined(set: &[usize], times: &[RelationTime], held: EventTime) -> EventTime
     }
 }
 
-fn followed(fact: &ColumnFact) -> Option<&Vec<usize>> {
-    match fact {
-        ColumnFact::EventTime { inputs }
-        | ColumnFact::WindowEnd { time: WindowTime::Event { inputs } }
-        | ColumnFact::WindowStart { time: WindowTime::Event { inputs }, .. } => Some(inputs),
-        _ => None,
-    }
-}
-
-/// Inputs whose watermark bounds the event times in the view's output.
-fn output_inputs(plan: &StreamPlan) -> Vec<usize> {
+/// What bounds the event times in the view's output.
+fn output_clock(plan: &StreamPlan) -> Clock {
     let facts = &plan.root_node().facts.columns;
-    let mut inputs: Vec<usize> = facts.iter().filter_map(followed).flatten().copied().collect();
-    if inputs.is_empty() {
-        inputs.extend(0..plan.inputs.len());
-    }
-    inputs.sort_unstable();
-    inputs.dedup();
-    inputs
+    let all = || (0..plan.inputs.len()).collect::<Vec<_>>().into();
+    facts.iter().filter_map(ColumnFact::clock).cloned().reduce(|a, b| a.and(&b)).unwrap_or_else(all)
 }
 
 #[cfg(test)]

@@ -99,9 +99,23 @@ impl StreamPlan {
             .map(|(node, reason)| Unbounded {
                 operator: operator_name(&node.op),
                 reason: reason.clone(),
-                advice: advice(&node.op),
+                advice: self.advice(node),
             })
             .collect()
+    }
+
+    /// What to write so that the state of an operator is bounded.
+    fn advice(&self, node: &StreamNode) -> &'static str {
+        let StreamOp::Join(join) = &node.op else { return advice(&node.op) };
+        let below = || node.children.iter().map(|c| &self.nodes[*c].facts);
+        let timed = |f: &Facts| f.columns.iter().any(|c| c.clock().is_some());
+        if join.temporal.is_none() && !below().all(|f| f.append_only) {
+            return "Filter by time (ts > now() - INTERVAL '1 day'), or create the view WITH (state_ttl = '1 day').";
+        }
+        if join.temporal.is_none() && !below().all(timed) {
+            return "Declare WATERMARK FOR the time columns of both sides and bound the distance of the rows (a.ts BETWEEN b.ts - INTERVAL '1 hour' AND b.ts), or create the view WITH (state_ttl = '1 day').";
+        }
+        advice(&node.op)
     }
 
     /// Whether the view holds no more rows than tables, or its `state_ttl`, let it.
@@ -154,11 +168,11 @@ pub(super) fn operator_name(op: &StreamOp) -> &'static str {
     }
 }
 
-/// What to write so that the state of an operator is bounded.
+/// What mostly helps.
 fn advice(op: &StreamOp) -> &'static str {
     match op {
         StreamOp::Join(j) if matches!(j.temporal, Some(Temporal::AsOf { .. })) => {
-            "Delete the keys that are no longer needed from the right side."
+            "Create the view WITH (state_ttl = '1 day'): a version is forgotten when it has been there for so long."
         }
         StreamOp::Join(j) if j.temporal.is_some() => {
             "Look up a table, or create the view WITH (state_ttl = '1 day')."

@@ -128,6 +128,12 @@ pub fn replicated_side(plan: &StreamPlan, node: &StreamNode) -> Option<usize> {
         }
         JoinKind::Full | JoinKind::Anti { null_aware: true } => [false, false],
     };
+    // A late row is refused once.
+    let judged = match (&join.interval, &join.window) {
+        (Some(interval), _) => [interval.late_us.is_some(); 2],
+        (None, window) => window.as_ref().map_or([false; 2], |w| w.judged),
+    };
+    let may = [may[0] && !judged[0], may[1] && !judged[1]];
     let sides = [may[0] && few_rows(0, &join.left_keys), may[1] && few_rows(1, &join.right_keys)];
     match sides {
         [false, true] => Some(1),

@@ -31,14 +31,17 @@ fn kind(j: &JoinNode, name: &dyn Fn(usize, usize) -> String) -> String {
         JoinKind::Anti { .. } => "anti ",
         JoinKind::Mark => "mark ",
     };
-    let by_time = j.interval.as_ref().is_some_and(|i| i.judges_late);
+    let judged = |i: &&JoinInterval| i.late_us.is_some();
+    let by_time = j.interval.as_ref().filter(judged).map(|i| i.by_window);
+    let by_window = by_time == Some(true) || j.window.as_ref().is_some_and(|w| w.judged != [false; 2]);
     let what = match &j.temporal {
         Some(Temporal::Lookup) => "lookup join".into(),
         Some(Temporal::AsOf { times, strict, .. }) => {
             let op = if *strict { ">" } else { ">=" };
             format!("as-of join ({} {op} {})", name(0, times[0]), name(1, times[1]))
         }
-        None if by_time => "interval join".into(),
+        None if by_window => "window join".into(),
+        None if by_time.is_some() => "interval join".into(),
         None if j.kind == (JoinKind::Anti { null_aware: true }) => "join (NOT IN)".into(),
         None => "join".to_string(),
     };

@@ -2,8 +2,9 @@
 //!
 //! A join whose condition bounds the distance of two event times on both ends, over
 //! append-only inputs with watermarks, can forget rows that no row on time will match. A
-//! conjunct counts if the join's condition cannot be true without it. The bounds only decide
-//! when rows are forgotten: the condition itself is still evaluated for every pair.
+//! conjunct counts if the join's condition cannot be true without it; so do its equalities, and
+//! comparisons of the difference of two times. The bounds only decide when rows are forgotten:
+//! the condition itself is still evaluated for every pair.
 
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -30,19 +31,22 @@ struct Moved {
 }
 
 impl Lowering<'_> {
-    /// The bounds of a join of `left` and `right`, if both sides can be forgotten by time.
-    /// Schemas and columns are those of the query; extra columns of the nodes come behind.
+    /// The bounds of a join of `left` and `right`, if both sides can be forgotten by time;
+    /// `equal` are pairs that are not NULL and equal. Schemas and columns are those of the query;
+    /// extra columns of the nodes come behind.
     pub(super) fn join_interval(
         &self,
         condition: Option<&Expr>,
+        equal: &[(Expr, Expr)],
         schemas: [&DFSchema; 2],
         nodes: [NodeId; 2],
     ) -> Option<JoinInterval> {
         let mut parts = Vec::new();
-        necessary(condition?, &mut parts);
+        condition.iter().for_each(|c| necessary(c, &mut parts));
         let mut found: Vec<([usize; 2], Distance)> = Vec::new();
-        for part in parts {
-            let Some((columns, bound)) = bound(part, schemas) else { continue };
+        let same = |(a, b): &(Expr, Expr)| compared(Operator::Eq, (moved(a, schemas)?, moved(b, schemas)?));
+        let bounds = parts.into_iter().filter_map(|part| bound(part, schemas));
+        for (columns, bound) in bounds.chain(equal.iter().filter_map(same)) {
             let at = found.iter().position(|(c, _)| *c == columns).unwrap_or_else(|| {
                 found.push((columns, Distance::default()));
                 found.len() - 1
@@ -52,9 +56,11 @@ impl Lowering<'_> {
             distance.upper = [distance.upper, bound.upper].into_iter().flatten().min();
         }
         found.into_iter().find_map(|(times, distance)| {
-            let clocks = [self.sound_clock(nodes[0], times[0])?, self.sound_clock(nodes[1], times[1])?];
+            let (left, right) =
+                (self.sound_clock(nodes[0], times[0])?, self.sound_clock(nodes[1], times[1])?);
             let limits_us = [distance.lower?, distance.upper?.checked_neg()?];
-            Some(JoinInterval { times, limits_us, clocks, judges_late: true })
+            let clocks = [left.beside(&right), right.beside(&left)];
+            Some(JoinInterval { times, limits_us, clocks, late_us: Some([0, 0]), by_window: false })
         })
     }
 
@@ -65,29 +71,30 @@ impl Lowering<'_> {
         left: NodeId,
         right: NodeId,
     ) -> Option<JoinInterval> {
-        let (pair, _, _) = join.window.as_ref()?;
+        let pair = join.window.as_ref()?.key;
         if join.kind == JoinKind::Inner {
             return None;
         }
-        let times = [join.left_keys[*pair], join.right_keys[*pair]];
-        let clock = |node: NodeId, column: usize| match self.final_at(node, column)? {
-            (WindowTime::Event { inputs }, lateness_us) if self.nodes[node].facts.append_only => {
-                Some((inputs, lateness_us))
-            }
-            _ => None,
+        let times = [join.left_keys[pair], join.right_keys[pair]];
+        let clock = |node: NodeId, column: usize| {
+            let found = self.final_at(node, column)?;
+            let over_after_us = found.to_end_us.saturating_add(found.lateness_us);
+            let clock = found.time.clock().filter(|_| self.nodes[node].facts.append_only)?;
+            Some((clock.clone(), over_after_us))
         };
         let ((left, left_us), (right, right_us)) = (clock(left, times[0])?, clock(right, times[1])?);
         // The end itself counts as passed.
         let limits_us = [1i64.saturating_sub(right_us), 1i64.saturating_sub(left_us)];
-        Some(JoinInterval { times, limits_us, clocks: [left, right], judges_late: false })
+        let clocks = [left.beside(&right), right.beside(&left)];
+        Some(JoinInterval { times, limits_us, clocks, late_us: None, by_window: true })
     }
 
-    /// The inputs whose watermark bounds what `column` may still hold, if it does.
-    fn sound_clock(&self, node: NodeId, column: usize) -> Option<Vec<usize>> {
+    /// The watermark that bounds what `column` may still hold, if one does.
+    fn sound_clock(&self, node: NodeId, column: usize) -> Option<Clock> {
         let facts = &self.nodes[node].facts;
         match &facts.columns[column] {
-            ColumnFact::EventTime { inputs } if facts.append_only && self.is_timely(node) => {
-                Some(inputs.clone())
+            ColumnFact::EventTime { clock } if facts.append_only && self.is_timely(node) => {
+                Some(clock.clone())
             }
             _ => None,
         }
@@ -95,7 +102,7 @@ impl Lowering<'_> {
 
     /// Whether rows pass in the epoch in which they arrive, or are held by time alone. A plain
     /// join pairs old rows with new ones, whose times are then older than the watermark.
-    fn is_timely(&self, node: NodeId) -> bool {
+    pub(super) fn is_timely(&self, node: NodeId) -> bool {
         let n = &self.nodes[node];
         let held = matches!(&n.op, StreamOp::Join(j) if j.interval.is_none() && j.temporal.is_none());
         !held && n.children.iter().all(|c| self.is_timely(*c))
@@ -137,19 +144,64 @@ fn bound(e: &Expr, schemas: [&DFSchema; 2]) -> Option<([usize; 2], Distance)> {
     let both = |l: &Expr, r: &Expr| Some((moved(l, schemas)?, moved(r, schemas)?));
     match e {
         Expr::Between(b) if !b.negated => {
-            let (low_columns, low) = compared(Operator::GtEq, both(&b.expr, &b.low)?)?;
-            let (high_columns, high) = compared(Operator::LtEq, both(&b.expr, &b.high)?)?;
+            let side = |op: Operator, end: &Expr| match apart(&b.expr, schemas) {
+                Some(times) => compared(op, at_distance(times, length(end)?)?),
+                None => compared(op, both(&b.expr, end)?),
+            };
+            let (low_columns, low) = side(Operator::GtEq, &b.low)?;
+            let (high_columns, high) = side(Operator::LtEq, &b.high)?;
             (low_columns == high_columns).then(|| {
                 let distance = Distance { lower: low.lower.or(high.lower), upper: low.upper.or(high.upper) };
                 (low_columns, distance)
             })
         }
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => compared(*op, both(left, right)?),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            match (apart(left, schemas), apart(right, schemas)) {
+                (Some(times), _) => compared(*op, at_distance(times, length(right)?)?),
+                (_, Some(times)) => compared(op.swap()?, at_distance(times, length(left)?)?),
+                _ => compared(*op, both(left, right)?),
+            }
+        }
         _ => None,
     }
 }
 
 type Side = (usize, Moved);
+
+/// The two times of `a − b`, where it is compared by its length.
+fn apart(e: &Expr, schemas: [&DFSchema; 2]) -> Option<(Side, Side)> {
+    let (left, right) = match e {
+        Expr::Alias(a) => return apart(&a.expr, schemas),
+        Expr::BinaryExpr(b) if b.op == Operator::Minus => (&*b.left, &*b.right),
+        Expr::ScalarFunction(f) => match (f.name(), &f.args[..]) {
+            ("interval_order", [difference]) => return apart(difference, schemas),
+            ("pg_sub" | "timestamp_difference", [left, right]) => (left, right),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((moved(left, schemas)?, moved(right, schemas)?))
+}
+
+/// `a − b` compared with a length is `a` compared with `b` moved by it.
+fn at_distance((a, (side, b)): (Side, Side), us: i64) -> Option<(Side, Side)> {
+    let from_us = b.from_us.checked_add(us)?;
+    let to_us = b.to_us.checked_add(us)?;
+    Some((a, (side, Moved { from_us, to_us, ..b })))
+}
+
+/// A constant length of time, by which intervals are compared: a month has 30 days.
+fn length(e: &Expr) -> Option<i64> {
+    match e {
+        Expr::Literal(ScalarValue::Decimal128(Some(us), _, 0), _) => i64::try_from(*us).ok(),
+        Expr::ScalarFunction(f) if f.name() == "interval_order" => length(f.args.first()?),
+        e => {
+            let (months, days, us) = interval(e)?;
+            let days = days.checked_add(i64::from(months).checked_mul(30)?)?;
+            days.checked_mul(DAY_US)?.checked_add(us)
+        }
+    }
+}
 
 fn compared(op: Operator, (a, b): (Side, Side)) -> Option<([usize; 2], Distance)> {
     let (op, (_, l), (_, r)) = match (a.0, b.0) {
@@ -164,6 +216,7 @@ fn compared(op: Operator, (a, b): (Side, Side)) -> Option<([usize; 2], Distance)
         Operator::Gt => Distance { lower: Some(least.checked_add(1)?), upper: None },
         Operator::LtEq => Distance { lower: None, upper: Some(most) },
         Operator::Lt => Distance { lower: None, upper: Some(most.checked_sub(1)?) },
+        Operator::Eq => Distance { lower: Some(least), upper: Some(most) },
         _ => return None,
     };
     Some(([l.column, r.column], distance))
@@ -204,14 +257,16 @@ fn shifted(op: Operator, left: &Expr, right: &Expr, schemas: [&DFSchema; 2]) -> 
         arrow::datatypes::DataType::Timestamp(_, Some(_))
     );
     let (months, days, us) = constant;
-    if months != 0 {
-        return None;
-    }
-    let slack = if zoned && days != 0 { DAY_SLACK_US } else { 0 };
-    let total = days.checked_mul(DAY_US)?.checked_add(us)?;
-    let total = if op == Operator::Minus { total.checked_neg()? } else { total };
-    let from_us = at.from_us.checked_add(total)?.checked_sub(slack)?;
-    let to_us = at.to_us.checked_add(total)?.checked_add(slack)?;
+    let sign = if op == Operator::Minus { -1 } else { 1 };
+    let slack = if zoned && (months != 0 || days != 0) { DAY_SLACK_US } else { 0 };
+    // A month is 28 to 31 days long.
+    let total = |month_days: i64| -> Option<i64> {
+        let days = days.checked_add(i64::from(months).checked_mul(month_days)?)?;
+        days.checked_mul(DAY_US)?.checked_add(us)?.checked_mul(sign)
+    };
+    let (short, long) = (total(28)?, total(31)?);
+    let from_us = at.from_us.checked_add(short.min(long))?.checked_sub(slack)?;
+    let to_us = at.to_us.checked_add(short.max(long))?.checked_add(slack)?;
     Some((side, Moved { column: at.column, from_us, to_us }))
 }
 

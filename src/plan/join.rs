@@ -27,7 +27,7 @@ impl Lowering<'_> {
         let (kind, swap) = join_kind(join.join_type, null_aware);
         let mut plans = [&join.left, &join.right];
         let mut keys: [Vec<Expr>; 2] = [Vec::new(), Vec::new()];
-        for (left, right) in on {
+        for (left, right) in on.iter().cloned() {
             keys[swap as usize].push(left);
             keys[1 - swap as usize].push(right);
         }
@@ -52,7 +52,7 @@ impl Lowering<'_> {
             JoinKind::Semi | JoinKind::Anti { .. } | JoinKind::Mark => left_columns.collect(),
         };
         let null_equal = join.null_equality == NullEquality::NullEqualsNull;
-        let window = self.join_window((left, &left_keys), (right, &right_keys));
+        let window = self.join_window([left, right], [&left_keys, &right_keys]);
         let mut schemas = [join.left.schema().as_ref(), join.right.schema().as_ref()];
         if swap {
             schemas.swap(0, 1);
@@ -69,9 +69,11 @@ impl Lowering<'_> {
             temporal: None,
         };
         if !null_aware {
+            let equal = if null_equal { &[][..] } else { &on[..] };
             node.interval = self
-                .join_interval(filter.as_ref(), schemas, [left, right])
-                .or_else(|| self.window_interval(&node, left, right));
+                .window_interval(&node, left, right)
+                .or_else(|| self.stream_window(&node, left, right))
+                .or_else(|| self.join_interval(filter.as_ref(), equal, schemas, [left, right]));
         }
         let mut facts = self.join_facts(&node, left, right);
         let (mut left, mut right) = (left, right);
@@ -81,7 +83,7 @@ impl Lowering<'_> {
             facts = self.join_facts(&node, left, right);
         }
         let schema = Arc::new(join.schema.as_arrow().clone());
-        Ok(self.add(StreamOp::Join(node), vec![left, right], schema, facts))
+        Ok(self.add(StreamOp::Join(Box::new(node)), vec![left, right], schema, facts))
     }
 
     /// A condition over the query's left and right columns, which are at `written` of a pair.
@@ -129,65 +131,14 @@ impl Lowering<'_> {
         Ok((node, columns, width))
     }
 
-    /// The first pair of keys that holds window ends on both sides.
-    fn join_window(
-        &self,
-        left: (NodeId, &[usize]),
-        right: (NodeId, &[usize]),
-    ) -> Option<(usize, WindowTime, i64)> {
-        left.1.iter().zip(right.1).enumerate().find_map(|(pair, (l, r))| {
-            let ((left, left_us), (right, right_us)) =
-                (self.final_at(left.0, *l)?, self.final_at(right.0, *r)?);
-            let lateness_us = left_us.max(right_us);
-            match (left, right) {
-                (WindowTime::Event { mut inputs }, WindowTime::Event { inputs: more }) => {
-                    inputs.extend(more);
-                    inputs.sort_unstable();
-                    inputs.dedup();
-                    Some((pair, WindowTime::Event { inputs }, lateness_us))
-                }
-                (WindowTime::Processing, WindowTime::Processing) => {
-                    Some((pair, WindowTime::Processing, lateness_us))
-                }
-                _ => None,
-            }
-        })
-    }
-
-    /// The clock of a column that holds window ends, and how long after its end a row may
-    /// still change. Only aggregates guarantee that: they refuse rows that are too late.
-    pub(super) fn final_at(&self, node: NodeId, column: usize) -> Option<(WindowTime, i64)> {
-        let n = &self.nodes[node];
-        match &n.op {
-            StreamOp::Map { exprs, .. } => self.final_at(n.children[0], expr::as_column(&exprs[column])?),
-            StreamOp::Aggregate(a) => match a.window.as_ref()? {
-                AggregateWindow::Keyed { end, time, judged: false, .. } if *end == column => {
-                    Some((time.clone(), a.emit.lateness_us))
-                }
-                AggregateWindow::Fused(assign) if column == a.group.len() + 1 => {
-                    Some((assign.time.clone(), a.emit.lateness_us))
-                }
-                AggregateWindow::Session(s) if column == a.group.len() + 1 => {
-                    Some((s.time.clone(), a.emit.lateness_us))
-                }
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
     fn join_facts(&self, join: &JoinNode, left: NodeId, right: NodeId) -> Facts {
         let (l, r) = (&self.nodes[left].facts, &self.nodes[right].facts);
         let width = self.nodes[left].schema.fields().len();
         let inner = join.kind == JoinKind::Inner;
-        // Rows of an interval join may be as much older than the watermark as the other side
-        // may lag; only where that is nothing, a time column keeps its meaning.
-        let lags =
-            |side: usize| join.interval.as_ref().is_some_and(|i| i.judges_late && i.limits_us[side] < 0);
         let columns = join.output.iter().map(|c| match *c < width {
-            true if join.kind == JoinKind::Full || lags(0) => ColumnFact::Plain,
-            true => joined_fact(&l.columns[*c], r),
-            false if inner && !lags(1) => joined_fact(&r.columns[*c - width], l),
+            true if join.kind == JoinKind::Full => ColumnFact::Plain,
+            true => self.joined_column(join, [left, right], 0, *c),
+            false if inner => self.joined_column(join, [left, right], 1, *c - width),
             false => ColumnFact::Plain,
         });
         let mark = (join.kind == JoinKind::Mark).then_some(ColumnFact::Plain);
@@ -195,7 +146,8 @@ impl Lowering<'_> {
             && r.append_only
             && (inner || join.kind == JoinKind::Semi || join.interval.is_some());
         let state = match (&join.window, join.kind) {
-            _ if join.interval.as_ref().is_some_and(|i| i.judges_late) => StateBound::Interval,
+            _ if join.interval.as_ref().is_some_and(|i| !i.by_window) => StateBound::Interval,
+            _ if join.interval.is_some() => StateBound::Window,
             (Some(_), _) => StateBound::Window,
             (None, JoinKind::Inner | JoinKind::Left | JoinKind::Full) => {
                 StateBound::Unbounded("a join keeps the rows of both sides".into())
@@ -256,25 +208,9 @@ fn join_kind(join_type: JoinType, null_aware: bool) -> (JoinKind, bool) {
 
 /// A joined row's time columns are complete only when both sides are.
 pub(super) fn joined_fact(fact: &ColumnFact, other: &Facts) -> ColumnFact {
-    let mut joined = fact.clone();
-    if let Some(inputs) = followed(&mut joined) {
-        for mut c in other.columns.clone() {
-            inputs.extend(followed(&mut c).into_iter().flatten().map(|i| *i));
-        }
-        inputs.sort_unstable();
-        inputs.dedup();
-    }
-    joined
-}
-
-/// The inputs whose watermark a column follows.
-fn followed(fact: &mut ColumnFact) -> Option<&mut Vec<usize>> {
-    match fact {
-        ColumnFact::EventTime { inputs }
-        | ColumnFact::WindowStart { time: WindowTime::Event { inputs }, .. }
-        | ColumnFact::WindowEnd { time: WindowTime::Event { inputs } } => Some(inputs),
-        _ => None,
-    }
+    fact.following(|clock| {
+        other.columns.iter().filter_map(ColumnFact::clock).fold(clock.clone(), |a, b| a.and(b))
+    })
 }
 
 /// Key pairs, further condition, and whether the join is NOT IN over keys alone.

@@ -203,6 +203,7 @@ impl Lowering<'_> {
                     name: relation.name.clone(),
                     schema: relation.schema(),
                     used_columns: Vec::new(),
+                    final_windows: relation.final_windows,
                     bounded: relation.bounded,
                 });
                 self.inputs.len() - 1
@@ -210,13 +211,13 @@ impl Lowering<'_> {
         };
         let mut columns = vec![ColumnFact::Plain; relation.schema.fields().len()];
         for c in &relation.event_time_columns {
-            columns[*c] = ColumnFact::EventTime { inputs: vec![input] };
+            columns[*c] = ColumnFact::EventTime { clock: vec![input].into() };
         }
         for c in &relation.proctime_columns {
             columns[*c] = ColumnFact::ProcTime;
         }
         if let Some((start, end, size_us)) = relation.window_columns {
-            let time = WindowTime::Event { inputs: vec![input] };
+            let time = WindowTime::Event { clock: vec![input].into() };
             if let Some(start) = start {
                 columns[start] = ColumnFact::WindowStart { time: time.clone(), size_us };
             }
@@ -415,11 +416,8 @@ pub(super) fn union_fact<'a>(mut facts: impl Iterator<Item = &'a ColumnFact>) ->
     let mut merged = first.clone();
     for fact in facts {
         merged = match (merged, fact) {
-            (ColumnFact::EventTime { mut inputs }, ColumnFact::EventTime { inputs: more }) => {
-                inputs.extend(more);
-                inputs.sort_unstable();
-                inputs.dedup();
-                ColumnFact::EventTime { inputs }
+            (ColumnFact::EventTime { clock }, ColumnFact::EventTime { clock: other }) => {
+                ColumnFact::EventTime { clock: clock.and(other) }
             }
             (a, b) if a == *b => a,
             _ => ColumnFact::Plain,

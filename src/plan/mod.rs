@@ -11,6 +11,7 @@ mod aggregate;
 mod aggregate_call;
 mod bounds;
 mod changelog;
+mod clock;
 mod distribute;
 mod emit_rules;
 mod explain;
@@ -40,6 +41,7 @@ pub mod temporal;
 pub mod temporal_node;
 mod top_n;
 mod window;
+mod window_join;
 pub mod window_node;
 
 use std::sync::Arc;
@@ -53,6 +55,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 pub use crate::types::exact::moments::Statistic;
 use crate::types::order::{RankRange, Ranking, SortKey};
 pub use bounds::Unbounded;
+pub use clock::Clock;
 pub use distribute::replicated_side;
 pub use emit_rules::{EmitWords, check_emit};
 pub use explain_state::StateFacts;
@@ -107,6 +110,8 @@ pub struct PlanInput {
     pub schema: SchemaRef,
     /// Columns that the plan uses; others need not be decoded.
     pub used_columns: Vec<usize>,
+    /// Whether no row of a window changes after its watermark has reached the window's end.
+    pub final_windows: bool,
     /// Whether its rows are a table's, or no more than tables make of them.
     pub bounded: bool,
 }
@@ -153,7 +158,7 @@ pub enum StreamOp {
     LocalAggregate(AggregateNode),
     /// The changes of the child, held back until the trigger of the clause fires.
     ChangelogTrigger(EmitSpec),
-    Join(JoinNode),
+    Join(Box<JoinNode>),
     Union,
     TopN(TopNNode),
     /// Appends the values of window functions.
@@ -219,9 +224,9 @@ pub struct SessionAssign {
 /// By which clock windows open and close.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WindowTime {
-    /// The minimum of the watermarks of these plan inputs.
+    /// A watermark.
     Event {
-        inputs: Vec<usize>,
+        clock: Clock,
     },
     Processing,
     /// A timestamp without a watermark: windows never close.
@@ -369,9 +374,8 @@ pub struct JoinNode {
     pub residual: Option<Arc<dyn PhysicalExpr>>,
     /// Output columns as indices over left ++ right; a mark join adds its answer.
     pub output: Vec<usize>,
-    /// The pair of keys, and its clock, that holds the end of a window on both sides: so many
-    /// microseconds after it no row of the window changes and the join forgets them.
-    pub window: Option<(usize, WindowTime, i64)>,
+    /// Set if the rows of a window are over at some time.
+    pub window: Option<JoinWindow>,
     /// When rows are over by their event time; the inputs are append-only then.
     pub interval: Option<JoinInterval>,
     /// Set if left rows meet a version of the right side, once; the left input is append-only.
@@ -383,17 +387,20 @@ pub struct JoinNode {
 pub enum Temporal {
     /// What it holds at the end of the row's epoch.
     Lookup,
-    /// The last one by event time at the left row's time, or before it.
-    AsOf { times: [usize; 2], strict: bool, clocks: [Vec<usize>; 2] },
+    /// The last one by event time at the left row's time, or before it; of those with one time
+    /// the greatest by the right columns `ties`.
+    AsOf { times: [usize; 2], strict: bool, clocks: [Clock; 2], ties: Vec<usize> },
 }
 
-impl JoinNode {
-    /// Whether watermarks alone can change what it holds or shows.
-    pub fn follows_watermarks(&self) -> bool {
-        let as_of = matches!(self.temporal, Some(Temporal::AsOf { .. }));
-        let window = matches!(self.window, Some((_, WindowTime::Event { .. }, _)));
-        as_of || window || self.interval.is_some()
-    }
+/// A pair of keys that tells the window on both sides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinWindow {
+    pub key: usize,
+    pub time: WindowTime,
+    /// So long after the time in the key no row of the window changes, and the join forgets them.
+    pub over_after_us: i64,
+    /// Whether the rows of a side may come later, and are refused then.
+    pub judged: [bool; 2],
 }
 
 /// Event times by which the rows of a join leave it.
@@ -403,10 +410,13 @@ pub struct JoinInterval {
     pub times: [usize; 2],
     /// A row is over when its time is less than the other side's watermark plus this.
     pub limits_us: [i64; 2],
-    /// Plan inputs whose watermarks count for a side.
-    pub clocks: [Vec<usize>; 2],
-    /// Whether rows older than their own watermark are refused as late.
-    pub judges_late: bool,
+    /// The watermark that counts for a side.
+    pub clocks: [Clock; 2],
+    /// Rows are refused as late whose time is less than their own side's watermark plus this;
+    /// none if no row can be late.
+    pub late_us: Option<[i64; 2]>,
+    /// Whether the times are bounds of windows, which both sides share.
+    pub by_window: bool,
 }
 
 /// The rows of each group whose number by an order is in a range.
@@ -458,9 +468,9 @@ pub struct Facts {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ColumnFact {
     Plain,
-    /// Event time with a watermark: the minimum over these plan inputs.
+    /// Event time with a watermark.
     EventTime {
-        inputs: Vec<usize>,
+        clock: Clock,
     },
     /// The marker made by `proctime()`; never materialized.
     ProcTime,

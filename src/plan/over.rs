@@ -42,8 +42,8 @@ pub struct OverNode {
 /// The event time that rows are ordered by, the first column of the order, ascending.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowTime {
-    /// Its watermark is the minimum over these plan inputs …
-    pub inputs: Vec<usize>,
+    /// Its watermark …
+    pub clock: Clock,
     /// … less the allowed lateness.
     pub lateness_us: i64,
 }
@@ -199,6 +199,12 @@ impl Lowering<'_> {
         let reaches: Vec<Reach> = calls.iter().map(|c| reach(&c.call, &c.order, &schema)).collect();
         let mut columns = vec![0; calls.len()];
         let mut left: Vec<usize> = (0..calls.len()).collect();
+        // In event time, those first whose results still come in it.
+        let timed = |i: usize| {
+            let first = calls[i].order.first().map(|key| &self.nodes[node].facts.columns[key.column]);
+            matches!(first, Some(ColumnFact::EventTime { .. }))
+        };
+        left.sort_by_key(|i| timed(*i) && reaches[*i].behind_us().is_none());
         while let Some(first) = left.first().copied() {
             let alike = |i: &usize| {
                 calls[*i].partition == calls[first].partition
@@ -266,10 +272,22 @@ impl Lowering<'_> {
         let below = &self.nodes[child].facts;
         let key = placed.order.first().filter(|key| !windowed && !key.descending)?;
         match &below.columns[key.column] {
-            ColumnFact::EventTime { inputs } if below.append_only && reach.is_local() => {
-                Some(RowTime { inputs: inputs.clone(), lateness_us: self.options.emit.lateness_us })
+            ColumnFact::EventTime { clock } if reach.is_local() && self.changes_on_time(child) => {
+                Some(RowTime { clock: clock.clone(), lateness_us: self.options.emit.lateness_us })
             }
             _ => None,
+        }
+    }
+
+    /// Whether all changes of a node are of rows that the watermark has not passed: rows that
+    /// only come, or their values of window functions in event time.
+    fn changes_on_time(&self, node: NodeId) -> bool {
+        let n = &self.nodes[node];
+        match &n.op {
+            _ if n.facts.append_only => true,
+            StreamOp::Map { .. } => self.changes_on_time(n.children[0]),
+            StreamOp::Over(over) => over.time.is_some(),
+            _ => false,
         }
     }
 
@@ -335,12 +353,15 @@ fn sentence(text: &str) -> String {
 }
 
 fn over_facts(node: &OverNode, below: &Facts, append_only: bool) -> Facts {
-    let keeps_time = node.time.is_some() && node.reach.after() == 0;
-    let fact = |c: &ColumnFact| match c {
-        ColumnFact::EventTime { .. } if keeps_time => c.clone(),
-        c => settled(c, node.window.is_some()),
+    // A row can change the values of rows before it.
+    let behind_us = node.time.as_ref().and_then(|_| node.reach.behind_us());
+    let fact = |(i, c): (usize, &ColumnFact)| match (c, behind_us) {
+        (ColumnFact::EventTime { .. }, Some(us)) if i == node.order[0].column => {
+            c.following(|w| w.behind(us))
+        }
+        (c, _) => settled(c, node.window.is_some()),
     };
-    let mut columns: Vec<ColumnFact> = below.columns.iter().map(fact).collect();
+    let mut columns: Vec<ColumnFact> = below.columns.iter().enumerate().map(fact).collect();
     let width = columns.len();
     columns.extend(node.calls.iter().map(|_| ColumnFact::Plain));
     let numbered = node.calls.iter().position(|c| c.function.name() == Ranking::RowNumber.function());

@@ -55,6 +55,15 @@ impl Reach {
         }
     }
 
+    /// How far before a row those can be whose values it changes, by their order.
+    pub fn behind_us(&self) -> Option<i64> {
+        match self {
+            Reach::Range { after, .. } => Some(*after),
+            Reach::Rows { after: 0, .. } => Some(0),
+            _ => None,
+        }
+    }
+
     /// What is kept behind the watermark, in words.
     pub fn kept(&self) -> String {
         match self {

@@ -179,6 +179,7 @@ impl Lowering<'_> {
             relation: 0,
             name: String::new(),
             schema: Arc::clone(&self.nodes[*id].schema),
+            final_windows: false,
             used_columns: Vec::new(),
             bounded: self.is_bounded(*id),
         });

@@ -41,6 +41,8 @@ pub struct StreamRelation {
     /// `(start, end)` columns and the size in µs, if all have one, when a view's rows are
     /// windows by event time.
     pub window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
+    /// Whether no row of a window changes after the relation's watermark has reached its end.
+    pub final_windows: bool,
     /// Whether its rows are a table's, or no more than tables make of them.
     pub bounded: bool,
 }

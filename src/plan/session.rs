@@ -119,8 +119,8 @@ impl Lowering<'_> {
         }
         exprs.extend(places.iter().map(|p| expr::column(keys + 2 + p)));
         let fact = match &self.nodes[node].facts.columns[end] {
-            ColumnFact::WindowEnd { time: WindowTime::Event { inputs } } => {
-                ColumnFact::EventTime { inputs: inputs.clone() }
+            ColumnFact::WindowEnd { time: WindowTime::Event { clock } } => {
+                ColumnFact::EventTime { clock: clock.clone() }
             }
             _ => ColumnFact::Plain,
         };

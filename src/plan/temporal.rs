@@ -25,27 +25,32 @@ pub const VERSION_AT: &str = "headwater_version_at";
 /// `as_of(condition)`: the last right row by the inequality of times in the condition.
 pub const AS_OF: &str = "headwater_as_of";
 
-/// Names the time of the right side in the calls that need it, so that the optimizer keeps
-/// the column.
+/// Names the time of the right side in the calls that need it, and all columns by which versions
+/// of one time are told apart, so that the optimizer keeps them.
 pub fn name_version_times(plan: LogicalPlan) -> Result<LogicalPlan> {
     let named = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Join(mut join) = node else { return Ok(Transformed::no(node)) };
         let version = version_column(&join.right);
-        join.filter = join.filter.take().map(|f| name_time(f, version.as_ref())).transpose()?;
+        let columns = join.right.schema().columns();
+        join.filter = join.filter.take().map(|f| name_columns(f, version.as_ref(), &columns)).transpose()?;
         Ok(Transformed::yes(LogicalPlan::Join(join)))
     });
     named.map(|t| t.data).map_err(|e| HwError::internal(e.to_string()))
 }
 
-fn name_time(filter: Expr, version: Option<&Column>) -> datafusion::error::Result<Expr> {
+fn name_columns(
+    filter: Expr,
+    version: Option<&Column>,
+    columns: &[Column],
+) -> datafusion::error::Result<Expr> {
     let named = filter.transform_up(|e| {
-        let (Expr::ScalarFunction(mut f), Some(version)) = (e.clone(), version) else {
-            return Ok(Transformed::no(e));
-        };
-        if f.name() != VERSION_AT || f.args.len() != 2 {
-            return Ok(Transformed::no(e));
+        let Expr::ScalarFunction(mut f) = e.clone() else { return Ok(Transformed::no(e)) };
+        match (f.name(), f.args.len(), version) {
+            (AS_OF, 1, _) => {}
+            (VERSION_AT, 2, Some(version)) => f.args.push(Expr::Column(version.clone())),
+            _ => return Ok(Transformed::no(e)),
         }
-        f.args.push(Expr::Column(version.clone()));
+        f.args.extend(columns.iter().cloned().map(Expr::Column));
         Ok(Transformed::yes(Expr::ScalarFunction(f)))
     });
     Ok(named?.data)
@@ -126,6 +131,12 @@ impl Lowering<'_> {
         let visible = join.right.schema().fields().len();
         let (right, right_keys, _) = self.with_keys(right, &on_right, join.right.schema())?;
         self.check_versions(&temporal, right, &right_keys)?;
+        let temporal = self.told_apart(temporal, arguments, schemas[1], right, &right_keys);
+        // A left row that is taken back meets the version that it has met before.
+        let right = match temporal == Temporal::Lookup || self.nodes[left].facts.append_only {
+            true => self.expiring(right, &[], &right_keys),
+            false => right,
+        };
         let left_total = self.nodes[left].schema.fields().len();
         let output: Vec<usize> = (0..left_width).chain(left_total..left_total + visible).collect();
         let residual =
@@ -144,7 +155,7 @@ impl Lowering<'_> {
         };
         let facts = self.temporal_facts(&node, left, right);
         let schema = Arc::new(join.schema.as_arrow().clone());
-        Ok(Some(self.add(StreamOp::Join(node), vec![left, right], schema, facts)))
+        Ok(Some(self.add(StreamOp::Join(Box::new(node)), vec![left, right], schema, facts)))
     }
 
     /// The right side of a join with versions, with a column that tells which rows pass the
@@ -222,11 +233,37 @@ impl Lowering<'_> {
     }
 
     fn versions(&self, times: [usize; 2], strict: bool, nodes: [NodeId; 2]) -> Result<Temporal> {
-        let clock = |side: usize| match &self.nodes[nodes[side]].facts.columns[times[side]] {
-            ColumnFact::EventTime { inputs } => Ok(inputs.clone()),
-            _ => Err(no_versions("Both times must be columns with a watermark.")),
+        let known = |clock: Option<Clock>| {
+            clock.ok_or_else(|| no_versions("Both times must be columns with a watermark."))
         };
-        Ok(Temporal::AsOf { times, strict, clocks: [clock(0)?, clock(1)?] })
+        let left = known(self.time_clock(nodes[0], times[0]))?;
+        let right = self.time_clock(nodes[1], times[1]).or_else(|| self.latest_clock(nodes[1], times[1]));
+        let right = known(right)?;
+        let clocks = [left.beside(&right), right.beside(&left)];
+        Ok(Temporal::AsOf { times, strict, clocks, ties: Vec::new() })
+    }
+
+    fn time_clock(&self, node: NodeId, column: usize) -> Option<Clock> {
+        match &self.nodes[node].facts.columns[column] {
+            ColumnFact::EventTime { clock } => Some(clock.clone()),
+            _ => None,
+        }
+    }
+
+    /// The watermark that new rows of the latest row of each key follow; `column` orders them.
+    fn latest_clock(&self, node: NodeId, column: usize) -> Option<Clock> {
+        let n = &self.nodes[node];
+        match &n.op {
+            StreamOp::Map { exprs, .. } => self.latest_clock(n.children[0], expr::as_column(&exprs[column])?),
+            StreamOp::TopN(top) => {
+                let one = (top.range.first, top.range.last) == (1, Some(1));
+                let latest = top.order.first().is_some_and(|key| key.column == column && key.descending);
+                let rows = n.children[0];
+                (one && latest && self.nodes[rows].facts.append_only)
+                    .then(|| self.time_clock(rows, column))?
+            }
+            _ => None,
+        }
     }
 
     /// A right side that retracts must be versions of its key.
@@ -237,6 +274,34 @@ impl Lowering<'_> {
             return Ok(());
         }
         Err(no_versions("The right side changes, so the join must be on its primary key."))
+    }
+
+    /// With the columns that tell versions of one key and one time apart: of the right side's
+    /// own key if it has one, or else all, in their order.
+    fn told_apart(
+        &self,
+        temporal: Temporal,
+        arguments: &[Expr],
+        schema: &DFSchema,
+        right: NodeId,
+        keys: &[usize],
+    ) -> Temporal {
+        let Temporal::AsOf { times, strict, clocks, .. } = temporal else { return temporal };
+        let facts = &self.nodes[right].facts;
+        let tells = |c: &usize| {
+            let own = facts.unique_key.as_ref().is_none_or(|key| key.contains(c));
+            own && *c != times[1] && !keys.contains(c) && facts.columns[*c] != ColumnFact::ProcTime
+        };
+        let index = |e: &Expr| match e {
+            Expr::Column(c) => schema.maybe_index_of_column(c),
+            _ => None,
+        };
+        // Of a key whose row changes, the last change is the version.
+        let ties = match facts.append_only {
+            true => arguments.iter().filter_map(index).filter(tells).collect(),
+            false => Vec::new(),
+        };
+        Temporal::AsOf { times, strict, clocks, ties }
     }
 
     /// The condition on a version found, over left ++ right.
@@ -254,14 +319,26 @@ impl Lowering<'_> {
         })
     }
 
+    /// A left row has waited until the right watermark has passed its time.
+    fn waited_column(&self, join: &JoinNode, left: NodeId, right: NodeId, column: usize) -> ColumnFact {
+        let fact =
+            super::join::joined_fact(&self.nodes[left].facts.columns[column], &self.nodes[right].facts);
+        let is_as_old = |times: &[usize; 2]| self.behind_time(left, column, times[0]) == Some(0);
+        match &join.temporal {
+            Some(Temporal::AsOf { times, .. }) if fact.clock().is_some() && !is_as_old(times) => {
+                ColumnFact::Plain
+            }
+            _ => fact,
+        }
+    }
+
     fn temporal_facts(&self, join: &JoinNode, left: NodeId, right: NodeId) -> Facts {
         let (l, r) = (&self.nodes[left].facts, &self.nodes[right].facts);
         let lookup = join.temporal == Some(Temporal::Lookup);
         let width = self.nodes[left].schema.fields().len();
-        // A row that waited for the right watermark is as old as that one allows.
         let columns = join.output.iter().map(|c| match *c < width {
             true if lookup => l.columns[*c].clone(),
-            true => super::join::joined_fact(&l.columns[*c], r),
+            true => self.waited_column(join, left, right, *c),
             false => ColumnFact::Plain,
         });
         let keyed = r.unique_key.as_ref().is_some_and(|k| k.iter().all(|c| join.right_keys.contains(c)));

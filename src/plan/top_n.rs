@@ -159,6 +159,9 @@ impl Lowering<'_> {
                 expr::as_column(&exprs[column]).is_some_and(|c| self.assigns_windows(n.children[0], c))
             }
             StreamOp::WindowAssign(_) => column >= self.nodes[n.children[0]].schema.fields().len(),
+            StreamOp::Join(join) => {
+                join.interval.as_ref().is_some_and(|i| i.by_window && i.late_us.is_some())
+            }
             _ => false,
         }
     }

@@ -47,8 +47,8 @@ impl Lowering<'_> {
                     return Err(HwError::internal("WINDOWS lost its end"));
                 };
                 let time = match (time, &self.nodes[child].facts.columns[end]) {
-                    (WindowTime::Unbounded, ColumnFact::EventTime { inputs }) => {
-                        WindowTime::Event { inputs: inputs.clone() }
+                    (WindowTime::Unbounded, ColumnFact::EventTime { clock }) => {
+                        WindowTime::Event { clock: clock.clone() }
                     }
                     (WindowTime::Processing, _) => {
                         return Err(HwError::unsupported(
@@ -74,7 +74,7 @@ impl Lowering<'_> {
         columns.push(ColumnFact::WindowStart { time: time.clone(), size_us });
         columns.push(ColumnFact::WindowEnd { time: time.clone() });
         columns.push(match time {
-            WindowTime::Event { inputs } => ColumnFact::EventTime { inputs: inputs.clone() },
+            WindowTime::Event { clock } => ColumnFact::EventTime { clock: clock.clone() },
             _ => ColumnFact::Plain,
         });
         let mut unique_key = below.facts.unique_key.clone();
@@ -107,7 +107,7 @@ impl Lowering<'_> {
             ));
         };
         let time = match &self.nodes[child].facts.columns[column] {
-            ColumnFact::EventTime { inputs } => WindowTime::Event { inputs: inputs.clone() },
+            ColumnFact::EventTime { clock } => WindowTime::Event { clock: clock.clone() },
             ColumnFact::ProcTime => WindowTime::Processing,
             _ => WindowTime::Unbounded,
         };

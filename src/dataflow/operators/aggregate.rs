@@ -46,6 +46,7 @@ use super::window_assign::{Windows, drop_null_times, starts_of, timestamp_values
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::triggers::EpochTimes;
 use crate::error::{HwError, Result};
+use crate::plan::Clock;
 pub use crate::plan::{AggregateCall, AggregateFunction};
 pub use crate::types::exact::quotient::average;
 use crate::types::hash::fingerprints;
@@ -55,8 +56,8 @@ use crate::types::{ChangeBatch, EventTime, ProcTime, Weights};
 /// What decides that a window is complete.
 #[derive(Clone, Debug)]
 pub enum WindowTime {
-    /// The smallest watermark of these dataflow inputs.
-    Event { inputs: Vec<usize> },
+    /// A watermark.
+    Event { clock: Clock },
     /// The epoch's `now`.
     Processing,
 }
@@ -369,7 +370,7 @@ impl AggregateOperator {
     fn take_watermark(&mut self, cx: &EpochContext) -> EpochTimes {
         let before = self.watermark;
         let reached = match self.spec.window.as_ref().map(|w| &w.time) {
-            Some(WindowTime::Event { inputs }) => cx.watermark(inputs).0,
+            Some(WindowTime::Event { clock }) => cx.watermark(clock).0,
             Some(WindowTime::Processing) => cx.now.0,
             None => before,
         };

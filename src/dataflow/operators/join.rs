@@ -6,7 +6,7 @@
 //! stored. A side stores only the columns that the output and the residual condition read.
 //! Where both inputs are append-only, matches leave at once; otherwise they wait for the
 //! end of the epoch and are consolidated, so that changes that cancel are never seen. Rows of
-//! windows that are over on both sides are forgotten; what they emitted stays.
+//! windows that are over on both sides are forgotten, and refused; what they emitted stays.
 
 pub mod as_of;
 pub mod interval;
@@ -16,6 +16,7 @@ pub mod outer;
 mod recalled;
 mod shape;
 mod side;
+mod window;
 
 use std::sync::Arc;
 
@@ -25,12 +26,14 @@ use datafusion::physical_expr::PhysicalExpr;
 use self::keys::Arrival;
 use self::shape::Shape;
 use self::side::{Leaving, Matches, Side};
+use self::window::WindowGate;
 use super::aggregate::WindowTime;
 use super::errors::RowErrors;
 use super::expressions::isolate_errors;
 use super::late::LateRows;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
+use crate::plan::Clock;
 pub use crate::plan::JoinKind;
 use crate::types::ChangeBatch;
 
@@ -112,10 +115,11 @@ pub struct JoinInterval {
     pub times: [usize; 2],
     /// A row is over when its time is less than the other side's watermark plus this.
     pub limits_us: [i64; 2],
-    /// Dataflow inputs whose watermarks count for a side.
-    pub clocks: [Vec<usize>; 2],
-    /// Takes rows older than their side's watermark; absent if a side cannot have such.
-    pub late: Option<Arc<LateRows>>,
+    /// The watermark that counts for a side.
+    pub clocks: [Clock; 2],
+    /// Takes rows whose time is less than their side's watermark plus this; absent if there
+    /// cannot be such.
+    pub late: Option<([i64; 2], Arc<LateRows>)>,
 }
 
 /// Versions by event time.
@@ -125,20 +129,24 @@ pub struct AsOf {
     pub times: [usize; 2],
     /// Whether a version counts only after its own time.
     pub strict: bool,
-    /// Dataflow inputs whose watermarks count for a side.
-    pub clocks: [Vec<usize>; 2],
+    /// The watermark that counts for a side.
+    pub clocks: [Clock; 2],
+    /// Right columns by which the greatest of versions of one key and time wins.
+    pub ties: Vec<usize>,
     /// Takes rows older than their side's watermark.
     pub late: Arc<LateRows>,
 }
 
 /// Windows that both sides are keyed by.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JoinWindow {
-    /// Position among the key columns of the window's end, a timestamp.
+    /// Position among the key columns of a bound of the window, a timestamp.
     pub key: usize,
     pub time: WindowTime,
-    /// How long after its end a window may still change.
-    pub lateness_us: i64,
+    /// From that time to when no row of the window changes.
+    pub over_after_us: i64,
+    /// Take the rows of a side that come later, if there can be such.
+    pub late: [Option<Arc<LateRows>>; 2],
 }
 
 /// What a join does with rows of a kept side that have no match.
@@ -173,17 +181,6 @@ impl JoinKind {
     }
 }
 
-impl JoinWindow {
-    /// Windows that ended at this time or before are over.
-    fn reached(&self, cx: &EpochContext) -> i64 {
-        let now = match &self.time {
-            WindowTime::Event { inputs } => cx.watermark(inputs).0,
-            WindowTime::Processing => cx.now.0,
-        };
-        now.saturating_sub(self.lateness_us)
-    }
-}
-
 /// The operator of a join of any kind.
 pub fn join_operator(spec: JoinSpec) -> Result<Box<dyn Operator>> {
     if spec.lookup {
@@ -204,7 +201,7 @@ pub fn join_operator(spec: JoinSpec) -> Result<Box<dyn Operator>> {
 /// Incremental inner join of one worker.
 pub struct JoinOperator {
     name: String,
-    window: Option<JoinWindow>,
+    window: Option<WindowGate>,
     sides: [Side; 2],
     shape: Shape,
     append_only: bool,
@@ -215,11 +212,12 @@ pub struct JoinOperator {
 impl JoinOperator {
     pub fn new(spec: JoinSpec) -> Result<JoinOperator> {
         let (shape, [left, right]) = Shape::new(&spec)?;
+        let window = WindowGate::new(&spec);
         let left = Side::new(&spec.left_schema, left, Leaving::of(spec.left_append_only))?;
         let right = Side::new(&spec.right_schema, right, Leaving::of(spec.right_append_only))?;
         Ok(JoinOperator {
             name: spec.name,
-            window: spec.window,
+            window,
             append_only: spec.left_append_only && spec.right_append_only,
             sides: [left, right],
             shape,
@@ -248,6 +246,7 @@ impl Operator for JoinOperator {
     }
 
     fn push(&mut self, input: usize, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let batch = WindowGate::open(self.window.as_ref(), input, batch)?;
         let Some(arrival) = self.sides[input].admit(&batch)? else { return Ok(()) };
         let mut matches = Matches::default();
         for row in 0..arrival.rows.len() {
@@ -270,8 +269,8 @@ impl Operator for JoinOperator {
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         self.shape.end_epoch();
         out.extend(self.shape.consolidated(&mut self.pending)?);
-        if let Some(window) = &self.window {
-            let reached = window.reached(cx);
+        if let Some(window) = &mut self.window {
+            let reached = window.advance(cx);
             self.sides.iter_mut().for_each(|side| side.expire(reached));
         }
         self.sides.iter_mut().try_for_each(Side::compact)

@@ -311,9 +311,9 @@ impl<K: Key> Over<K> {
     fn advance(&mut self, cx: &EpochContext) -> Result<()> {
         let node = &self.spec.node;
         let reached = match (&node.window, &node.time) {
-            (Some(GroupWindow { time: WindowTime::Event { inputs }, .. }), _) => cx.watermark(inputs).0,
+            (Some(GroupWindow { time: WindowTime::Event { clock }, .. }), _) => cx.watermark(clock).0,
             (Some(GroupWindow { time: WindowTime::Processing, .. }), _) => cx.now.0,
-            (None, Some(time)) => match cx.watermark(&time.inputs).0 {
+            (None, Some(time)) => match cx.watermark(&time.clock).0 {
                 i64::MAX => i64::MAX,
                 w => w.saturating_sub(time.lateness_us),
             },

@@ -100,7 +100,7 @@ impl Operator for RetentionOperator {
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let reached = match &self.time {
-            WindowTime::Event { inputs } => cx.watermark(inputs).0,
+            WindowTime::Event { clock } => cx.watermark(clock).0,
             WindowTime::Processing => cx.now.0,
         };
         self.watermark = self.watermark.max(reached);

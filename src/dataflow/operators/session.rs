@@ -296,8 +296,8 @@ impl SessionAggregateOperator {
     /// The watermark, or clock, that the epoch brings.
     fn reached(&self, cx: &EpochContext) -> i64 {
         let reached = match &self.spec.time {
-            WindowTime::Event { inputs } if inputs.is_empty() => EventTime::MIN.0,
-            WindowTime::Event { inputs } => cx.watermark(inputs).0,
+            WindowTime::Event { clock } if clock.inputs.is_empty() => EventTime::MIN.0,
+            WindowTime::Event { clock } => cx.watermark(clock).0,
             WindowTime::Processing => cx.now.0,
         };
         self.watermark.max(reached)

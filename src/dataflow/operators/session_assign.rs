@@ -345,8 +345,8 @@ impl SessionAssignOperator {
     /// Takes the epoch's watermark, or clock, into effect and forgets closed sessions.
     fn advance(&mut self, cx: &EpochContext) -> Result<()> {
         let reached = match &self.spec.time {
-            WindowTime::Event { inputs } if inputs.is_empty() => EventTime::MIN.0,
-            WindowTime::Event { inputs } => cx.watermark(inputs).0,
+            WindowTime::Event { clock } if clock.inputs.is_empty() => EventTime::MIN.0,
+            WindowTime::Event { clock } => cx.watermark(clock).0,
             WindowTime::Processing => cx.now.0,
         };
         self.watermark = self.watermark.max(reached);

@@ -198,7 +198,7 @@ impl<K: Key> TopN<K> {
     fn advance(&mut self, cx: &EpochContext) {
         let Some(window) = &self.spec.window else { return };
         let reached = match &window.time {
-            WindowTime::Event { inputs } => cx.watermark(inputs).0,
+            WindowTime::Event { clock } => cx.watermark(clock).0,
             WindowTime::Processing => cx.now.0,
             WindowTime::Unbounded => return,
         };

@@ -10,8 +10,15 @@ fn idle(watermark: i64) -> RelationTime {
 
 /// A view over three inputs of which operators follow {0,1} and {0,1,2}.
 fn view() -> ViewTime {
-    let sets = vec![(vec![0, 1], EventTime::MIN), (vec![0, 1, 2], EventTime::MIN)];
-    ViewTime { inputs: vec![0, 1, 2], sets, output: at(i64::MIN), since: i64::MIN }
+    let clocks = [vec![0, 1], vec![0, 1, 2]].map(|inputs| (inputs.into(), EventTime::MIN)).into();
+    ViewTime {
+        inputs: vec![0, 1, 2],
+        behind: Clock::default(),
+        clocks,
+        reached: EventTime::MIN,
+        output: at(i64::MIN),
+        since: i64::MIN,
+    }
 }
 
 /// The watermarks of {0,1}, {0,1,2} and the view after each step.
@@ -19,7 +26,7 @@ fn check(steps: &[([RelationTime; 3], [i64; 3])]) {
     let mut view = view();
     for (step, (times, expected)) in steps.iter().enumerate() {
         let fed = view.advance(times, step as i64);
-        let found = [fed.of(&[0, 1]).0, fed.of(&[0, 1, 2]).0, view.output.watermark.0];
+        let found = [fed.of(&vec![0, 1].into()).0, fed.of(&vec![0, 1, 2].into()).0, view.output.watermark.0];
         assert_eq!(found, *expected, "step {step}");
     }
 }

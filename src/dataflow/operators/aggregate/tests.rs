@@ -207,7 +207,7 @@ fn worker(shape: Shape, with_distinct: bool, append_only: bool, owner: bool) -> 
                 WindowBounds::Grouped { end_group: 2, start_group: Some(1), judged: false }
             }
         };
-        window = Some(WindowSpec { bounds, time: WindowTime::Event { inputs: vec![0] } });
+        window = Some(WindowSpec { bounds, time: WindowTime::Event { clock: vec![0].into() } });
     }
     if shape == Shape::Global {
         group_columns.clear();
@@ -504,7 +504,7 @@ fn an_aggregate_over_a_changing_aggregate_is_right_and_consolidated() {
         output_schema: Arc::new(Schema::new(middle.fields()[1..].to_vec())),
         window: Some(WindowSpec {
             bounds: WindowBounds::Grouped { end_group: 1, start_group: Some(0), judged: false },
-            time: WindowTime::Event { inputs: vec![0] },
+            time: WindowTime::Event { clock: vec![0].into() },
         }),
         input_append_only: false,
         ..spec

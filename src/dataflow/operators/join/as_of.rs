@@ -4,8 +4,10 @@
 //! Every right row is a version of its key from its event time on. A left row waits until the
 //! right watermark has passed its time, then meets the last version at that time (before it,
 //! if `strict`), so what it gives is final: versions of the past do not change, and a left row that
-//! is taken back meets the version that it has met before. Of versions of equal time the later epoch's wins, within an epoch the greater row. A retraction of the last
-//! version without a new one in the same epoch ends the key at the watermark.
+//! is taken back meets the version that it has met before. Of versions of equal time the greatest
+//! wins, by the columns that the plan names, whenever it came; where the right side changes, the
+//! last change. A retraction of the last version without a new one in the same epoch ends the key
+//! at the watermark.
 //!
 //! Per key the last version at min(W_left, W_right) and those after it are kept, or all versions if
 //! the left side changes: what is taken back may be of any time. Rows older than their own side's
@@ -15,6 +17,7 @@ use std::cmp::Ordering;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, make_comparator};
 use arrow::compute::SortOptions;
+use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 
 use super::keys::{Admission, Arrival};
@@ -27,6 +30,7 @@ use crate::dataflow::operators::time_queue::TimeQueue;
 use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::{HwError, Result};
 use crate::state::{Chunks, PrintMap, RowId, RowStore, trim_free};
+use crate::types::change_batch::consolidate;
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, EventTime};
 
@@ -34,7 +38,6 @@ use crate::types::{ChangeBatch, EventTime};
 #[derive(Clone, Copy)]
 struct Version {
     time: i64,
-    epoch: u64,
     id: RowId,
     /// 96 bits of the row's fingerprint.
     print: [u32; 3],
@@ -73,11 +76,16 @@ pub struct AsOfJoinOperator {
     versions: PrintMap<Vec<Version>>,
     /// Keys by the times of their versions.
     ages: TimeQueue<u128>,
+    /// Right columns that decide between versions of one time, as places among the stored ones.
+    ties: Vec<usize>,
+    right_schema: SchemaRef,
+    /// Right rows of this epoch, if the right side changes: they are one set of changes.
+    revised: Vec<ChangeBatch>,
     /// Right changes of this epoch, with their times.
     changes: Vec<(Arrival, Vec<i64>)>,
     watermarks: [EventTime; 2],
-    epoch: u64,
     left_append_only: bool,
+    right_append_only: bool,
 }
 
 impl AsOfJoinOperator {
@@ -86,14 +94,18 @@ impl AsOfJoinOperator {
         let Some(as_of) = spec.as_of else {
             return Err(HwError::internal("a join with versions needs their times"));
         };
-        let stored = |schema: &arrow::datatypes::SchemaRef, admission: &Admission| -> Result<RowStore> {
+        let stored = |schema: &SchemaRef, admission: &Admission| -> Result<RowStore> {
             Ok(RowStore::new(std::sync::Arc::new(schema.project(&admission.columns)?)))
         };
+        let place = |c: &usize| admissions[1].columns.iter().position(|stored| stored == c);
         Ok(AsOfJoinOperator {
             name: spec.name,
             kind: spec.kind,
             left: stored(&spec.left_schema, &admissions[0])?,
             right: stored(&spec.right_schema, &admissions[1])?,
+            ties: as_of.ties.iter().filter_map(place).collect(),
+            right_schema: spec.right_schema,
+            revised: Vec::new(),
             as_of,
             shape,
             admissions,
@@ -104,8 +116,8 @@ impl AsOfJoinOperator {
             ages: TimeQueue::default(),
             changes: Vec::new(),
             watermarks: [EventTime::MIN; 2],
-            epoch: 0,
             left_append_only: spec.left_append_only,
+            right_append_only: spec.right_append_only,
         })
     }
 
@@ -172,10 +184,7 @@ impl AsOfJoinOperator {
                 }
                 renewed.insert(*key, ());
                 run.push((*time, *key));
-                self.add_version(
-                    *key,
-                    Version { time: *time, epoch: self.epoch, id, print: thirds(prints[row]) },
-                )?;
+                self.add_version(*key, Version { time: *time, id, print: thirds(prints[row]) })?;
             }
             self.note_ages(run);
         }
@@ -201,7 +210,7 @@ impl AsOfJoinOperator {
             None => versions.insert(at, version),
             Some(known) => {
                 let wins = match (known.row(), version.row()) {
-                    (Some(a), Some(b)) if known.epoch == version.epoch => is_greater(&self.right, b, a)?,
+                    (Some(a), Some(b)) if !self.ties.is_empty() => is_greater(&self.right, &self.ties, b, a)?,
                     _ => true,
                 };
                 let loser = if wins { std::mem::replace(known, version) } else { version };
@@ -224,7 +233,7 @@ impl AsOfJoinOperator {
         if is_last {
             let end = time.max(self.watermarks[1].0);
             self.note_ages(vec![(end, key)]);
-            self.add_version(key, Version { time: end, epoch: self.epoch, id: NO_ROW, print: [0; 3] })?;
+            self.add_version(key, Version { time: end, id: NO_ROW, print: [0; 3] })?;
         }
         Ok(())
     }
@@ -294,6 +303,23 @@ impl AsOfJoinOperator {
         }
     }
 
+    /// Takes rows of a side: left rows wait, right rows become changes.
+    fn take(&mut self, side: usize, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let (timed, timeless) = self.on_time(side, batch)?;
+        let (keyed, loose) = self.admissions[side].split(timed)?;
+        if side == 0 {
+            self.show(&timeless, out)?;
+            loose.map_or(Ok(()), |loose| self.show(&loose, out))?;
+        }
+        let Some(arrival) = self.admissions[side].admit(&keyed)? else { return Ok(()) };
+        let times = timestamp_values(&keyed, self.as_of.times[side])?.values().to_vec();
+        if side == 0 {
+            return self.wait(arrival, &times);
+        }
+        self.changes.push((arrival, times));
+        Ok(())
+    }
+
     fn compact(&mut self) -> Result<()> {
         trim_free(&mut self.free);
         self.versions.trim();
@@ -308,9 +334,9 @@ impl AsOfJoinOperator {
     }
 }
 
-/// Whether stored row `a` is greater than `b`, column by column.
-fn is_greater(store: &RowStore, a: RowId, b: RowId) -> Result<bool> {
-    let rows = store.gather(&[a, b], None)?;
+/// Whether stored row `a` is greater than `b`, column by column; NULL is the least.
+fn is_greater(store: &RowStore, columns: &[usize], a: RowId, b: RowId) -> Result<bool> {
+    let rows = store.gather(&[a, b], Some(columns))?;
     for column in rows.columns() {
         let compare = make_comparator(column, column, SortOptions::default())?;
         match compare(0, 1) {
@@ -327,23 +353,18 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn push(&mut self, side: usize, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        let (timed, timeless) = self.on_time(side, batch)?;
-        let (keyed, loose) = self.admissions[side].split(timed)?;
-        if side == 0 {
-            self.show(&timeless, out)?;
-            loose.map_or(Ok(()), |loose| self.show(&loose, out))?;
+        if side == 1 && !self.right_append_only {
+            self.revised.push(batch);
+            return Ok(());
         }
-        let Some(arrival) = self.admissions[side].admit(&keyed)? else { return Ok(()) };
-        let times = timestamp_values(&keyed, self.as_of.times[side])?.values().to_vec();
-        if side == 0 {
-            return self.wait(arrival, &times);
-        }
-        self.changes.push((arrival, times));
-        Ok(())
+        self.take(side, batch, out)
     }
 
     fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        self.epoch += 1;
+        if !self.revised.is_empty() {
+            let revised = consolidate(&self.right_schema, &std::mem::take(&mut self.revised))?;
+            self.take(1, revised, out)?;
+        }
         self.apply_changes()?;
         for side in [0, 1] {
             let reached = cx.watermark(&self.as_of.clocks[side]);

@@ -7,7 +7,8 @@
 //! side that never matched is shown then, and only then. So the output only grows.
 //!
 //! A row of epoch E older than its own side's watermark W(E−1) is late: it goes to the late
-//! relation. What it could have matched may be gone.
+//! relation. What it could have matched may be gone. Where the times are bounds of windows, both
+//! sides follow the earlier watermark, and a row is late when that has reached its window's end.
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 
@@ -62,8 +63,9 @@ impl IntervalJoinOperator {
     fn on_time(&self, side: usize, batch: ChangeBatch) -> Result<(ChangeBatch, Option<ChangeBatch>)> {
         let times = timestamp_values(&batch, self.interval.times[side])?.clone();
         let watermark = self.watermarks[side];
-        let judge = self.interval.late.as_ref();
-        let is_late = |row: usize| judge.is_some() && times.is_valid(row) && times.value(row) < watermark.0;
+        let judge = self.interval.late.as_ref().filter(|_| watermark > EventTime::MIN);
+        let limit = judge.map(|(late_us, _)| watermark.0.saturating_add(late_us[side]));
+        let is_late = |row: usize| limit.is_some_and(|l| times.is_valid(row) && times.value(row) < l);
         let late: Vec<Refusal> = (0..batch.len())
             .filter(|row| is_late(*row))
             .map(|row| Refusal { row: row as u32, window_start: None, window_end: None })
@@ -72,7 +74,7 @@ impl IntervalJoinOperator {
             return Ok((batch, None));
         }
         let weight = |row: usize| batch.weights.get(row);
-        if let Some(relation) = judge.filter(|_| !late.is_empty()) {
+        if let Some((_, relation)) = judge.filter(|_| !late.is_empty()) {
             relation.record(&batch.rows, &late, weight, LateReason::WindowClosed, watermark)?;
         }
         let mask = |keep: &dyn Fn(usize) -> bool| -> BooleanArray {
@@ -145,7 +147,10 @@ impl IntervalJoinOperator {
 
     /// Forgets rows that are over; shows those that never matched.
     fn expire(&mut self, side: usize, out: &mut Vec<ChangeBatch>) -> Result<()> {
-        let limit = self.watermarks[1 - side].0.saturating_add(self.interval.limits_us[side]);
+        let limit = match self.watermarks[1 - side] {
+            EventTime::MIN => i64::MIN,
+            EventTime(us) => us.saturating_add(self.interval.limits_us[side]),
+        };
         let over = self.queues[side].take_before(limit).into_iter().map(|(_, node)| node);
         let over: Vec<u32> = over.collect();
         if self.kind.keeps(side) {

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use super::keys::{Arrival, KeyCounts, key_prints};
 use super::shape::Shape;
 use super::side::{Leaving, Matches, Placement, Side};
-use super::{JoinKind, JoinSpec, JoinWindow, OUTPUT_ROWS};
+use super::window::WindowGate;
+use super::{JoinKind, JoinSpec, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::{HwError, Result};
 use crate::state::RowId;
@@ -58,7 +59,7 @@ struct Shown {
 pub struct OuterJoinOperator {
     name: String,
     kind: JoinKind,
-    window: Option<JoinWindow>,
+    window: Option<WindowGate>,
     shape: Shape,
     admissions: [super::keys::Admission; 2],
     held: [Held; 2],
@@ -110,9 +111,9 @@ impl OuterJoinOperator {
             false => Held::Keys(KeyCounts::default()),
         };
         Ok(OuterJoinOperator {
+            window: WindowGate::new(&spec),
             name: spec.name,
             kind: spec.kind,
-            window: spec.window,
             shape,
             admissions,
             held: [Held::Rows(left), right],
@@ -411,6 +412,7 @@ impl Operator for OuterJoinOperator {
     }
 
     fn push(&mut self, input: usize, batch: ChangeBatch, _out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let batch = WindowGate::open(self.window.as_ref(), input, batch)?;
         let (keyed, loose) = self.admissions[input].split(batch)?;
         if let (Some(loose), true) = (loose, self.kind.keeps(input)) {
             let columns = loose.rows.project(&self.admissions[input].columns)?.columns().to_vec();
@@ -443,7 +445,7 @@ impl Operator for OuterJoinOperator {
         }
         self.shape.end_epoch();
         out.extend(self.shape.consolidated(&mut self.pending)?);
-        let reached = self.window.as_ref().map(|w| w.reached(cx));
+        let reached = self.window.as_mut().map(|w| w.advance(cx));
         for held in &mut self.held {
             match held {
                 Held::Keys(keys) => reached.into_iter().for_each(|r| keys.expire(r)),

@@ -47,9 +47,10 @@ impl Shape {
         }
         let mut needed = columns_used(spec.residual.as_ref());
         needed.extend(&spec.output);
+        let width = spec.left_schema.fields().len();
+        needed.extend(spec.as_of.iter().flat_map(|a| &a.ties).map(|c| c + width));
         needed.sort_unstable();
         needed.dedup();
-        let width = spec.left_schema.fields().len();
         let left_width = needed.partition_point(|c| *c < width);
         let admission = |keys: &[usize], columns: Vec<usize>| Admission {
             keys: keys.to_vec(),

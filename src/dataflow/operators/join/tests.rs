@@ -170,7 +170,12 @@ fn windows_that_are_over_are_forgotten() {
     for append_only in [true, false] {
         let side = || (schema.clone(), vec![0]);
         let mut join = JoinOperator::new(JoinSpec {
-            window: Some(JoinWindow { key: 0, time: WindowTime::Event { inputs: vec![0] }, lateness_us: 0 }),
+            window: Some(JoinWindow {
+                key: 0,
+                time: WindowTime::Event { clock: vec![0].into() },
+                over_after_us: 0,
+                late: [None, None],
+            }),
             left_append_only: append_only,
             right_append_only: append_only,
             ..JoinSpec::on_keys(JoinKind::Inner, side(), side(), vec![0, 1, 3])

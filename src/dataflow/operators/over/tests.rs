@@ -77,7 +77,7 @@ fn spec(calls: Vec<OverCall>, reach: Reach, time: bool, on_close: bool) -> OverS
             order: vec![SortKey { column: 1, descending: false, nulls_first: false }],
             calls,
             reach,
-            time: time.then(|| RowTime { inputs: vec![0], lateness_us: 0 }),
+            time: time.then(|| RowTime { clock: vec![0].into(), lateness_us: 0 }),
             window: None,
             on_close,
         },

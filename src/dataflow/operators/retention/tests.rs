@@ -20,7 +20,7 @@ fn batch(rows: &[(i64, Option<i64>, i64)]) -> ChangeBatch {
 
 #[test]
 fn rows_leave_when_the_watermark_passes_end_plus_retention() {
-    let time = WindowTime::Event { inputs: vec![0] };
+    let time = WindowTime::Event { clock: vec![0].into() };
     let mut op = RetentionOperator::new(schema(), 1, time, 5);
     let mut contents = Contents::new();
     let mut step = |op: &mut RetentionOperator, rows: &[(i64, Option<i64>, i64)], watermark| {

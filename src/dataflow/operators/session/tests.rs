@@ -47,7 +47,7 @@ fn operator_over(emit: EmitSpec, append_only: bool) -> (SessionAggregateOperator
         calls: calls(),
         output_schema: schema(&["k", "window_start", "window_end", "n", "hi"]),
         time_column: 1,
-        time: WindowTime::Event { inputs: vec![0] },
+        time: WindowTime::Event { clock: vec![0].into() },
         gap_us: GAP,
         emit,
         late: late.clone(),
@@ -171,7 +171,7 @@ proptest! {
         let mut reference = SessionAssignOperator::new(SessionAssignSpec {
             input_schema: schema(&["k", "t", "v"]),
             time_column: 1,
-            time: WindowTime::Event { inputs: vec![0] },
+            time: WindowTime::Event { clock: vec![0].into() },
             gap_us: GAP,
             keys: vec![0],
             lateness_us: lateness,

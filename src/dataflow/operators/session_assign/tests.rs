@@ -30,7 +30,7 @@ fn operator(lateness_us: i64, time: WindowTime) -> (SessionAssignOperator, Arc<L
 }
 
 fn event_time() -> WindowTime {
-    WindowTime::Event { inputs: vec![0] }
+    WindowTime::Event { clock: vec![0].into() }
 }
 
 fn batch(rows: &[(i64, i64, i64)]) -> ChangeBatch {

@@ -201,7 +201,7 @@ fn windows_close_and_refuse_late_rows() {
         let mut spec = spec(limits(Ranking::RowNumber, 1, Some(1), false), keep);
         spec.partition = vec![3];
         spec.on_close = on_close;
-        let time = WindowTime::Event { inputs: vec![0] };
+        let time = WindowTime::Event { clock: vec![0].into() };
         spec.window = Some(GroupWindow { column: 3, to_end_us: 0, time, refuse_late: true });
         let late = Arc::clone(&spec.late);
         let mut operator = top_n(spec).unwrap();

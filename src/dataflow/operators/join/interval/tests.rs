@@ -57,8 +57,8 @@ fn operator(kind: JoinKind, lower: i64, upper: i64, late: &Arc<LateRows>) -> Int
         interval: Some(JoinInterval {
             times: [0, 0],
             limits_us: [lower, -upper],
-            clocks: [vec![0], vec![1]],
-            late: Some(Arc::clone(late)),
+            clocks: [vec![0].into(), vec![1].into()],
+            late: Some(([0, 0], Arc::clone(late))),
         }),
         left_append_only: true,
         right_append_only: true,
