@@ -46,10 +46,10 @@ impl VisitorMut for Sets {
         {
             **right = Expr::Subquery(query.clone());
         }
-        if let Expr::InList { list, .. } = expr
-            && let Some(values) = listed_values(list)
+        if let Expr::InSubquery { expr: value, subquery, negated } = expr
+            && let Some(list) = listed_values(subquery)
         {
-            *list = values;
+            *expr = Expr::InList { expr: value.clone(), list, negated: *negated };
         }
         ControlFlow::Continue(())
     }
@@ -84,16 +84,14 @@ fn group_by_position(select: &mut Select) {
     }
 }
 
-/// The rows of `x IN (VALUES (1), (2))`, which the parser reads as a call and a list.
-fn listed_values(list: &[Expr]) -> Option<Vec<Expr>> {
-    let (Expr::Function(first), rest) = list.split_first()? else { return None };
-    let FunctionArguments::List(arguments) = &first.args else { return None };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] = arguments.args.as_slice() else { return None };
-    if !first.name.to_string().eq_ignore_ascii_case("values") {
+/// The rows of `x IN (VALUES (1), (2))`.
+fn listed_values(query: &mut Query) -> Option<Vec<Expr>> {
+    let SetExpr::Values(values) = query.body.as_mut() else { return None };
+    let plain = query.limit_clause.is_none() && query.fetch.is_none();
+    if !plain || values.rows.iter().any(|row| row.content.len() != 1) {
         return None;
     }
-    let row = |e: &Expr| if let Expr::Nested(inner) = e { Some(inner.as_ref().clone()) } else { None };
-    std::iter::once(Some(value.clone())).chain(rest.iter().map(row)).collect()
+    Some(values.rows.drain(..).flat_map(|row| row.content).collect())
 }
 
 fn limits(query: &mut Query) -> Result<()> {

@@ -303,7 +303,12 @@ fn alternatives(word: &str, exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec
         };
     }
     let Some(meet) = meet else { return Ok(exprs) };
-    let to = meet.data_type();
+    // Quoted numbers keep their digits beside numeric(p, s).
+    let texts = exprs.iter().filter_map(|e| match e {
+        Expr::Literal(ScalarValue::Utf8(text), _) => text.as_deref(),
+        _ => None,
+    });
+    let to = &texts.fold(meet.data_type().clone(), |to, text| numeric_beside(text, &to));
     let cast = |e: Expr| match &e {
         Expr::Literal(ScalarValue::Utf8(_), _) => Ok(typed_literal(e, to)),
         _ if e.get_type(schema)? == *to => Ok(e),

@@ -91,15 +91,15 @@ fn window_keys(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
             {
                 return Ok(false);
             }
-            as_text(&mut f.params.order_by, schema);
-            by_length(&mut f.params.order_by, schema)
+            Ok(as_text(&mut f.params.order_by, schema) | by_length(&mut f.params.order_by, schema)?)
         }
         _ => Ok(false),
     }
 }
 
 /// Keys of types that DataFusion has no frames over, as text, which has their order.
-fn as_text(keys: &mut [SortExpr], schema: &DFSchema) {
+fn as_text(keys: &mut [SortExpr], schema: &DFSchema) -> bool {
+    let mut changed = false;
     for key in keys {
         let by_text = matches!(
             key.expr.get_type(schema),
@@ -107,8 +107,10 @@ fn as_text(keys: &mut [SortExpr], schema: &DFSchema) {
         );
         if by_text {
             key.expr = Expr::Cast(Cast::new(Box::new(key.expr.clone()), DataType::Utf8));
+            changed = true;
         }
     }
+    changed
 }
 
 /// Keys of arrays whose NULLs stand against the order: whether they are NULL, then the key.

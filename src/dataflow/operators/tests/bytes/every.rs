@@ -467,7 +467,13 @@ fn as_of_join() {
         let case = Case { what: &what, columns, inputs: &inputs, entry, per_key, retracts: false, ..CASE };
         case.check(|| {
             let late = Arc::new(LateRows::new(10));
-            let as_of = Some(AsOf { times: [1, 1], strict: false, clocks: [vec![0], vec![1]], late });
+            let as_of = Some(AsOf {
+                times: [1, 1],
+                strict: false,
+                clocks: [vec![0].into(), vec![1].into()],
+                ties: vec![],
+                late,
+            });
             let spec = join(JoinKind::Left, columns, false);
             join_operator(JoinSpec { as_of, left_append_only: true, ..spec }).unwrap()
         });
@@ -487,7 +493,7 @@ fn interval_join() {
             let interval = Some(JoinInterval {
                 times: [1, 1],
                 limits_us: [-10, -10],
-                clocks: [vec![0], vec![1]],
+                clocks: [vec![0].into(), vec![1].into()],
                 late: None,
             });
             join_operator(JoinSpec { interval, ..join(kind, columns, true) }).unwrap()
@@ -535,7 +541,7 @@ fn expiry() {
 
 #[test]
 fn sessions() {
-    let event = || WindowTime::Event { inputs: vec![0] };
+    let event = || WindowTime::Event { clock: vec![0].into() };
     for (per_key, append_only, closes) in
         [(1, true, false), (1, true, true), (10, true, true), (1, false, true), (10, false, false)]
     {
@@ -583,7 +589,7 @@ fn sessions_of_rows() {
             let spec = SessionAssignSpec {
                 input_schema: schema(columns),
                 time_column: 1,
-                time: WindowTime::Event { inputs: vec![0] },
+                time: WindowTime::Event { clock: vec![0].into() },
                 gap_us: 10,
                 keys: vec![0],
                 lateness_us: 0,
