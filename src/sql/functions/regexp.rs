@@ -13,7 +13,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
-use self::engine::{Engine, Found, Options, similar};
+use self::engine::{Engine, Found, Options};
 use super::column::Output;
 use super::datum::{Datum, Function, Kernel, Kind, Ret, evaluate_rows};
 use crate::error::{HwError, Result, sqlstate};
@@ -280,16 +280,6 @@ fn replace_from(args: &[ColumnarValue]) -> DfResult<ColumnarValue> {
     })
 }
 
-/// The regular expression of SIMILAR TO; the escape character may be none.
-fn similar_pattern<'a>(a: &[Datum<'a>]) -> Result<Datum<'a>> {
-    let escape = a[1].as_str();
-    if escape.chars().count() > 1 {
-        return Err(HwError::new("22025", "invalid escape string")
-            .with_hint("Escape string must be empty or one character."));
-    }
-    Ok(Datum::text(similar(a[0].as_str(), escape.chars().next())))
-}
-
 pub fn functions() -> Vec<Function> {
     use Kind::{Int4 as I, Text as T};
     fn unused<'a>(_: &super::datum::Cx, _: &[Datum<'a>]) -> Result<Datum<'a>> {
@@ -333,6 +323,5 @@ pub fn functions() -> Vec<Function> {
             instr,
         ),
         replaces,
-        Function::new("similar_pattern").on(&[T, T], T, |_, a| similar_pattern(a)),
     ]
 }

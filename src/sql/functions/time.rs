@@ -76,7 +76,7 @@ fn timestamp_of_epoch(seconds: f64) -> Result<i64> {
     }
     let micros = (seconds * 1e6).round_ties_even();
     // The first moment is that of 4714-11-24 BC.
-    if micros < -210_866_803_200e6 || micros >= 9.223_371_8e18 {
+    if !(-210_866_803_200e6..9.223_371_8e18).contains(&micros) {
         return refused(format!("timestamp out of range: \"{seconds}\""));
     }
     Ok(micros as i64)

@@ -28,12 +28,11 @@ pub(super) fn rewrite(tokens: &mut Vec<TokenWithSpan>) {
             let close = closing(tokens, &words, n);
             let escape = (n..close).find(|m| is(*m, "ESCAPE") && closing(tokens, &words, *m) == close);
             edits.extend(escape.map(|m| (words[m], Edit::Word("FOR"))));
-        } else if is(n, "FROM") && is(n - 2, "TRIM") && token(n - 1) == Some(&Token::LParen) {
-            edits.push((words[n], Edit::Gone));
         } else if is(n, "FROM")
-            && n >= 3
-            && is(n - 3, "TRIM")
-            && ["BOTH", "LEADING", "TRAILING"].iter().any(|w| is(n - 1, w))
+            && (is(n - 2, "TRIM") && token(n - 1) == Some(&Token::LParen)
+                || n >= 3
+                    && is(n - 3, "TRIM")
+                    && ["BOTH", "LEADING", "TRAILING"].iter().any(|w| is(n - 1, w)))
         {
             edits.push((words[n], Edit::Gone));
         } else if is(n, "VARIADIC") && matches!(token(n - 1), Some(Token::LParen | Token::Comma)) {

@@ -98,12 +98,6 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
         }
         Expr::Like(like) => pattern_match(like, schema)?,
         Expr::Between(between) => rewrite_between(between, schema)?,
-        Expr::SimilarTo(like) => {
-            let escape = like.escape_char.unwrap_or('\\').to_string();
-            let pattern = functions::scalar("similar_pattern")?.call(vec![*like.pattern, lit(escape)]);
-            let matched = functions::scalar("regexp_test")?.call(vec![*like.expr, pattern]);
-            if like.negated { Expr::Not(Box::new(matched)) } else { matched }
-        }
         Expr::Case(case) => Expr::Case(type_case(case, schema)?),
         Expr::ScalarFunction(mut f) if f.func.name() == "array_compare" => {
             f.args = array_comparison(f.args, schema)?;

@@ -434,8 +434,7 @@ fn joins_of_narrow_rows() {
                 false => (wide(columns) + BIGINT, 1),
             };
             let inputs = [input];
-            let case =
-                Case { what: &what, columns, inputs: &inputs, entry, per_key, per_entry, retracts, ..CASE };
+            let case = Case { what: &what, columns, inputs: &inputs, entry, per_key, per_entry, retracts };
             case.check(|| join_operator(join(kind, columns, !retracts)).unwrap());
         }
     }
