@@ -426,15 +426,12 @@ fn joins_of_narrow_rows() {
         for (columns, per_key, retracts) in
             [("kv", 1, false), ("kv", 1, true), ("kv", 10, true), ("kv", 1000, true), ("kvt", 1, true)]
         {
-            let what =
-                format!("{kind:?} join of {columns}, side {input}, {per_key} a key, retracting {retracts}");
+            let what = format!("{kind:?} join of {columns}, side {input}, {per_key} a key, back {retracts}");
             let only_keys = input == 1 && kind == JoinKind::Semi;
-            let (entry, per_entry) = match only_keys {
-                true => (2.0 * BIGINT, per_key),
-                false => (wide(columns) + BIGINT, 1),
-            };
-            let inputs = [input];
-            let case = Case { what: &what, columns, inputs: &inputs, entry, per_key, per_entry, retracts };
+            let wide_rows = (wide(columns) + BIGINT, 1);
+            let (entry, per_entry) = if only_keys { (2.0 * BIGINT, per_key) } else { wide_rows };
+            let inputs = &[input];
+            let case = Case { what: &what, columns, inputs, entry, per_key, per_entry, retracts };
             case.check(|| join_operator(join(kind, columns, !retracts)).unwrap());
         }
     }
