@@ -263,8 +263,8 @@ pub struct MaterializedViewDetails {
     pub query: String,
     pub column_names: Vec<String>,
     pub search_path: Vec<String>,
-    /// In which its expressions read and write times; UTC if empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// In which its expressions read and write times.
+    #[serde(default = "utc")]
     pub time_zone: String,
     /// The whole emit clause, if one was written.
     pub emit: Option<String>,
@@ -273,6 +273,11 @@ pub struct MaterializedViewDetails {
     /// name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<ObjectId>,
+}
+
+/// The zone of definitions from before they named it.
+fn utc() -> String {
+    "UTC".into()
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -54,7 +54,7 @@ fn sample() -> Catalog {
     let mv = MaterializedViewDetails {
         query: "SELECT * FROM v".to_string(),
         emit: Some("EMIT CHANGES".to_string()),
-        time_zone: String::new(),
+        time_zone: "UTC".into(),
         search_path: path(),
         ..Default::default()
     };

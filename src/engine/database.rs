@@ -128,9 +128,7 @@ impl Database {
     /// The same in the zone of a view: that of the session which created it.
     pub fn view_context(&self, search_path: &[String], time_zone: &str) -> SqlContext {
         let mut cx = self.system_context(search_path);
-        if !time_zone.is_empty() {
-            cx.options.time_zone = time_zone.to_string();
-        }
+        cx.options.time_zone = time_zone.to_string();
         cx
     }
 

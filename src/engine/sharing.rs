@@ -181,9 +181,7 @@ impl Database {
         let views = catalog.of_kind(Kind::MaterializedView).filter(may);
         let views = views.filter(|d| d.depends_on.iter().all(|id| named.contains(id)));
         // Equal text means another thing in another zone.
-        let zone = if time_zone == "UTC" { "" } else { time_zone };
-        let same_zone =
-            |d: &&Arc<Definition>| matches!(&d.details, Details::MaterializedView(v) if v.time_zone == zone);
+        let same_zone = |d: &&Arc<Definition>| matches!(&d.details, Details::MaterializedView(v) if v.time_zone == time_zone);
         let mut candidates = Vec::new();
         for definition in views.filter(same_zone) {
             if let Some(shareable) = self.shareable(definition.id) {

@@ -60,7 +60,7 @@ async fn view(db: &Arc<Database>, name: &str, sql: &str) -> crate::error::Result
     println!("{}", planned.plan.explain().join("\n"));
     let details = MaterializedViewDetails {
         query: create.query.text.clone(),
-        time_zone: String::new(),
+        time_zone: "UTC".into(),
         search_path: path,
         emit: create.emit.map(|e| e.text),
         ..MaterializedViewDetails::default()

@@ -40,6 +40,15 @@ pub fn run(config: Config) -> Result<()> {
     server.stop()
 }
 
+/// Opens the database on a thread with the stack of those that plan: recovery plans every view again.
+fn open(runtime: &Runtime, config: Config) -> Result<Arc<Database>> {
+    std::thread::scope(|scope| {
+        let recovery = std::thread::Builder::new().name("recovery".into()).stack_size(STACK_BYTES);
+        let opened = recovery.spawn_scoped(scope, || runtime.block_on(Database::open(config)))?;
+        opened.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// A running server.
 pub struct Server {
     runtime: Runtime,
@@ -67,7 +76,7 @@ impl Server {
         let http_listener = runtime.block_on(bind("http_listen", config.http_listen))?;
         let (pg_addr, http_addr) = (pg_listener.local_addr()?, http_listener.local_addr()?);
         let limits = PgLimits { connections_max: config.connections_max, ..PgLimits::default() };
-        let database = runtime.block_on(Database::open(config))?;
+        let database = open(&runtime, config)?;
         let (stop, stopped) = watch::channel(false);
         let checked = Arc::clone(&database);
         let health: HealthCheck = Arc::new(move || checked.engine.health());

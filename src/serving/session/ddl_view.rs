@@ -143,7 +143,7 @@ impl Session {
             query: create.query.text.clone(),
             column_names: create.columns.clone(),
             search_path: self.search_path(),
-            time_zone: if time_zone == "UTC" { String::new() } else { time_zone },
+            time_zone,
             emit: create.emit.as_ref().map(|e| e.text.clone()),
             with,
             shares: planned.shares.clone(),

@@ -22,7 +22,9 @@ pub fn rewrite(function: &Function) -> Option<Expr> {
     match name.as_str() {
         "make_interval" => make_interval(list),
         "nullif" => match <[Expr; 2]>::try_from(plain(list)?).ok()? {
-            [value, null @ Expr::Value(_)] => Some(null_if(value, null)),
+            [value, null @ Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. })] => {
+                Some(null_if(value, null))
+            }
             _ => None,
         },
         "generate_subscripts" => Some(subscripts(plain(list)?)),
@@ -43,7 +45,7 @@ pub fn rewrite(function: &Function) -> Option<Expr> {
     }
 }
 
-/// `nullif(value, literal)` by the `=` of the value's type, whose type the literal takes.
+/// `nullif(value, 'literal')` by the `=` of the value's type, whose type the literal takes.
 fn null_if(value: Expr, null: Expr) -> Expr {
     let nested = |e: Expr| Box::new(Expr::Nested(Box::new(e)));
     let condition =

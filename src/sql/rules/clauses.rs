@@ -2,13 +2,14 @@
 //!
 //! `DISTINCT ON` lists its expressions as ORDER BY begins; LIMIT and OFFSET are whole numbers, with
 //! PostgreSQL's rounding and 2201W or 2201X below zero; an alias of joins names a subquery; a value is
-//! compared with the rows of a subquery rather than with an array of them; a literal that has a name
-//! is grouped by its position.
+//! compared with the rows of a subquery rather than with an array of them; a number that has a name is
+//! no place in the select list. TABLESAMPLE is refused.
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::*;
 
+use super::ast::call;
 use super::rows::{as_query, select_nothing};
 use super::using::merges;
 use super::visit::{each_query, each_select};
@@ -17,13 +18,16 @@ use crate::sql::parser::fold_identifier;
 
 /// Rewrites every query of a tree.
 pub fn rewrite<V: VisitMut>(tree: &mut V) -> Result<()> {
-    let _ = tree.visit(&mut Sets);
+    if tree.visit(&mut Sets).is_break() {
+        let hint = "Ad hoc, keep about a tenth of the rows with WHERE random() < 0.1.";
+        return Err(HwError::unsupported("TABLESAMPLE", hint));
+    }
     each_query(tree, |query| {
         order_distinct(query);
         limits(query)
     })?;
     each_select(tree, |select| {
-        group_by_position(select);
+        hide_numbers(select);
         let relations = select.from.iter_mut();
         let mut factors = relations.flat_map(|f| {
             std::iter::once(&mut f.relation).chain(f.joins.iter_mut().map(|j| &mut j.relation))
@@ -32,11 +36,21 @@ pub fn rewrite<V: VisitMut>(tree: &mut V) -> Result<()> {
     })
 }
 
-/// `a = ANY (ARRAY(SELECT …))` as `a = ANY (SELECT …)`, `a IN (VALUES (1), (2))` as a list.
+/// `a = ANY (ARRAY(SELECT …))` as `a = ANY (SELECT …)`, `a IN (VALUES (1), (2))` as a list. Breaks at a
+/// TABLESAMPLE, which DataFusion would not look at.
 struct Sets;
 
 impl VisitorMut for Sets {
     type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } = expr
@@ -69,19 +83,23 @@ fn order_distinct(query: &mut Query) {
     }
 }
 
-/// `GROUP BY x` of an item `5 AS x` groups by the item, not by the fifth.
-fn group_by_position(select: &mut Select) {
-    let GroupByExpr::Expressions(keys, _) = &mut select.group_by else { return };
-    for key in keys {
-        let Expr::Identifier(name) = &*key else { continue };
-        let named = |item: &SelectItem| {
-            matches!(item, SelectItem::ExprWithAlias { expr: Expr::Value(_), alias }
-                if fold_identifier(alias) == fold_identifier(name))
-        };
-        if let Some(at) = select.projection.iter().position(named) {
-            *key = Expr::Value(Value::Number((at + 1).to_string(), false).into());
+/// `GROUP BY x` of an item `5 AS x` groups by the item; DataFusion would take the number for the
+/// place of another. A column `x` comes before the item, so that the name stays.
+fn hide_numbers(select: &mut Select) {
+    let GroupByExpr::Expressions(keys, _) = &select.group_by else { return };
+    let names: Vec<String> = keys.iter().filter_map(name_of).collect();
+    for item in &mut select.projection {
+        if let SelectItem::ExprWithAlias { expr, alias } = item
+            && names.contains(&fold_identifier(alias))
+            && matches!(expr, Expr::Value(ValueWithSpan { value: Value::Number(..), .. }))
+        {
+            *expr = call("same_value", vec![expr.clone()]);
         }
     }
+}
+
+fn name_of(key: &Expr) -> Option<String> {
+    if let Expr::Identifier(name) = key { Some(fold_identifier(name)) } else { None }
 }
 
 /// The rows of `x IN (VALUES (1), (2))`.
@@ -116,7 +134,7 @@ fn whole(count: &mut Expr, code: &'static str, word: &str) -> Result<()> {
         Value::Number(text, _) | Value::SingleQuotedString(text) => text.trim().to_string(),
         _ => return Ok(()),
     };
-    let Ok(number) = text.parse::<f64>() else {
+    let Some(number) = text.parse::<f64>().ok().filter(|n| n.is_finite()) else {
         let message = format!("invalid input syntax for type bigint: \"{text}\"");
         return Err(HwError::new(sqlstate::INVALID_TEXT_REPRESENTATION, message));
     };

@@ -23,7 +23,6 @@ use crate::error::{HwError, sqlstate};
 use crate::sql::functions::arith::undefined_operator;
 use crate::sql::functions::{self, datum::Kind, decimal::Numeric};
 use crate::types::pg_type::{NUMERIC_PRECISION, NUMERIC_SCALE};
-use crate::types::text::special_float;
 
 /// Runs before DataFusion's type coercion.
 #[derive(Debug)]
@@ -85,10 +84,10 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
             Expr::Literal(value, m) if value.is_null() => Expr::Literal(value, m),
             inner => functions::scalar("pg_neg")?.call(vec![inner]),
         },
-        Expr::WindowFunction(window) => restore_window_constants(window)?,
+        Expr::WindowFunction(window) => restore_window_constants(window, schema)?,
         Expr::BinaryExpr(binary) => match arithmetic_call(&binary) {
             Some(call) => call,
-            None => interval_comparison(apart(binary, schema)?, schema)?,
+            None => interval_comparison(apart(binary)?, schema)?,
         },
         Expr::InList(InList { expr, list, negated }) => {
             let to = expr.get_type(schema)?;
@@ -117,7 +116,6 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
             if floats_differ(left?, right?) {
                 f.args = f.args.into_iter().map(as_float).collect();
             }
-            f.args = unlike_numbers(f.args, schema)?;
             Expr::ScalarFunction(f)
         }
         Expr::ScalarFunction(mut f) if ALTERNATIVES.contains(&f.func.name()) => {
@@ -140,35 +138,29 @@ fn pattern_match(like: Like, schema: &DFSchema) -> DfResult<Expr> {
     Ok(if like.negated { Expr::Not(Box::new(matches)) } else { matches })
 }
 
-/// DataFusion merges the lists of `a IN (…) AND a IN (…)` and drops `a # a` as if `a` could not be
-/// NULL; there the value of the right side goes through a function that says nothing of it.
-fn apart(binary: BinaryExpr, schema: &DFSchema) -> DfResult<BinaryExpr> {
-    let mut right = match binary.op {
-        Operator::And | Operator::Or => {
-            let mut tested = Vec::new();
-            lists(&binary.left, &mut tested);
-            let meets = |list: &InList| tested.contains(list.expr.as_ref());
-            if tested.is_empty() || !binary.right.exists(|e| Ok(matches!(e, Expr::InList(l) if meets(l))))? {
-                return Ok(binary);
-            }
-            let hidden = binary.right.transform_up(|e| match e {
-                Expr::InList(mut list) => {
-                    while tested.contains(list.expr.as_ref()) {
-                        *list.expr = hide(*list.expr)?;
-                    }
-                    Ok(Transformed::yes(Expr::InList(list)))
-                }
-                other => Ok(Transformed::no(other)),
-            });
-            return Ok(BinaryExpr { right: Box::new(hidden?.data), ..binary });
-        }
-        Operator::BitwiseXor => *binary.right,
-        _ => return Ok(binary),
-    };
-    if right.nullable(schema)? {
-        right = hide(right)?;
+/// DataFusion merges the lists of `a IN (…) AND a IN (…)` as if `a` could not be NULL; the right one
+/// tests `a` through a function that says nothing of it.
+fn apart(binary: BinaryExpr) -> DfResult<BinaryExpr> {
+    if !matches!(binary.op, Operator::And | Operator::Or) {
+        return Ok(binary);
     }
-    Ok(BinaryExpr { right: Box::new(right), ..binary })
+    let mut tested = Vec::new();
+    lists(&binary.left, &mut tested);
+    let meets = |list: &InList| tested.contains(list.expr.as_ref());
+    if tested.is_empty() || !binary.right.exists(|e| Ok(matches!(e, Expr::InList(l) if meets(l))))? {
+        return Ok(binary);
+    }
+    let same = functions::scalar("same_value")?;
+    let hidden = binary.right.transform_up(|e| match e {
+        Expr::InList(mut list) => {
+            while tested.contains(list.expr.as_ref()) {
+                *list.expr = same.call(vec![*list.expr]);
+            }
+            Ok(Transformed::yes(Expr::InList(list)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(BinaryExpr { right: Box::new(hidden?.data), ..binary })
 }
 
 /// What the lists of a condition test.
@@ -179,10 +171,6 @@ fn lists(condition: &Expr, into: &mut Vec<Expr>) {
         }
         Ok(TreeNodeRecursion::Continue)
     });
-}
-
-fn hide(value: Expr) -> DfResult<Expr> {
-    Ok(functions::scalar("same_value")?.call(vec![value]))
 }
 
 /// A list whose elements depend on the row is compared one by one: DataFusion's list takes
@@ -221,18 +209,6 @@ fn typed_literal(expr: Expr, to: &DataType) -> Expr {
         }
         _ => expr,
     }
-}
-
-/// `nullif` of a numeric and a quoted number that its declared digits do not hold: never equal.
-fn unlike_numbers(mut args: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
-    if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &args[1]
-        && let to @ DataType::Decimal128(..) = args[0].get_type(schema)?
-        && numeric_beside(text, &to) != to
-        && (Numeric::parse(text).is_some() || special_float(text.as_bytes()).is_some_and(f64::is_infinite))
-    {
-        args[1] = Expr::Literal(ScalarValue::try_from(&to)?, None);
-    }
-    Ok(args)
 }
 
 /// The type of a quoted number beside a value of type `to`: a numeric keeps its digits where
@@ -297,6 +273,11 @@ fn alternatives(word: &str, exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec
         };
     }
     let Some(meet) = meet else { return Ok(exprs) };
+    let by_length = matches!(Kind::of(meet.data_type()), Kind::Interval | Kind::Jsonb);
+    if by_length && word != "CASE" && word != "COALESCE" {
+        let what = format!("{word} of {}", functions::datum::type_name(meet.data_type()));
+        return Err(HwError::unsupported(what, "Write CASE WHEN a > b THEN a ELSE b END.").into());
+    }
     // Quoted numbers keep their digits beside numeric(p, s).
     let texts = exprs.iter().filter_map(|e| match e {
         Expr::Literal(ScalarValue::Utf8(text), _) => text.as_deref(),
@@ -423,11 +404,14 @@ fn rewrite_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
     let low = typed_literal(unpadded(*between.low, &between.expr, schema), &to);
     let high = typed_literal(unpadded(*between.high, &between.expr, schema), &to);
     let kind = Kind::of(&to);
-    if kind != Kind::Interval {
-        let (low, high) = (Box::new(low), Box::new(high));
-        return Ok(Expr::Between(Between { expr: between.expr, negated: between.negated, low, high }));
-    }
-    let order = functions::scalar("interval_order")?;
+    let order = match kind {
+        Kind::Interval => functions::scalar("interval_order")?,
+        Kind::Jsonb => functions::scalar("jsonb_order")?,
+        _ => {
+            let (low, high) = (Box::new(low), Box::new(high));
+            return Ok(Expr::Between(Between { expr: between.expr, negated: between.negated, low, high }));
+        }
+    };
     let call = |e: Expr| Box::new(order.call(vec![e]));
     Ok(Expr::Between(Between {
         expr: call(*between.expr),
@@ -451,14 +435,19 @@ fn float_between(between: Between, schema: &DFSchema) -> DfResult<Expr> {
     Ok(Expr::Between(Between { expr: member(expr)?, negated, low: member(low)?, high: member(high)? }))
 }
 
-/// DataFusion reads constants of window functions (`ntile(4)`, `lag(x, 1)`) as bigint.
-fn restore_window_constants(mut window: Box<WindowFunction>) -> DfResult<Expr> {
+/// DataFusion reads constants of window functions (`ntile(4)`, `lag(x, 1)`) as bigint, and a quoted
+/// default as text where it should take the value's type.
+fn restore_window_constants(mut window: Box<WindowFunction>, schema: &DFSchema) -> DfResult<Expr> {
     use datafusion::logical_expr::WindowFunctionDefinition;
+    let of = window.params.args.first().map(|value| value.get_type(schema)).transpose()?;
     if matches!(window.fun, WindowFunctionDefinition::WindowUDF(_)) {
         for (i, arg) in window.params.args.iter_mut().enumerate() {
             if i == 1 && matches!(&arg, Expr::Literal(value, _) if value.is_null()) {
                 let what = format!("{} with NULL as the second argument", window.fun.name());
                 return Err(HwError::unsupported(what, "It is NULL for every row: write NULL.").into());
+            }
+            if let (2, Some(to @ (DataType::List(_) | DataType::Binary))) = (i, &of) {
+                *arg = typed_literal(arg.clone(), to);
             }
             let counts = i == 1 || window.fun.name() == "ntile";
             if let (true, Expr::Literal(ScalarValue::Int32(Some(v)), m)) = (counts, &arg) {

@@ -158,22 +158,20 @@ fn look_up_of_changing_rows() {
     check("look-up", operator.unwrap(), 1, 1, 2.0 * (BIGINT + BIGINT + TEXT) + 2.0 * BIGINT);
 }
 
-#[test]
-fn window_functions() {
-    let frame = WindowFrame::new(None);
+/// `count(v) OVER (PARTITION BY k ORDER BY v)`.
+fn count_over(input_schema: SchemaRef) -> Box<dyn Operator> {
     let output = Arc::new(Field::new("n", DataType::Int64, true));
-    let function =
-        WindowFunctionDefinition::AggregateUDF(datafusion::functions_aggregate::count::count_udaf());
+    let count = datafusion::functions_aggregate::count::count_udaf();
+    let function = WindowFunctionDefinition::AggregateUDF(count);
     let value = Arc::new(datafusion::physical_expr::expressions::Column::new("v", 1));
-    let call = OverCall::new(function, vec![value], frame, Arc::clone(&output));
-    let order = vec![SortKey { column: 1, descending: false, nulls_first: false }];
-    let fields: Vec<_> = schema().fields().iter().cloned().chain([output]).collect();
+    let call = OverCall::new(function, vec![value], WindowFrame::new(None), Arc::clone(&output));
+    let fields: Vec<_> = input_schema.fields().iter().cloned().chain([output]).collect();
     let operator = over(OverSpec {
         name: "over".into(),
-        input_schema: schema(),
+        input_schema,
         node: OverNode {
             partition: vec![0],
-            order,
+            order: vec![SortKey { column: 1, descending: false, nulls_first: false }],
             calls: vec![call],
             reach: Reach::Partition,
             time: None,
@@ -184,8 +182,14 @@ fn window_functions() {
         late: Arc::new(LateRows::new(10)),
         errors: Arc::new(RowErrors::new(10)),
     });
+    operator.unwrap()
+}
+
+#[test]
+fn window_functions() {
     // The columns, the value, and the order as a key.
-    check("window function", operator.unwrap(), 10, 1, BIGINT + BIGINT + TEXT + BIGINT + 2.0 * BIGINT);
+    let entry = BIGINT + BIGINT + TEXT + BIGINT + 2.0 * BIGINT;
+    check("window function", count_over(schema()), 10, 1, entry);
 }
 
 fn join_of_all(append_only: bool) -> JoinSpec {

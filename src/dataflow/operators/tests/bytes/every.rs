@@ -6,27 +6,23 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::super::allocated::held_bytes;
 use super::super::run_epoch;
-use super::{BATCH, BIGINT, TEXT};
+use super::{BATCH, BIGINT, TEXT, count_over};
 use crate::dataflow::operator::{EpochContext, Operator};
 use crate::dataflow::operators::aggregate::{AggregateOperator, AggregateSpec, WindowTime};
 use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::expire::ExpireOperator;
 use crate::dataflow::operators::join::{AsOf, JoinInterval, JoinKind, JoinSpec, join_operator};
 use crate::dataflow::operators::late::LateRows;
-use crate::dataflow::operators::over::{OverSpec, over};
 use crate::dataflow::operators::session::{SessionAggregateOperator, SessionAggregateSpec};
 use crate::dataflow::operators::session_assign::{SessionAssignOperator, SessionAssignSpec};
 use crate::dataflow::operators::set_op::SetOpOperator;
 use crate::dataflow::operators::temporal_filter::TemporalFilterOperator;
 use crate::dataflow::operators::top_n::{Limits, TopNSpec, top_n};
-use crate::plan::{
-    AggregateCall, AggregateFunction as F, ExpireNode, KeptRows, OverCall, OverNode, Reach, SetKind,
-    TemporalBound,
-};
+use crate::plan::{AggregateCall, AggregateFunction as F, ExpireNode, KeptRows, SetKind, TemporalBound};
 use crate::types::order::{RankRange, Ranking, SortKey};
 use crate::types::trigger::{EmitPolicy, EmitSpec};
 use crate::types::{ChangeBatch, Epoch, EventTime, ProcTime};
@@ -366,38 +362,12 @@ fn top() {
 
 #[test]
 fn window_function_of_narrow_rows() {
-    use datafusion::logical_expr::{WindowFrame, WindowFunctionDefinition};
     for (columns, per_key) in [("kv", 1), ("kv", 10), ("kvt", 10)] {
         let what = format!("window function of {columns}, {per_key} a key");
         // The columns, the value, and partition and order as keys.
         let entry = wide(columns) + BIGINT + 2.0 * BIGINT;
         let case = Case { what: &what, columns, entry, per_key, ..CASE };
-        case.check(|| {
-            let output: FieldRef = Arc::new(Field::new("n", DataType::Int64, true));
-            let count = datafusion::functions_aggregate::count::count_udaf();
-            let function = WindowFunctionDefinition::AggregateUDF(count);
-            let value = Arc::new(datafusion::physical_expr::expressions::Column::new("v", 1));
-            let call = OverCall::new(function, vec![value], WindowFrame::new(None), Arc::clone(&output));
-            let input_schema = schema(columns);
-            let fields: Vec<_> = input_schema.fields().iter().cloned().chain([output]).collect();
-            over(OverSpec {
-                name: "over".into(),
-                input_schema,
-                node: OverNode {
-                    partition: vec![0],
-                    order: vec![SortKey { column: 1, descending: false, nulls_first: false }],
-                    calls: vec![call],
-                    reach: Reach::Partition,
-                    time: None,
-                    window: None,
-                    on_close: false,
-                },
-                output_schema: Arc::new(Schema::new(fields)),
-                late: Arc::new(LateRows::new(10)),
-                errors: Arc::new(RowErrors::new(10)),
-            })
-            .unwrap()
-        });
+        case.check(|| count_over(schema(columns)));
     }
     settle();
 }
