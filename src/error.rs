@@ -107,6 +107,8 @@ struct Report {
     detail: Option<String>,
     hint: Option<String>,
     position: Option<usize>,
+    /// Line and column, 1-based, while the text is not at hand.
+    line_column: Option<(u64, u64)>,
 }
 
 impl HwError {
@@ -118,6 +120,7 @@ impl HwError {
             detail: None,
             hint: None,
             position: None,
+            line_column: None,
         }))
     }
 
@@ -145,6 +148,16 @@ impl HwError {
     pub fn at(mut self, position: usize) -> Self {
         self.0.position = Some(position);
         self
+    }
+
+    /// Where it is, for those who have the text: [`line_column`](Self::line_column).
+    pub fn at_line_column(mut self, line: u64, column: u64) -> Self {
+        self.0.line_column = Some((line, column));
+        self
+    }
+
+    pub fn line_column(&self) -> Option<(u64, u64)> {
+        self.0.line_column
     }
 
     pub fn sqlstate(&self) -> &'static str {

@@ -124,7 +124,7 @@ impl<'a> Cutter<'a> {
         let build = move |worker: usize| -> Result<Stage> {
             let nodes = (members.iter().zip(&consumers))
                 .map(|(id, consumers)| {
-                    Ok(Node { operator: operator(&plan, *id, &sides, worker)?, consumers: consumers.clone() })
+                    Ok(Node::new(operator(&plan, *id, &sides, worker)?, consumers.clone()))
                 })
                 .collect::<Result<Vec<_>>>()?;
             Ok(Stage { nodes, ports: ports.clone(), output })
@@ -361,6 +361,7 @@ fn join_spec(plan: &StreamPlan, node: &StreamNode, j: &JoinNode, sides: &Sides) 
         }),
         as_of: as_of(j.temporal.as_ref(), sides),
         lookup: j.temporal == Some(Temporal::Lookup),
+        constant: j.temporal == Some(Temporal::Constant),
         pairs_max: sides.join_pairs_max,
         output_schema: Arc::clone(&node.schema),
         left_append_only: left.facts.append_only,

@@ -6,10 +6,12 @@
 //! Invariant: `nodes` is in topological order, consumers come after producers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 
 use super::operator::{EpochContext, Operator, StateSize};
+use crate::clock;
 use crate::error::Result;
 use crate::types::{ChangeBatch, ProcTime};
 
@@ -61,6 +63,41 @@ pub enum StageOrigin {
 pub struct Node {
     pub operator: Box<dyn Operator>,
     pub consumers: Vec<(usize, usize)>,
+    pub work: Work,
+}
+
+impl Node {
+    pub fn new(operator: Box<dyn Operator>, consumers: Vec<(usize, usize)>) -> Node {
+        Node { operator, consumers, work: Work::default() }
+    }
+
+    /// Lets the operator work, and counts what it emits and the time it takes.
+    fn run(
+        &mut self,
+        work: impl FnOnce(&mut dyn Operator, &mut Vec<ChangeBatch>) -> Result<()>,
+    ) -> Result<Vec<ChangeBatch>> {
+        let mut emitted = Vec::new();
+        let from = clock::monotonic();
+        work(self.operator.as_mut(), &mut emitted)?;
+        self.work.time += from.elapsed();
+        self.work.rows += emitted.iter().map(ChangeBatch::len).sum::<usize>() as u64;
+        Ok(emitted)
+    }
+}
+
+/// What an operator has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Changes emitted.
+    pub rows: u64,
+    pub time: Duration,
+}
+
+impl Work {
+    pub fn add(&mut self, other: Work) {
+        self.rows += other.rows;
+        self.time += other.time;
+    }
 }
 
 /// The operators of a stage on one worker.
@@ -92,8 +129,7 @@ impl Stage {
         batch: ChangeBatch,
         out: &mut Vec<ChangeBatch>,
     ) -> Result<()> {
-        let mut emitted = Vec::new();
-        self.nodes[node].operator.push(input, batch, &mut emitted)?;
+        let emitted = self.nodes[node].run(|operator, out| operator.push(input, batch, out))?;
         self.forward(node, emitted, out)
     }
 
@@ -116,8 +152,7 @@ impl Stage {
     /// Ends the epoch in every operator, producers first.
     pub fn finish_epoch(&mut self, cx: &EpochContext, out: &mut Vec<ChangeBatch>) -> Result<()> {
         for node in 0..self.nodes.len() {
-            let mut emitted = Vec::new();
-            self.nodes[node].operator.finish_epoch(cx, &mut emitted)?;
+            let emitted = self.nodes[node].run(|operator, out| operator.finish_epoch(cx, out))?;
             self.forward(node, emitted, out)?;
         }
         Ok(())

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use timely::communication::WorkerGuards;
 use timely::{CommunicationConfig, Config, WorkerConfig};
 
-use super::graph::{DataflowSpec, ObjectId};
+use super::graph::{DataflowSpec, ObjectId, Work};
 use super::operator::{EpochContext, StateSize};
 use super::watermarks::Watermarks;
 use crate::error::{HwError, Result};
@@ -99,12 +99,13 @@ pub enum Report {
     WorkerFailed { worker: usize, error: HwError },
 }
 
-/// State that one operator holds on one worker.
+/// State that one operator holds on one worker, and what it has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorState {
     pub stage: usize,
     pub operator: String,
     pub size: StateSize,
+    pub work: Work,
 }
 
 /// How a dataflow starts.

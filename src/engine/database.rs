@@ -33,7 +33,7 @@ use crate::dataflow::operators::{LateRows, RowErrors};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::relation::RelationKind;
 use crate::plan::{
-    ExprCompiler, LowerOptions, StreamPlan, StreamRelation, check_emit, keep_window_columns, lower,
+    ExprCompiler, Extent, LowerOptions, StreamPlan, StreamRelation, check_emit, keep_window_columns, lower,
     mark_temporal,
 };
 use crate::sql::context::{SessionOptions, analyze, optimize_for_stream, physical_expr};
@@ -423,7 +423,7 @@ impl Database {
         let sharing = if whole { options.sharing.clone() } else { Sharing::Nobody };
         let (plan, shares) = share(plan, &self.candidates(&sharing, &named, &cx.options.time_zone)?)?;
         let plan = mark_temporal(rename(plan, &output_names)?)?;
-        refuse_volatile(&plan)?;
+        refuse_volatile(&plan, &query, sql)?;
         let plan = if emit.late_data_to.is_some() { keep_window_columns(plan)? } else { plan };
         let plan = analyze(plan, &state)?;
         let plan = optimize_for_stream(plan, &state)?;
@@ -436,7 +436,8 @@ impl Database {
                 late_rows: emit.late_data_to.is_some(),
                 state_ttl_us: options.state_ttl_us,
             },
-        )?;
+        );
+        let plan = plan.map_err(|e| emit.words.place(e))?;
         check_emit(&plan, &emit_spec, &emit.words)?;
         let edge = match plan.triggers_changes() && !emit.words.accumulation {
             true => Edge::Changes,
@@ -488,14 +489,14 @@ impl Database {
             proctime_columns: Vec::new(),
             window_columns: None,
             final_windows: false,
-            bounded: false,
+            extent: Extent::Endless,
         };
         match &definition.details {
             Details::Source(details) => source_facts(definition, details, &mut relation),
             Details::Table(_) => {
                 relation.kind = RelationKind::Table;
                 relation.append_only = false;
-                relation.bounded = true;
+                relation.extent = Extent::Tables;
                 relation.unique_key =
                     (!definition.primary_key.is_empty()).then(|| definition.primary_key.clone());
             }

@@ -11,7 +11,7 @@ use super::panes::Edge;
 use super::sharing::Shareable;
 use crate::error::Result;
 use crate::plan::relation::RelationKind;
-use crate::plan::{ColumnFact, StreamPlan, StreamRelation, WindowTime};
+use crate::plan::{ColumnFact, Extent, StreamPlan, StreamRelation, WindowTime};
 
 #[derive(Clone, Debug)]
 pub struct ViewFacts {
@@ -22,7 +22,7 @@ pub struct ViewFacts {
     event_time_columns: Vec<usize>,
     window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
     final_windows: bool,
-    bounded: bool,
+    extent: Extent,
     /// How its panes appear to subscribers and sinks.
     pub edge: Edge,
     /// Its query, if its rows can stand for it in other views.
@@ -57,7 +57,7 @@ impl ViewFacts {
             event_time_columns,
             window_columns,
             final_windows: plan.has_final_windows(),
-            bounded: plan.is_bounded(),
+            extent: plan.extent(),
             edge,
             shareable,
         })
@@ -72,6 +72,6 @@ impl ViewFacts {
         relation.event_time_columns = self.event_time_columns;
         relation.window_columns = self.window_columns;
         relation.final_windows = self.final_windows;
-        relation.bounded = self.bounded;
+        relation.extent = self.extent;
     }
 }

@@ -27,6 +27,7 @@ use crate::sql::context::{SessionOptions, find_volatile, plan_query, session_sta
 use crate::sql::errors::to_hw_error;
 use crate::sql::inline::{Returns, SqlFunction, inline_functions};
 use crate::sql::pane_columns::{expand_wildcards, names_pane_column};
+use crate::sql::places::at_call;
 use crate::sql::query_planner::AdHocPlanner;
 use crate::sql::recursion::RecursionPlanner;
 use crate::sql::relations::SetOpPlanner;
@@ -316,8 +317,8 @@ pub fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()).map_err(|e| to_hw_error(e, None))
 }
 
-/// 0A000 for functions whose value a replay would not find again.
-pub fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
+/// 0A000 for functions whose value a replay would not find again, where `query` calls them.
+pub fn refuse_volatile(plan: &LogicalPlan, query: &sqlparser::ast::Query, sql: Option<&str>) -> Result<()> {
     use datafusion::common::tree_node::TreeNodeRecursion;
     let mut found = None;
     let walked = plan.apply_with_subqueries(|node| {
@@ -332,9 +333,14 @@ pub fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
     debug_assert!(walked.is_ok());
     match found {
         None => Ok(()),
-        Some(name) => Err(HwError::unsupported(
-            format!("{name}() in a materialized view"),
-            "Its value changes without any row changing. Use it in the SELECT that reads the view; of the functions of time, now() can be compared with a timestamp in WHERE, as in ts > now() - INTERVAL '1 hour' (months go to the other side: ts + INTERVAL '1 month' > now()).",
+        Some(name) => Err(at_call(
+            HwError::unsupported(
+                format!("{name}() in a materialized view"),
+                "Its value changes without any row changing. Use it in the SELECT that reads the view; of the functions of time, now() can be compared with a timestamp in WHERE, as in ts > now() - INTERVAL '1 hour' (months go to the other side: ts + INTERVAL '1 month' > now()).",
+            ),
+            &name,
+            query,
+            sql,
         )),
     }
 }

@@ -12,6 +12,7 @@ use super::Engine;
 use super::coordinator::{Command, Coordinator};
 use super::relations::Phase;
 use crate::dataflow::build::stage_nodes;
+use crate::dataflow::graph::Work;
 use crate::dataflow::host::OperatorState;
 use crate::dataflow::operator::StateSize;
 use crate::error::{HwError, Result, sqlstate};
@@ -20,10 +21,11 @@ use crate::plan::StreamPlan;
 /// How long a session waits for the workers, which may be busy with an epoch.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A view's plan and what each of its nodes holds, on all workers together.
+/// A view's plan, what each of its nodes holds and what it has done, on all workers together.
 pub struct ViewStateSizes {
     pub plan: StreamPlan,
     pub sizes: Vec<StateSize>,
+    pub work: Vec<Work>,
 }
 
 pub type StateReply = Sender<Result<ViewStateSizes>>;
@@ -72,7 +74,8 @@ impl Coordinator {
         let plan = runtime.plan.clone();
         let stages = stage_nodes(&plan);
         let sizes = vec![StateSize::default(); plan.nodes.len()];
-        let state = ViewStateSizes { plan, sizes };
+        let work = vec![Work::default(); plan.nodes.len()];
+        let state = ViewStateSizes { plan, sizes, work };
         let answered = vec![false; self.host.workers()];
         self.state_questions.push(StateQuestion { view, answered, state, stages, reply });
         self.host.report_state(view);
@@ -91,6 +94,7 @@ impl Coordinator {
                 let size = &mut question.state.sizes[*node];
                 size.entries += operator.size.entries;
                 size.bytes += operator.size.bytes;
+                question.state.work[*node].add(operator.work);
             }
             *place += 1;
         }

@@ -173,6 +173,9 @@ impl Lowering<'_> {
         }
         let (map, keys, window) = self.keyed_window(map, keys)?;
         self.check_session_panes(window.as_ref())?;
+        if self.is_distinct_already(map, &keys, &results, window.as_ref()) {
+            return self.arrange(map, group.to_vec(), 0, &[], output);
+        }
         let (map, ttl_us) = self.aggregate_ttl(map, &keys, &results.calls, window.as_ref());
         let map_schema = Arc::clone(&self.nodes[map].schema);
         let mut fields: Vec<FieldRef> = keys.iter().map(|k| Arc::clone(&map_schema.fields()[*k])).collect();
@@ -184,6 +187,9 @@ impl Lowering<'_> {
             group.iter().map(|g| keys.iter().position(|k| k == g).unwrap_or(0)).collect();
         let Results { calls, places, late, row, .. } = results;
         let mut facts = self.aggregate_facts(keys.len(), calls.len(), columns, window.as_ref());
+        if window.is_none() && self.are_literals(map, &keys) {
+            facts.state = StateBound::None;
+        }
         self.bound_groups(map, &calls, ttl_us, &mut facts);
         let emit = self.options.emit.clone();
         let node = AggregateNode { group: keys.clone(), calls, window, emit, late, ttl_us };

@@ -13,43 +13,41 @@ use std::sync::Arc;
 use super::lower::Lowering;
 use super::*;
 
-/// How many rows a node can have at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    /// No more than tables, or constants, make of them.
+/// How many rows a relation can have at a time; of several bounds the loosest counts, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// What constants make, or a number that the query says.
+    Fixed,
+    /// No more than tables make of them.
     Tables,
+    /// What the clock has not passed.
+    Clock,
+    /// What is retained of windows.
+    Retention,
     /// What has been touched within the time given.
     Ttl(i64),
     Endless,
 }
 
-impl Extent {
-    fn and(self, other: Extent) -> Extent {
-        match (self, other) {
-            (Extent::Endless, _) | (_, Extent::Endless) => Extent::Endless,
-            (Extent::Ttl(a), Extent::Ttl(b)) => Extent::Ttl(a.max(b)),
-            (Extent::Ttl(ttl), _) | (_, Extent::Ttl(ttl)) => Extent::Ttl(ttl),
-            _ => Extent::Tables,
-        }
-    }
-}
+/// What bounds an operator over rows that are retained for a time.
+const RETAINED: &str = "dropped when the rows that it reads are no longer retained";
 
 /// The extent of each node; children come before parents.
 fn extents(nodes: &[StreamNode], inputs: &[PlanInput]) -> Vec<Extent> {
     let mut extents: Vec<Extent> = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let below = node.children.iter().map(|c| extents[*c]).reduce(Extent::and);
-        let below = below.unwrap_or(Extent::Tables);
+        let below = node.children.iter().map(|c| extents[*c]).max().unwrap_or(Extent::Fixed);
         extents.push(match &node.op {
-            StreamOp::Input { input } if inputs[*input].bounded => Extent::Tables,
-            StreamOp::Input { .. } => Extent::Endless,
+            StreamOp::Input { input } => inputs[*input].extent,
             // Rows leave these by themselves.
-            StreamOp::Retain { .. } => Extent::Tables,
-            StreamOp::TemporalFilter(bounds) if bounds.iter().any(|(_, b)| b.until) => Extent::Tables,
-            StreamOp::TopN(_) if matches!(node.facts.state, StateBound::Rows(_)) => Extent::Tables,
-            StreamOp::Aggregate(a) if a.group.is_empty() && a.window.is_none() => Extent::Tables,
-            StreamOp::Aggregate(AggregateNode { ttl_us: Some(ttl), .. }) => Extent::Ttl(*ttl),
-            StreamOp::Expire(expire) => Extent::Ttl(expire.ttl_us),
+            StreamOp::Retain { .. } => below.min(Extent::Retention),
+            StreamOp::TemporalFilter(bounds) if bounds.iter().any(|(_, b)| b.until) => {
+                below.min(Extent::Clock)
+            }
+            StreamOp::TopN(_) if matches!(node.facts.state, StateBound::Rows(_)) => Extent::Fixed,
+            StreamOp::Aggregate(a) if a.group.is_empty() && a.window.is_none() => Extent::Fixed,
+            StreamOp::Aggregate(AggregateNode { ttl_us: Some(ttl), .. }) => below.min(Extent::Ttl(*ttl)),
+            StreamOp::Expire(expire) => below.min(Extent::Ttl(expire.ttl_us)),
             _ => below,
         });
     }
@@ -68,10 +66,13 @@ pub(super) fn settle(plan: &mut StreamPlan) {
             StreamOp::Join(j) if j.temporal.is_some() => &node.children[1..],
             _ => &node.children[..],
         };
-        let bound = match kept.iter().map(|c| extents[*c]).reduce(Extent::and) {
+        let bound = match kept.iter().map(|c| extents[*c]).max() {
+            Some(Extent::Fixed) => StateBound::Fixed,
             Some(Extent::Tables) => StateBound::Tables,
+            Some(Extent::Clock) => StateBound::Clock,
+            Some(Extent::Retention) => StateBound::Watermark(RETAINED.into()),
             Some(Extent::Ttl(ttl)) => StateBound::Ttl(ttl),
-            _ => continue,
+            Some(Extent::Endless) | None => continue,
         };
         if let StreamOp::Recursive(query) = &mut node.op {
             query.bound_step(&bound);
@@ -118,9 +119,9 @@ impl StreamPlan {
         advice(&node.op)
     }
 
-    /// Whether the view holds no more rows than tables, or its `state_ttl`, let it.
-    pub fn is_bounded(&self) -> bool {
-        extents(&self.nodes, &self.inputs)[self.root] != Extent::Endless
+    /// How many rows the view can hold.
+    pub fn extent(&self) -> Extent {
+        extents(&self.nodes, &self.inputs)[self.root]
     }
 
     /// Whether `state_ttl` bounds anything in it.
@@ -150,11 +151,11 @@ pub(super) fn operator_name(op: &StreamOp) -> &'static str {
         StreamOp::Join(j) => match (&j.temporal, j.kind) {
             (Some(Temporal::Lookup), _) => "look-up join",
             (Some(Temporal::AsOf { .. }), _) => "temporal join",
-            (None, JoinKind::Inner) => "join",
-            (None, JoinKind::Left | JoinKind::Full) => "outer join",
-            (None, JoinKind::Semi) => "semi join",
-            (None, JoinKind::Anti { .. }) => "anti join",
-            (None, JoinKind::Mark) => "mark join",
+            (Some(Temporal::Constant) | None, JoinKind::Inner) => "join",
+            (Some(Temporal::Constant) | None, JoinKind::Left | JoinKind::Full) => "outer join",
+            (Some(Temporal::Constant) | None, JoinKind::Semi) => "semi join",
+            (Some(Temporal::Constant) | None, JoinKind::Anti { .. }) => "anti join",
+            (Some(Temporal::Constant) | None, JoinKind::Mark) => "mark join",
         },
         StreamOp::Union => "union",
         StreamOp::TopN(_) => "top-n",
@@ -268,6 +269,10 @@ impl Lowering<'_> {
     }
 
     pub(super) fn is_bounded(&self, node: NodeId) -> bool {
-        extents(&self.nodes[..=node], &self.inputs)[node] != Extent::Endless
+        self.extent(node) != Extent::Endless
+    }
+
+    pub(super) fn extent(&self, node: NodeId) -> Extent {
+        extents(&self.nodes[..=node], &self.inputs)[node]
     }
 }

@@ -5,7 +5,7 @@
 //! window" would be done by one worker. [`split_aggregates`] puts in front of such an aggregate
 //! a local one on each worker, whose few rows are what is exchanged; [`replicated_side`]
 //! finds joins one side of which has a row a window, which is sent to every worker while the
-//! other side stays where it is. Invariant: the output is the same set of changes.
+//! other side stays where it is. So is a constant side. Invariant: the output is the same set of changes.
 
 use arrow::datatypes::{DataType, Field, Schema};
 
@@ -113,7 +113,7 @@ fn split(node: &StreamNode, below: &[StreamNode]) -> Option<(StreamNode, StreamO
 pub fn replicated_side(plan: &StreamPlan, node: &StreamNode) -> Option<usize> {
     let StreamOp::Join(join) = &node.op else { return None };
     if join.temporal.is_some() {
-        return None;
+        return (join.temporal == Some(Temporal::Constant)).then_some(1);
     }
     let few_rows = |side: usize, keys: &[usize]| {
         let facts = &plan.nodes[node.children[side]].facts;

@@ -35,6 +35,16 @@ pub fn check_emit(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Resu
     })
 }
 
+impl EmitWords {
+    /// An error of a clause that does not fit the query, at the clause.
+    pub fn place(&self, e: HwError) -> HwError {
+        match self.position {
+            Some(at) if e.sqlstate() == sqlstate::INVALID_TABLE_DEFINITION => e.at(at),
+            _ => e,
+        }
+    }
+}
+
 fn check(plan: &StreamPlan, spec: &EmitSpec, words: &EmitWords) -> Result<()> {
     let windows = windows(plan);
     if windows.is_empty() {

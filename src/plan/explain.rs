@@ -8,56 +8,60 @@ use super::expr::PExpr;
 use super::*;
 use crate::types::window::Shape;
 
-pub(super) fn explain(plan: &StreamPlan) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut printed = vec![false; plan.nodes.len()];
-    node(plan, plan.root, 0, &mut printed, &mut lines);
-    lines
+pub(super) fn explain(plan: &StreamPlan, note: &dyn Fn(NodeId) -> Option<String>) -> Vec<String> {
+    let mut page = Page { plan, note, printed: vec![false; plan.nodes.len()], lines: Vec::new() };
+    page.node(plan.root, 0);
+    page.lines
 }
 
-fn node(plan: &StreamPlan, id: NodeId, depth: usize, printed: &mut [bool], lines: &mut Vec<String>) {
-    let n = &plan.nodes[id];
-    let indent = if depth == 0 { String::new() } else { format!("{}->  ", "  ".repeat(depth * 2 - 1)) };
-    if printed[id] {
-        lines.push(format!("{indent}shared with node {id}"));
-        return;
-    }
-    printed[id] = true;
-    let shared =
-        plan.nodes.iter().map(|x| x.children.iter().filter(|c| **c == id).count()).sum::<usize>() > 1;
-    let label = if shared { format!("node {id}: ") } else { String::new() };
-    lines.push(format!("{indent}{label}{} [{}]", describe(plan, n), facts(n)));
-    if let StreamOp::Recursive(query) = &n.op {
-        node(plan, n.children[0], depth + 1, printed, lines);
-        step(plan, n, query, query.step.root, depth + 1, printed, lines);
-        return;
-    }
-    for child in &n.children {
-        node(plan, *child, depth + 1, printed, lines);
-    }
+/// The lines so far.
+struct Page<'a> {
+    plan: &'a StreamPlan,
+    /// What stands behind the line of a node.
+    note: &'a dyn Fn(NodeId) -> Option<String>,
+    printed: Vec<bool>,
+    lines: Vec<String>,
 }
 
-/// The nodes of a recursive query's step, down to the nodes outside that it reads.
-fn step(
-    plan: &StreamPlan,
-    of: &StreamNode,
-    query: &RecursiveNode,
-    id: NodeId,
-    depth: usize,
-    printed: &mut [bool],
-    lines: &mut Vec<String>,
-) {
-    let n = &query.step.nodes[id];
-    let indent = format!("{}->  ", "  ".repeat(depth * 2 - 1));
-    match n.op {
-        StreamOp::Input { input } => return node(plan, of.children[input + 1], depth, printed, lines),
-        StreamOp::Working { .. } => {
-            return lines.push(format!("{indent}Rows of {} in the round before", query.name));
+impl Page<'_> {
+    fn node(&mut self, id: NodeId, depth: usize) {
+        let plan = self.plan;
+        let n = &plan.nodes[id];
+        let indent = if depth == 0 { String::new() } else { format!("{}->  ", "  ".repeat(depth * 2 - 1)) };
+        if self.printed[id] {
+            self.lines.push(format!("{indent}shared with node {id}"));
+            return;
         }
-        _ => lines.push(format!("{indent}{} [{}]", describe(&query.step, n), facts(n))),
+        self.printed[id] = true;
+        let shared =
+            plan.nodes.iter().map(|x| x.children.iter().filter(|c| **c == id).count()).sum::<usize>() > 1;
+        let label = if shared { format!("node {id}: ") } else { String::new() };
+        let note = (self.note)(id).map_or_else(String::new, |note| format!(" ({note})"));
+        self.lines.push(format!("{indent}{label}{} [{}]{note}", describe(plan, n), facts(n)));
+        if let StreamOp::Recursive(query) = &n.op {
+            self.node(n.children[0], depth + 1);
+            self.step(n, query, query.step.root, depth + 1);
+            return;
+        }
+        for child in &n.children {
+            self.node(*child, depth + 1);
+        }
     }
-    for child in &n.children {
-        step(plan, of, query, *child, depth + 1, printed, lines);
+
+    /// The nodes of a recursive query's step, down to the nodes outside that it reads.
+    fn step(&mut self, of: &StreamNode, query: &RecursiveNode, id: NodeId, depth: usize) {
+        let n = &query.step.nodes[id];
+        let indent = format!("{}->  ", "  ".repeat(depth * 2 - 1));
+        match n.op {
+            StreamOp::Input { input } => return self.node(of.children[input + 1], depth),
+            StreamOp::Working { .. } => {
+                return self.lines.push(format!("{indent}Rows of {} in the round before", query.name));
+            }
+            _ => self.lines.push(format!("{indent}{} [{}]", describe(&query.step, n), facts(n))),
+        }
+        for child in &n.children {
+            self.step(of, query, *child, depth + 1);
+        }
     }
 }
 
@@ -251,6 +255,7 @@ fn facts(n: &StreamNode) -> String {
         StateBound::Rows(n) => parts.push(format!("keeps at most {n} rows")),
         StateBound::Watermark(how) => parts.push(how.clone()),
         StateBound::Clock => parts.push("state dropped when the clock has passed it".into()),
+        StateBound::Fixed => parts.push("state: as many rows whatever comes".into()),
         StateBound::Tables => parts.push("state bounded by the tables that it reads".into()),
         StateBound::Ttl(ttl) => parts.push(format!("state dropped after {}s untouched", *ttl as f64 / 1e6)),
         StateBound::Unbounded(why) => parts.push(format!("this state grows without bound, because: {why}")),

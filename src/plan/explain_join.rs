@@ -40,6 +40,10 @@ fn kind(j: &JoinNode, name: &dyn Fn(usize, usize) -> String) -> String {
             let op = if *strict { ">" } else { ">=" };
             format!("as-of join ({} {op} {})", name(0, times[0]), name(1, times[1]))
         }
+        Some(Temporal::Constant) if j.kind == (JoinKind::Anti { null_aware: true }) => {
+            "join with constants (NOT IN)".into()
+        }
+        Some(Temporal::Constant) => "join with constants".into(),
         None if by_window => "window join".into(),
         None if by_time.is_some() => "interval join".into(),
         None if j.kind == (JoinKind::Anti { null_aware: true }) => "join (NOT IN)".into(),

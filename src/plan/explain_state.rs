@@ -57,6 +57,7 @@ fn bound(state: &StateBound) -> (&'static str, String) {
         StateBound::Watermark(how) => ("watermark", how.clone()),
         StateBound::Clock => ("clock", "dropped when the clock has passed it".into()),
         StateBound::Tables => ("table", "by the tables that it reads".into()),
+        StateBound::Fixed => ("fixed", "as many rows whatever comes".into()),
         StateBound::Ttl(us) => ("ttl", format!("dropped after {}s untouched", *us as f64 / 1e6)),
         StateBound::Unbounded(why) => ("unbounded", why.clone()),
     }
@@ -130,7 +131,7 @@ fn kept(plan: &StreamPlan, node: &StreamNode) -> String {
 
 fn join(j: &JoinNode) -> &'static str {
     match (&j.temporal, j.kind) {
-        (Some(Temporal::Lookup), _) => "rows of the right side",
+        (Some(Temporal::Lookup | Temporal::Constant), _) => "rows of the right side",
         (Some(Temporal::AsOf { .. }), _) => "versions of the right side, rows that wait for them",
         (None, JoinKind::Inner | JoinKind::Left | JoinKind::Full) => "rows of both sides",
         (None, _) if j.residual.is_some() => "rows of both sides",

@@ -26,6 +26,10 @@ impl Lowering<'_> {
         let (on, filter, null_aware) = join_conditions(join);
         let (kind, swap) = join_kind(join.join_type, null_aware);
         let mut plans = [&join.left, &join.right];
+        let mut sides = [self.plan(plans[swap as usize])?, self.plan(plans[1 - swap as usize])?];
+        let exchange = self.constant_on_left(kind, sides);
+        sides.swap(0, exchange as usize);
+        let swap = swap != exchange;
         let mut keys: [Vec<Expr>; 2] = [Vec::new(), Vec::new()];
         for (left, right) in on.iter().cloned() {
             keys[swap as usize].push(left);
@@ -34,8 +38,7 @@ impl Lowering<'_> {
         if swap {
             plans.swap(0, 1);
         }
-        let left = self.plan(plans[0])?;
-        let right = self.plan(plans[1])?;
+        let [left, right] = sides;
         let (left, left_keys, left_width) = self.with_keys(left, &keys[0], plans[0].schema())?;
         let (right, right_keys, right_width) = self.with_keys(right, &keys[1], plans[1].schema())?;
         let left_total = self.nodes[left].schema.fields().len();
@@ -66,9 +69,9 @@ impl Lowering<'_> {
             output,
             window,
             interval: None,
-            temporal: None,
+            temporal: self.constant_join(kind, right),
         };
-        if !null_aware {
+        if !null_aware && node.temporal.is_none() {
             let equal = if null_equal { &[][..] } else { &on[..] };
             node.interval = self
                 .window_interval(&node, left, right)
@@ -77,7 +80,7 @@ impl Lowering<'_> {
         }
         let mut facts = self.join_facts(&node, left, right);
         let (mut left, mut right) = (left, right);
-        if self.wants_ttl(&facts.state) {
+        if self.wants_ttl(&facts.state) && node.temporal.is_none() {
             left = self.expiring(left, &[], &node.left_keys);
             right = self.expiring(right, &[], &node.right_keys);
             facts = self.join_facts(&node, left, right);
@@ -142,12 +145,14 @@ impl Lowering<'_> {
             false => ColumnFact::Plain,
         });
         let mark = (join.kind == JoinKind::Mark).then_some(ColumnFact::Plain);
+        let constant = join.temporal.is_some();
         let append_only = l.append_only
-            && r.append_only
-            && (inner || join.kind == JoinKind::Semi || join.interval.is_some());
+            && (constant
+                || r.append_only && (inner || join.kind == JoinKind::Semi || join.interval.is_some()));
         let state = match (&join.window, join.kind) {
             _ if join.interval.as_ref().is_some_and(|i| !i.by_window) => StateBound::Interval,
             _ if join.interval.is_some() => StateBound::Window,
+            _ if constant => StateBound::Fixed,
             (Some(_), _) => StateBound::Window,
             (None, JoinKind::Inner | JoinKind::Left | JoinKind::Full) => {
                 StateBound::Unbounded("a join keeps the rows of both sides".into())

@@ -69,6 +69,7 @@ pub fn lower(plan: &LogicalPlan, compiler: &dyn ExprCompiler, options: LowerOpti
     prune(&mut plan);
     super::top_n::drop_unused_ranks(&mut plan);
     super::narrow::narrow_joins(&mut plan)?;
+    super::unique::drop_joins(&mut plan);
     prune(&mut plan);
     super::distribute::split_aggregates(&mut plan);
     super::bounds::settle(&mut plan);
@@ -204,7 +205,7 @@ impl Lowering<'_> {
                     schema: relation.schema(),
                     used_columns: Vec::new(),
                     final_windows: relation.final_windows,
-                    bounded: relation.bounded,
+                    extent: relation.extent,
                 });
                 self.inputs.len() - 1
             }

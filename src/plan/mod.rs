@@ -12,6 +12,7 @@ mod aggregate_call;
 mod bounds;
 mod changelog;
 mod clock;
+mod constant;
 mod distribute;
 mod emit_rules;
 mod explain;
@@ -39,7 +40,9 @@ pub mod set_op_node;
 mod sharing;
 pub mod temporal;
 pub mod temporal_node;
+mod temporal_push;
 mod top_n;
+mod unique;
 mod window;
 mod window_join;
 pub mod window_node;
@@ -54,7 +57,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 pub use crate::types::exact::moments::Statistic;
 use crate::types::order::{RankRange, Ranking, SortKey};
-pub use bounds::Unbounded;
+pub use bounds::{Extent, Unbounded};
 pub use clock::Clock;
 pub use distribute::replicated_side;
 pub use emit_rules::{EmitWords, check_emit};
@@ -112,8 +115,8 @@ pub struct PlanInput {
     pub used_columns: Vec<usize>,
     /// Whether no row of a window changes after its watermark has reached the window's end.
     pub final_windows: bool,
-    /// Whether its rows are a table's, or no more than tables make of them.
-    pub bounded: bool,
+    /// How many rows it can have.
+    pub extent: Extent,
 }
 
 #[derive(Clone, Debug)]
@@ -378,13 +381,15 @@ pub struct JoinNode {
     pub window: Option<JoinWindow>,
     /// When rows are over by their event time; the inputs are append-only then.
     pub interval: Option<JoinInterval>,
-    /// Set if left rows meet a version of the right side, once; the left input is append-only.
+    /// Set if left rows meet a version of the right side, once, and are not kept to be joined again.
     pub temporal: Option<Temporal>,
 }
 
 /// Which version of the right side a left row meets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Temporal {
+    /// The only one: the right side is constant, and the left one may be anything.
+    Constant,
     /// What it holds at the end of the row's epoch.
     Lookup,
     /// The last one by event time at the left row's time, or before it; of those with one time
@@ -503,6 +508,8 @@ pub enum StateBound {
     Clock,
     /// By the tables that its rows come from.
     Tables,
+    /// A number of rows that does not depend on what comes.
+    Fixed,
     /// Dropped when it was not touched for so long.
     Ttl(i64),
     /// Grows with the number of distinct keys or rows, because of the reason given.
@@ -534,7 +541,12 @@ impl StreamPlan {
 
     /// The plan as EXPLAIN prints it, one line a node, root first.
     pub fn explain(&self) -> Vec<String> {
-        explain::explain(self)
+        self.explain_with(&|_| None)
+    }
+
+    /// The same with a note behind the lines of nodes that have one.
+    pub fn explain_with(&self, note: &dyn Fn(NodeId) -> Option<String>) -> Vec<String> {
+        explain::explain(self, note)
     }
 
     /// Whether any operator acts on processing time.

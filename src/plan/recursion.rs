@@ -181,7 +181,7 @@ impl Lowering<'_> {
             schema: Arc::clone(&self.nodes[*id].schema),
             final_windows: false,
             used_columns: Vec::new(),
-            bounded: self.is_bounded(*id),
+            extent: self.extent(*id),
         });
         let inputs = inputs.collect();
         let children = cut.inputs;

@@ -13,6 +13,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::Extent;
 use crate::error::HwError;
 
 /// What kind of relation it is, as far as changes are concerned.
@@ -43,8 +44,8 @@ pub struct StreamRelation {
     pub window_columns: Option<(Option<usize>, Option<usize>, Option<i64>)>,
     /// Whether no row of a window changes after the relation's watermark has reached its end.
     pub final_windows: bool,
-    /// Whether its rows are a table's, or no more than tables make of them.
-    pub bounded: bool,
+    /// How many rows it can have.
+    pub extent: Extent,
 }
 
 #[async_trait]

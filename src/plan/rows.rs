@@ -28,6 +28,11 @@ impl Lowering<'_> {
     /// The times of the bounds become columns of a map below.
     fn temporal(&mut self, node: &TemporalNode) -> Result<NodeId> {
         let child = self.plan(&node.input)?;
+        if self.joins_plainly(child)
+            && let Some(pushed) = super::temporal_push::pushed_below(node)?
+        {
+            return self.plan(&pushed);
+        }
         let schema = Arc::clone(&self.nodes[child].schema);
         let width = schema.fields().len();
         let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();

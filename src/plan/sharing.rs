@@ -26,7 +26,10 @@ fn follows_from_inputs(op: &StreamOp) -> bool {
         | StreamOp::Constant(_)
         | StreamOp::Unnest(_) => true,
         StreamOp::Aggregate(a) | StreamOp::LocalAggregate(a) => keeps_all_groups(a),
-        StreamOp::Join(j) => j.window.is_none() && j.interval.is_none() && j.temporal.is_none(),
+        StreamOp::Join(j) => {
+            let any_time = matches!(j.temporal, None | Some(super::Temporal::Constant));
+            j.window.is_none() && j.interval.is_none() && any_time
+        }
         StreamOp::TopN(t) => t.window.is_none() && !t.on_close,
         StreamOp::Over(o) => o.window.is_none() && o.time.is_none() && !o.on_close,
         StreamOp::WindowAssign(_)

@@ -272,7 +272,7 @@ async fn plan_query_inner(
 ) -> Result<(LogicalPlan, Vec<String>)> {
     let tables = tables_of(state, query).await;
     let mut prepared = query.clone();
-    super::rules::ast::prepare(&mut prepared, &tables)?;
+    super::rules::ast::prepare(&mut prepared, &tables).map_err(|e| super::places::placed(e, sql))?;
     let statement = sqlparser::ast::Statement::Query(Box::new(prepared));
     let statement = datafusion::sql::parser::Statement::Statement(Box::new(statement));
     let plan = state.statement_to_plan(statement).await;

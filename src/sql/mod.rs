@@ -15,6 +15,7 @@ pub mod inline;
 pub mod outer_join_exec;
 pub mod pane_columns;
 pub mod parser;
+pub mod places;
 pub mod query_planner;
 pub mod recursion;
 pub mod relations;

@@ -40,7 +40,7 @@ fn step(plan: &StreamPlan, sides: &Sides, worker: usize) -> Result<Stage> {
             n.children.iter().enumerate().filter(|(_, c)| **c == id).map(move |(side, _)| (reader, side))
         });
         let consumers = readers.collect();
-        nodes.push(Node { operator: operator(plan, id, sides, worker)?, consumers });
+        nodes.push(Node::new(operator(plan, id, sides, worker)?, consumers));
     }
     Ok(Stage { nodes, ports, output: plan.root })
 }

@@ -23,7 +23,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::super::exchange::{Batches, CopyDistributor, VnodeDistributor, copies};
-use super::super::graph::{ObjectId, Stage};
+use super::super::graph::{Node, ObjectId, Stage};
 use super::super::operator::EpochContext;
 use super::super::operators::late::working_on;
 use super::{Build, OperatorState};
@@ -260,8 +260,14 @@ impl StageRun {
     }
 
     pub fn state(&self) -> Vec<OperatorState> {
-        let sizes = self.stage.iter().flat_map(|stage| stage.state_sizes());
-        sizes.map(|(operator, size)| OperatorState { stage: self.index, operator, size }).collect()
+        let nodes = self.stage.iter().flat_map(|stage| &stage.nodes);
+        let state = |node: &Node| OperatorState {
+            stage: self.index,
+            operator: node.operator.name().to_string(),
+            size: node.operator.state_size(),
+            work: node.work,
+        };
+        nodes.map(state).collect()
     }
 }
 

@@ -80,7 +80,7 @@ fn stage<O: Operator + 'static>(
         .collect();
     let ports: Vec<_> = (0..inputs.len()).map(|i| vec![(0, i)]).collect();
     let build = Arc::new(move |_: usize| {
-        let node = Node { operator: Box::new(operator()), consumers: vec![] };
+        let node = Node::new(Box::new(operator()), vec![]);
         Ok(Stage { nodes: vec![node], ports: ports.clone(), output: 0 })
     });
     StageSpec { inputs, output_schema: schema(), build }

@@ -65,6 +65,8 @@ pub struct JoinSpec {
     pub as_of: Option<AsOf>,
     /// Whether left rows meet what the right side holds now, once.
     pub lookup: bool,
+    /// Whether the right side has all its rows in the first epoch, and never changes.
+    pub constant: bool,
     /// Pairs that may be made in an epoch; with more the view stops with 53400.
     pub pairs_max: usize,
     pub left_append_only: bool,
@@ -100,6 +102,7 @@ impl JoinSpec {
             interval: None,
             as_of: None,
             lookup: false,
+            constant: false,
             pairs_max: usize::MAX,
             left_append_only: false,
             right_append_only: false,
@@ -183,7 +186,7 @@ impl JoinKind {
 
 /// The operator of a join of any kind.
 pub fn join_operator(spec: JoinSpec) -> Result<Box<dyn Operator>> {
-    if spec.lookup {
+    if spec.lookup || spec.constant {
         return Ok(Box::new(lookup::LookupJoinOperator::new(spec)?));
     }
     if spec.as_of.is_some() {

@@ -11,11 +11,11 @@ use super::results::{batch_of, rows, schema_of, text};
 use crate::catalog::{Definition, Details, Kind};
 use crate::engine::definitions::{ViewOptions, parse_query};
 use crate::engine::sharing::Sharing;
-use crate::error::{HwError, Result};
-use crate::plan::StreamPlan;
+use crate::error::{HwError, Result, sqlstate};
+use crate::plan::{StreamOp, StreamPlan};
 use crate::serving::pg::api::{Outcome, RowsTag};
 use crate::sql::StatementKind;
-use crate::sql::ast::{Explain, ExplainTarget, Query};
+use crate::sql::ast::{Explain, ExplainTarget, ObjectName, Query};
 use crate::sql::emit::bind_stored;
 use crate::sql::errors::to_hw_error;
 use crate::types::PgType;
@@ -52,12 +52,12 @@ impl Session {
                 }
             }
             ExplainTarget::MaterializedView(name) if !explain.analyze => {
-                let definition = self.resolve_kind(Kind::MaterializedView, name)?;
+                let definition = self.maintained_view(name)?;
                 self.planned_view(&definition).await?.explain()
             }
-            ExplainTarget::MaterializedView(_) => {
-                let hint = "Leave ANALYZE out; headwater.views has the number of rows and bytes.";
-                return Err(HwError::unsupported("EXPLAIN ANALYZE MATERIALIZED VIEW", hint));
+            ExplainTarget::MaterializedView(name) => {
+                let definition = self.maintained_view(name)?;
+                self.analyze_view(definition.id).await?
             }
             ExplainTarget::Sink(_) => {
                 return Err(HwError::unsupported(
@@ -74,6 +74,31 @@ impl Session {
         let schema = schema(&explain.what);
         let batch = batch_of(&schema, lines.into_iter().map(|line| vec![text(line)]).collect())?;
         Ok(rows(schema, vec![batch], RowsTag::Plain("EXPLAIN".into())))
+    }
+
+    fn maintained_view(&self, name: &ObjectName) -> Result<Arc<Definition>> {
+        self.resolve_kind(Kind::MaterializedView, name).map_err(|e| match e.sqlstate() {
+            sqlstate::WRONG_OBJECT_TYPE => e.with_hint("Only a materialized view has a plan that is kept."),
+            _ => e,
+        })
+    }
+
+    /// The plan that runs, with what each of its operators has done and holds.
+    async fn analyze_view(&mut self, view: u64) -> Result<Vec<String>> {
+        let database = Arc::clone(&self.database);
+        let asked = tokio::task::spawn_blocking(move || database.engine.view_state(view));
+        let state = asked.await.map_err(|e| HwError::internal(e.to_string()))??;
+        let note = |node: usize| {
+            let (size, work) = (state.sizes[node], state.work[node]);
+            let holds = match size.entries {
+                0 => String::new(),
+                entries => format!(", holds {entries} in {} bytes", size.bytes),
+            };
+            let is_input = matches!(state.plan.nodes[node].op, StreamOp::Input { .. });
+            let time_ms = work.time.as_secs_f64() * 1e3;
+            (!is_input).then(|| format!("rows={} time={time_ms:.3} ms{holds}", work.rows))
+        };
+        Ok(state.plan.explain_with(&note))
     }
 
     async fn explain_query(&mut self, query: &Query, text: Text<'_>, analyze: bool) -> Result<Vec<String>> {

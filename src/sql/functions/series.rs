@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field};
 
 use super::column::Output;
@@ -15,6 +15,7 @@ use super::decimal::Numeric;
 use super::temporal::{add_interval, interval_order};
 use super::zone::Zone;
 use crate::error::{HwError, Result, sqlstate};
+use crate::sql::rules::subqueries::UNLESS_ROWS;
 
 /// One call makes at most so many elements.
 const ELEMENTS_MAX: usize = 10_000_000;
@@ -26,6 +27,7 @@ pub fn functions() -> Vec<Function> {
         DataType::List(Arc::new(Field::new_list_field(element, true)))
     };
     let ret = Ret::Of(list);
+    let flags = Ret::Of(|_| DataType::List(Arc::new(Field::new_list_field(DataType::Boolean, true))));
     vec![
         Function::new("generate_series")
             .ret(&[Int4, Int4], ret, whole_numbers)
@@ -38,6 +40,7 @@ pub fn functions() -> Vec<Function> {
             .ret(&[Ts, Ts, Interval], ret, timestamps),
         Function::new("same_value").called_on_null().ret(&[Kind::Any], Ret::Like(0), |_, a| Ok(a[0].clone())),
         // The value of a scalar subquery, of which `rows` were found.
+        Function::new(UNLESS_ROWS).called_on_null().variadic(&[Kind::AnyArray], flags, unless_rows),
         Function::new("single_row").called_on_null().ret(&[Int8, Kind::Any], Ret::Like(1), single_row),
     ]
 }
@@ -59,6 +62,16 @@ fn single_row<'a>(_: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
         )),
         _ => Ok(args[1].clone()),
     }
+}
+
+/// One element if no argument has any.
+fn unless_rows<'a>(_: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
+    let empty = |a: &Datum<'_>| match a {
+        Datum::List(array) => array.is_empty(),
+        _ => true,
+    };
+    let rows = if args.iter().all(empty) { vec![true] } else { vec![] };
+    Ok(Datum::List(Arc::new(BooleanArray::from(rows))))
 }
 
 fn step_is_zero() -> HwError {

@@ -3,6 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use super::{Parsed, StatementReader};
+use crate::error::{HwError, sqlstate};
 use crate::sql::ast::{
     Explain, ExplainTarget, ObjectKind, OptionLiteral, OptionValue, Options, StatementKind,
 };
@@ -16,6 +17,7 @@ impl StatementReader<'_> {
         }
         let analyze = self.word("ANALYZE") | take_flag(&mut options, "analyze");
         let verbose = self.word("VERBOSE") | take_flag(&mut options, "verbose");
+        check_options(&options)?;
         let what = self.explain_target()?;
         Ok(StatementKind::Explain(Explain { analyze, verbose, options, what }))
     }
@@ -55,6 +57,30 @@ impl StatementReader<'_> {
         }
         Ok(ExplainTarget::Statement(Box::new(self.statement()?)))
     }
+}
+
+/// Options that change nothing here, because the plan has no costs, are let pass.
+///
+/// Errors: 0A000 for a format other than text; 42601 for what is no option.
+fn check_options(options: &Options) -> Parsed<()> {
+    for (key, value) in options {
+        match key.as_str() {
+            "costs" | "buffers" | "timing" | "summary" | "settings" | "wal" => {}
+            "format" if value.value.as_text().eq_ignore_ascii_case("text") => {}
+            "format" => {
+                let format = value.value.as_text().to_uppercase();
+                let hint = "Plans are text; headwater.state has the state of operators as a table.";
+                let e = HwError::unsupported(format!("EXPLAIN (FORMAT {format})"), hint);
+                return Err(e.at(value.position).into());
+            }
+            _ => {
+                let e =
+                    HwError::new(sqlstate::SYNTAX_ERROR, format!("unrecognized EXPLAIN option \"{key}\""));
+                return Err(e.at(value.position).into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes a Boolean option out of the list: a bare flag is true.

@@ -278,6 +278,7 @@ const SAFE_FUNCTIONS: &[&str] = &[
     "initcap",
     "array_length",
     "cardinality",
+    super::subqueries::UNLESS_ROWS,
     crate::plan::temporal::LOOKUP,
     crate::plan::temporal::VERSION_AT,
     crate::plan::temporal::AS_OF,

@@ -13,6 +13,7 @@
 
 pub mod nullable;
 mod push;
+mod rows;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 
 use self::push::{Key, Pushed, Pusher, equal, outer_columns};
+pub use self::rows::UNLESS_ROWS;
 use crate::error::HwError;
 use crate::sql::functions;
 
@@ -138,6 +140,9 @@ fn rewrite_join(join: Join, mode: Mode, names: &Cell<usize>) -> DfResult<Transfo
     let lateral = is_lateral(&join.right)
         && matches!(join.join_type, JoinType::Inner | JoinType::Left)
         && outer_columns(&join.right)?.iter().any(|(_, c)| join.left.schema().has_column(c));
+    if lateral && let Some(flat) = rows::flat(&join, names)? {
+        return Ok(Transformed::yes(flat));
+    }
     if lateral && (mode == Mode::Everything || !pulls_up(&join.right)) {
         let columns = join.schema.columns();
         let mut apply = Apply::new(join.left.as_ref().clone(), mode, names);
@@ -287,7 +292,7 @@ impl<'a> Apply<'a> {
                 Some(LogicalPlan::Distinct(Distinct::All(Arc::new(values))))
             }
         };
-        Ok(Pusher { keys: keys.to_vec(), domain, names: self.names })
+        Ok(Pusher { keys: keys.to_vec(), domain, rows: false, pads: false, names: self.names })
     }
 
     /// The subquery as a plan that carries the outer values of its rows.

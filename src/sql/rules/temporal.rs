@@ -13,17 +13,21 @@ use super::ast::call;
 use super::visit::each_query;
 use crate::error::{HwError, Result};
 use crate::plan::temporal::{AS_OF, LOOKUP, VERSION_AT};
+use crate::sql::places::at_name;
 
 /// Rewrites the joins of a statement.
 pub fn rewrite<V: VisitMut>(statement: &mut V) -> Result<()> {
     each_query(statement, |query| body(&mut query.body))?;
     match statement.visit(&mut Versions) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(name) => Err(HwError::unsupported(
-            format!("{name} FOR SYSTEM_TIME AS OF outside of the right side of a join"),
-            "Join the versions: FROM a JOIN b FOR SYSTEM_TIME AS OF a.ts ON a.k = b.k. What a relation was at a \
-             constant time is not kept.",
-        )),
+        ControlFlow::Break(name) => {
+            let e = HwError::unsupported(
+                format!("{name} FOR SYSTEM_TIME AS OF outside of the right side of a join"),
+                "Join the versions: FROM a JOIN b FOR SYSTEM_TIME AS OF a.ts ON a.k = b.k. What a relation was \
+                 at a constant time is not kept.",
+            );
+            Err(at_name(e, first_ident(&name)))
+        }
     }
 }
 
@@ -52,7 +56,21 @@ fn body(set: &mut SetExpr) -> Result<()> {
     }
 }
 
+fn first_ident(name: &ObjectName) -> Option<&Ident> {
+    name.0.first().and_then(|part| part.as_ident())
+}
+
+/// A join that is refused is told at its right relation.
 fn join(join: &mut Join) -> Result<()> {
+    let place = match &join.relation {
+        TableFactor::Table { name, .. } => first_ident(name).cloned(),
+        TableFactor::Derived { alias: Some(alias), .. } => Some(alias.name.clone()),
+        _ => None,
+    };
+    versions(join).map_err(|e| at_name(e, place.as_ref()))
+}
+
+fn versions(join: &mut Join) -> Result<()> {
     let version = match &mut join.relation {
         TableFactor::Table { version, .. } => version.take(),
         _ => None,

@@ -1,20 +1,24 @@
-//! Joins of arriving rows with what the other side holds now: `FOR SYSTEM_TIME AS OF proctime()`.
+//! Joins of arriving rows with what the other side holds now: `FOR SYSTEM_TIME AS OF proctime()`,
+//! and joins with constants.
 //!
 //! Left rows wait for the end of the epoch, so they see all changes of the right side of their own
 //! epoch, whichever came first. What a look-up gave is not revised when the right side changes
 //! later. A left input that is append-only is not kept, and the output only grows; of one that
 //! changes it is remembered what its rows were shown with ([`Recalled`]), and taken back with them.
+//!
+//! A constant right side has all its rows in the first epoch. From then on left rows are joined as
+//! they come, a deletion finds what its row has found, and nothing of the left side is kept.
 
-use arrow::array::Array;
+use arrow::array::{Array, new_null_array};
 use arrow::datatypes::SchemaRef;
 
-use super::keys::Admission;
+use super::keys::{Admission, key_prints};
 use super::recalled::{Found, Recalled};
 use super::shape::Shape;
 use super::side::{Leaving, Matches, Side};
 use super::{JoinKind, JoinSpec, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
-use crate::error::Result;
+use crate::error::{HwError, Result};
 use crate::types::ChangeBatch;
 use crate::types::change_batch::consolidate;
 use crate::types::hash::fingerprints;
@@ -30,11 +34,30 @@ pub struct LookupJoinOperator {
     waiting: Vec<ChangeBatch>,
     left_schema: SchemaRef,
     recalled: Option<Recalled>,
+    /// Whether left rows are joined as they come: the right side has all its rows.
+    settled: bool,
+    constant: bool,
+    null_aware: Option<NullAware>,
+}
+
+/// What NOT IN constants needs to know of them all.
+#[derive(Clone, Copy)]
+struct NullAware {
+    null_key: u128,
+    rows: i64,
 }
 
 impl LookupJoinOperator {
     pub fn new(spec: JoinSpec) -> Result<LookupJoinOperator> {
-        let (shape, [left, right]) = Shape::new(&spec)?;
+        let (shape, [mut left, mut right]) = Shape::new(&spec)?;
+        let null_aware = match spec.kind {
+            JoinKind::Anti { null_aware: true } => {
+                (left.null_equal, right.null_equal) = (true, true);
+                let key = spec.left_schema.field(spec.left_keys[0]).data_type();
+                Some(NullAware { null_key: key_prints(&[new_null_array(key, 1)], 1)[0], rows: 0 })
+            }
+            _ => None,
+        };
         let right = Side::new(&spec.right_schema, right, Leaving::of(spec.right_append_only))?;
         Ok(LookupJoinOperator {
             name: spec.name,
@@ -44,7 +67,10 @@ impl LookupJoinOperator {
             right,
             waiting: Vec::new(),
             left_schema: spec.left_schema,
-            recalled: (!spec.left_append_only).then(|| Recalled::new(spec.output_schema)),
+            recalled: (!spec.left_append_only && !spec.constant).then(|| Recalled::new(spec.output_schema)),
+            settled: false,
+            constant: spec.constant,
+            null_aware,
         })
     }
 
@@ -57,6 +83,15 @@ impl LookupJoinOperator {
             out.extend(self.shape.alone(self.kind, 0, columns, weights, false, loose.len())?);
         }
         Ok(keyed)
+    }
+
+    /// Left rows whose answer is not revised.
+    fn join(&self, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        let keyed = self.keyed(batch, out)?;
+        let mut found = Vec::new();
+        self.look_up(&keyed, &mut found)?;
+        out.extend(found.into_iter().map(|f| f.shown));
+        Ok(())
     }
 
     fn look_up(&self, keyed: &ChangeBatch, out: &mut Vec<Found>) -> Result<()> {
@@ -74,6 +109,12 @@ impl LookupJoinOperator {
             }
         }
         self.emit(&arrival.rows, &mut found, &mut matched, out)?;
+        if let Some(NullAware { null_key, rows }) = self.null_aware {
+            let has_null = self.right.contains(null_key);
+            for (matched, key) in matched.iter_mut().zip(&arrival.key_prints) {
+                *matched |= has_null || (*key == null_key && rows != 0);
+            }
+        }
         if self.kind.keeps(0) {
             self.show(&arrival.rows, &matched, true, out)?;
             self.show(&arrival.rows, &matched, false, out)?;
@@ -119,6 +160,10 @@ impl LookupJoinOperator {
         for (pair, row) in found.rows.iter().enumerate() {
             matched[*row as usize] |= satisfied.is_valid(pair) && satisfied.value(pair);
         }
+        if !self.kind.makes_pairs() {
+            found.clear();
+            return Ok(());
+        }
         let shown = self.shape.project(pairs.filter(&satisfied)?)?;
         let left = satisfied.iter().zip(&found.rows).filter(|(kept, _)| *kept == Some(true));
         let rows: Vec<u32> = left.map(|(_, row)| *row).collect();
@@ -143,10 +188,19 @@ impl Operator for LookupJoinOperator {
         &self.name
     }
 
-    fn push(&mut self, input: usize, batch: ChangeBatch, _out: &mut Vec<ChangeBatch>) -> Result<()> {
+    fn push(&mut self, input: usize, batch: ChangeBatch, out: &mut Vec<ChangeBatch>) -> Result<()> {
+        if input == 0 && self.settled {
+            return self.join(batch, out);
+        }
         if input == 0 {
             self.waiting.push(batch);
             return Ok(());
+        }
+        if self.settled {
+            return Err(HwError::internal("the constant side of a join has changed"));
+        }
+        if let Some(aware) = &mut self.null_aware {
+            aware.rows += batch.weights_vec().iter().sum::<i64>();
         }
         match self.right.admit(&batch)? {
             Some(arrival) => self.right.store(arrival),
@@ -164,13 +218,11 @@ impl Operator for LookupJoinOperator {
             }
             None => {
                 for batch in std::mem::take(&mut self.waiting) {
-                    let keyed = self.keyed(batch, out)?;
-                    let mut found = Vec::new();
-                    self.look_up(&keyed, &mut found)?;
-                    out.extend(found.into_iter().map(|f| f.shown));
+                    self.join(batch, out)?;
                 }
             }
         }
+        self.settled = self.constant;
         self.shape.end_epoch();
         self.right.compact()
     }

@@ -37,11 +37,9 @@ fn operator(mode: RecursionMode, limits: RecursionLimits) -> RecursiveOperator {
         right_append_only: mode == RecursionMode::Growing,
         ..JoinSpec::on_keys(JoinKind::Inner, (working, vec![0]), (schema(&["a", "b"]), vec![0]), output)
     };
-    let pass = |consumer| Node {
-        operator: Box::new(PassOperator::new("read", None)) as Box<dyn Operator>,
-        consumers: vec![consumer],
-    };
-    let join = Node { operator: Box::new(JoinOperator::new(join).unwrap()), consumers: vec![] };
+    let pass =
+        |consumer| Node::new(Box::new(PassOperator::new("read", None)) as Box<dyn Operator>, vec![consumer]);
+    let join = Node::new(Box::new(JoinOperator::new(join).unwrap()), vec![]);
     let step = Stage {
         nodes: vec![pass((2, 0)), pass((2, 1)), join],
         ports: vec![vec![(0, 0)], vec![(1, 0)]],

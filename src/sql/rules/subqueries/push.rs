@@ -17,10 +17,11 @@ use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, WindowFunct
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Distinct, Expr, ExprFunctionExt, Filter, Join, JoinType, Limit, LogicalPlan,
-    LogicalPlanBuilder, Operator, Projection, SortExpr, Union, Window, lit, when,
+    Aggregate, BinaryExpr, Distinct, EmptyRelation, Expr, ExprFunctionExt, Filter, Join, JoinType, Limit,
+    LogicalPlan, LogicalPlanBuilder, Operator, Projection, SortExpr, Union, Window, lit, when,
 };
 
+use super::rows::{over_one_row, padded, unless_padded};
 use crate::error::HwError;
 
 /// An outer column, and the name under which a pushed plan carries it.
@@ -86,6 +87,10 @@ pub(super) struct Pusher<'a> {
     pub keys: Vec<Key>,
     /// All different outer values, under the names of the keys; none if nothing is correlated.
     pub domain: Option<LogicalPlan>,
+    /// The domain is all outer rows, as they are.
+    pub rows: bool,
+    /// An outer row that meets nothing gives a row all the same, where `marker` is not NULL.
+    pub pads: bool,
     pub names: &'a Cell<usize>,
 }
 
@@ -107,7 +112,7 @@ pub(super) fn outer_columns(plan: &LogicalPlan) -> DfResult<Vec<(FieldRef, Colum
     Ok(found)
 }
 
-fn is_correlated(plan: &LogicalPlan) -> DfResult<bool> {
+pub(super) fn is_correlated(plan: &LogicalPlan) -> DfResult<bool> {
     Ok(!outer_columns(plan)?.is_empty())
 }
 
@@ -209,7 +214,12 @@ impl Pusher<'_> {
 
     /// The plan of `node`, which carries the outer values.
     pub fn push(&self, node: &LogicalPlan) -> DfResult<Pushed> {
-        if !is_correlated(node)? {
+        if let (true, LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: true, .. }), Some(domain)) =
+            (self.rows, node, &self.domain)
+        {
+            return Ok(self.plain(domain.clone(), vec![], false));
+        }
+        if !is_correlated(node)? && !(self.rows && over_one_row(node)) {
             let columns = node.schema().columns();
             let plan = match &self.domain {
                 None => node.clone(),
@@ -268,6 +278,17 @@ impl Pusher<'_> {
             .zip(&columns)
             .map(|(e, c)| Ok(self.inner(e.clone())?.unalias().alias_qualified(c.relation.clone(), &c.name)));
         let mut all = named.collect::<DfResult<Vec<_>>>()?;
+        if self.pads {
+            // A plain column is made NULL in the end.
+            let guarded = all.into_iter().zip(&columns).map(|(e, c)| {
+                let value = match e.unalias() {
+                    column @ Expr::Column(_) => column,
+                    value => unless_padded(value, below.marker.as_ref())?,
+                };
+                Ok(value.alias_qualified(c.relation.clone(), &c.name))
+            });
+            all = guarded.collect::<DfResult<Vec<_>>>()?;
+        }
         all.extend(below.carried());
         let defaults = match &below.defaults {
             None => None,
@@ -280,7 +301,8 @@ impl Pusher<'_> {
 
     fn filter(&self, filter: &Filter) -> DfResult<Pushed> {
         let columns = filter.input.schema().columns();
-        if !is_correlated(&filter.input)?
+        if !self.rows
+            && !is_correlated(&filter.input)?
             && let Some(found) = self.determined(&filter.predicate)
         {
             let mut exprs: Vec<Expr> = columns.iter().cloned().map(Expr::Column).collect();
@@ -475,6 +497,10 @@ impl Pusher<'_> {
         let below = self.materialize(self.push(input)?)?;
         let columns = node.schema().columns();
         let plan = match node {
+            LogicalPlan::Unnest(u) if self.pads => {
+                let (plan, marker) = padded(u, below.plan, self.name("none"))?;
+                return Ok(Pushed { marker: Some(marker), ..self.plain(plan, columns, below.strict) });
+            }
             LogicalPlan::Unnest(u) => {
                 let builder = LogicalPlanBuilder::from(below.plan);
                 builder.unnest_columns_with_options(u.exec_columns.clone(), u.options.clone())?.build()?

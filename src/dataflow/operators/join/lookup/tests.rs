@@ -70,3 +70,35 @@ fn what_equal_rows_found_is_taken_back_last_first() {
     assert_eq!(shown, Vec::<String>::new());
     assert_eq!(join.state_size().entries, 0);
 }
+
+#[test]
+fn constants_are_all_that_is_kept() {
+    let shown = |contents: &Contents| {
+        let shown = contents.iter().filter(|(_, w)| **w != 0).map(|(l, w)| format!("{l}*{w}"));
+        shown.collect::<Vec<_>>()
+    };
+    let kinds = [
+        (
+            JoinKind::Left,
+            vec!["10|100*4", "10|101*2", "30|NULL*1"],
+            vec!["10|100*2", "10|101*1", "30|NULL*1"],
+        ),
+        (JoinKind::Semi, vec!["10*2"], vec!["10*1"]),
+        (JoinKind::Anti { null_aware: false }, vec!["30*1"], vec!["30*1"]),
+        (JoinKind::Anti { null_aware: true }, vec!["30*1"], vec!["30*1"]),
+    ];
+    for (kind, first, second) in kinds {
+        let output = if kind == JoinKind::Left { vec![1, 3] } else { vec![1] };
+        let spec = JoinSpec::on_keys(kind, (schema(), vec![0]), (schema(), vec![0]), output);
+        let mut join = LookupJoinOperator::new(JoinSpec { constant: true, ..spec }).unwrap();
+        let mut contents = Contents::new();
+        // Left rows may come before the constants of the first epoch.
+        let inputs =
+            [(0, batch(&[(1, 10, 2), (3, 30, 1)])), (1, batch(&[(1, 100, 2), (1, 101, 1), (2, 200, 1)]))];
+        apply(&mut contents, &run_epoch(&mut join, inputs, &context(1, 0, 0)));
+        assert_eq!(shown(&contents), first, "{kind:?}");
+        apply(&mut contents, &run_epoch(&mut join, [(0, batch(&[(1, 10, -1)]))], &context(2, 0, 0)));
+        assert_eq!(shown(&contents), second, "{kind:?}");
+        assert_eq!(join.state_size().entries, 3, "{kind:?}");
+    }
+}
