@@ -51,7 +51,7 @@ fn three_stages(id: u64) -> Arc<DataflowSpec> {
         inputs: vec![StageInput { from, exchange, replicate: false }],
         output_schema: schema(),
         build: Arc::new(|_| {
-            let node = Node { operator: Box::new(Pass), consumers: vec![] };
+            let node = Node::new(Box::new(Pass), vec![]);
             Ok(Stage { nodes: vec![node], ports: vec![vec![(0, 0)]], output: 0 })
         }),
     };
