@@ -219,7 +219,7 @@ impl Pusher<'_> {
         {
             return Ok(self.plain(domain.clone(), vec![], false));
         }
-        if !is_correlated(node)? && !(self.rows && over_one_row(node)) {
+        if !(is_correlated(node)? || self.rows && over_one_row(node)) {
             let columns = node.schema().columns();
             let plan = match &self.domain {
                 None => node.clone(),
