@@ -26,7 +26,7 @@ use crate::clock;
 use crate::dataflow::host::{BuildOptions, Host, Report};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::{Epoch, ProcTime};
-use crate::views::ViewStore;
+use crate::views::{InputEnds, ViewStore};
 
 /// Reports waiting for the coordinator at most.
 const REPORTS_MAX: usize = 65_536;
@@ -68,7 +68,7 @@ pub(super) struct SourceRuntime {
 /// An epoch that was fed and is not published yet.
 pub(super) struct InFlight {
     pub epoch: Epoch,
-    pub log_end: u64,
+    pub ends: Arc<InputEnds>,
     pub now: ProcTime,
     pub rows: u64,
     pub cut_at: Instant,
@@ -515,8 +515,9 @@ impl Coordinator {
     pub(super) fn publish_done(&mut self) {
         while self.in_flight.front().is_some_and(|f| f.waiting.is_empty()) {
             let Some(flight) = self.in_flight.pop_front() else { return };
-            self.shared.pins.publish(flight.epoch);
-            self.shared.published.send_replace(Published { epoch: flight.epoch, log_end: flight.log_end });
+            let log_end = flight.ends.log;
+            self.shared.pins.publish(flight.epoch, flight.ends);
+            self.shared.published.send_replace(Published { epoch: flight.epoch, log_end });
             let record = super::status::EpochRecord {
                 epoch: flight.epoch.0,
                 now: flight.now.0,

@@ -14,6 +14,7 @@ use super::chunk_time::ChunkTime;
 use super::coordinator::{Coordinator, InFlight, Reply};
 use super::intake::{ReadyChunk, Taken};
 use super::journal::{Cut, JournalRecord};
+use super::progress::SourceProgress;
 use super::relations::Phase;
 use super::source::SourceSpec;
 use super::status::ViewTimeState;
@@ -24,6 +25,7 @@ use crate::dataflow::watermarks::Watermarks;
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::hash::{VNODES, vnodes};
 use crate::types::{ChangeBatch, Epoch, ProcTime};
+use crate::views::InputEnds;
 
 /// How long a step or a replay waits for a source to deliver what it has.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
@@ -259,7 +261,7 @@ impl Coordinator {
         self.last_cut = clock::monotonic();
         self.in_flight.push_back(InFlight {
             epoch,
-            log_end: self.log_end,
+            ends: Arc::new(self.input_ends()),
             now,
             rows,
             cut_at: self.last_cut,
@@ -268,6 +270,14 @@ impl Coordinator {
         });
         self.update_source_status();
         self.publish_done();
+    }
+
+    /// What of its input has been taken so far.
+    fn input_ends(&self) -> InputEnds {
+        let read = self.sources.iter().filter(|(_, source)| source.intake.is_some());
+        let ends = |progress: &SourceProgress| progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect();
+        let offsets = read.map(|(id, source)| (*id, ends(&source.progress))).collect();
+        InputEnds { log: self.log_end, offsets }
     }
 
     /// Feeds every dataflow that has something to do; returns whom the epoch waits for.
@@ -282,6 +292,8 @@ impl Coordinator {
             let Some(view) = self.views.get_mut(&id) else { continue };
             let watermarks = match &view.phase {
                 Phase::Failed => continue,
+                // It is filled when everything is replayed: at the last epoch, not again at each.
+                Phase::Hydrating(_) if !self.recovered => continue,
                 Phase::Replaying { attach_at } if epoch < *attach_at => Watermarks::held(times.len()),
                 _ => view.time.advance(&times, now.0),
             };

@@ -522,7 +522,11 @@ impl Database {
         if definition.kind == Kind::Source {
             let spec = self.engine.source(definition.id);
             let spec = spec.ok_or_else(|| HwError::internal("the source is not running"))?;
-            return Ok(Arc::new(super::source_scan::SourceScan::new(Arc::clone(self), spec)));
+            return Ok(Arc::new(super::source_scan::SourceScan::new(
+                Arc::clone(self),
+                spec,
+                Arc::clone(pin),
+            )));
         }
         let store = self.engine.readable_store(definition.id, &definition.name)?;
         Ok(Arc::new(match hidden {

@@ -1,8 +1,8 @@
 //! Reading a source ad hoc: what it still holds, as a bounded query.
 //!
-//! A source that views read is bounded by the offsets of the last cut, so a statement sees
-//! no more of it than of the views; an idle one by its present end. A feed is read back from
-//! the local log. Rows are read with a private reader; nothing is consumed.
+//! A source that views read is bounded by the offsets of the pinned epoch, so a statement, or a
+//! transaction, sees no more of it than of the views; an idle one by its present end. A feed is read
+//! back from the local log. Rows are read with a private reader; nothing is consumed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use super::database::Database;
 use super::source::SourceSpec;
 use crate::connectors::SplitRange;
 use crate::error::{HwError, Result, sqlstate};
+use crate::views::Pin;
 
 /// Rows that one ad-hoc read of a source may hold.
 const ROWS_MAX: usize = 20_000_000;
@@ -30,18 +31,18 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 pub struct SourceScan {
     database: Arc<Database>,
     spec: Arc<SourceSpec>,
+    pin: Arc<Pin>,
 }
 
 impl SourceScan {
-    pub fn new(database: Arc<Database>, spec: Arc<SourceSpec>) -> SourceScan {
-        SourceScan { database, spec }
+    pub fn new(database: Arc<Database>, spec: Arc<SourceSpec>, pin: Arc<Pin>) -> SourceScan {
+        SourceScan { database, spec, pin }
     }
 
     fn read(&self, used: &[usize]) -> Result<Vec<RecordBatch>> {
         let engine = &self.database.engine;
         if self.spec.is_feed() {
-            let published = engine.published();
-            let mut log = engine.shared.log.read_back(&[self.spec.id], published.log_end)?;
+            let mut log = engine.shared.log.read_back(&[self.spec.id], self.pin.ends().log)?;
             return Ok(log.remove(&self.spec.id).unwrap_or_default().into_iter().map(|b| b.rows).collect());
         }
         let ranges = self.ranges()?;
@@ -71,11 +72,9 @@ impl SourceScan {
     }
 
     fn ranges(&self) -> Result<Vec<SplitRange>> {
-        let states = self.database.engine.shared.status.sources.read();
-        let state = states.get(&self.spec.id).filter(|s| s.reader.is_some()).map(|s| s.progress.clone());
-        drop(states);
-        let ends: Vec<(u32, i64)> = match (state, &self.spec.connector) {
-            (Some(progress), _) => progress.splits.iter().map(|(s, p)| (*s, p.offset)).collect(),
+        let taken = self.pin.ends().offsets.get(&self.spec.id);
+        let ends: Vec<(u32, i64)> = match (taken, &self.spec.connector) {
+            (Some(offsets), _) => offsets.clone(),
             (None, Some(connector)) => {
                 connector.end_offsets()?.into_iter().filter_map(|r| Some((r.split, r.end_offset?))).collect()
             }
@@ -112,7 +111,7 @@ impl TableProvider for SourceScan {
             Some(columns) => columns.clone(),
             None => (0..self.spec.schema.fields().len()).collect(),
         };
-        let scan = SourceScan { database: Arc::clone(&self.database), spec: Arc::clone(&self.spec) };
+        let scan = SourceScan::new(Arc::clone(&self.database), Arc::clone(&self.spec), Arc::clone(&self.pin));
         let batches = tokio::task::spawn_blocking(move || scan.read(&used))
             .await
             .map_err(|e| HwError::internal(e.to_string()))??;

@@ -248,3 +248,45 @@ async fn a_view_that_holds_back_epochs_is_detached_until_it_has_caught_up() {
         db.engine.shutdown();
     }
 }
+
+/// The journal as it is if the process ends before the newest view has been filled.
+fn forget_last_attach(dir: &Path) {
+    use super::journal::{Journal, JournalRecord};
+    let path = dir.join("journal");
+    let (_, mut records) = Journal::open(&path).expect("journal");
+    let last = records.iter().rposition(|r| matches!(r, JournalRecord::Attach(_))).expect("an attach");
+    records.remove(last);
+    std::fs::remove_file(&path).expect("removed");
+    let (mut journal, _) = Journal::open(&path).expect("journal");
+    records.iter().for_each(|r| journal.append(r).expect("append"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_was_being_filled_when_the_process_ended_is_filled_again() {
+    for workers in [1, 2] {
+        let dir = tempfile::tempdir().expect("dir");
+        let sums = "SELECT k, sum(v) AS s, count(DISTINCT v) AS d FROM f GROUP BY k";
+        let f = {
+            let db = open(dir.path(), workers).await;
+            let f = feed(&db, "f").await;
+            view(&db, "before", "SELECT count(*) AS n FROM f").await.expect("view");
+            for step in 0..4 {
+                write(&db, f, &[(1, step, 1), (2, 7, step)]);
+                db.engine.step().await.expect("step");
+            }
+            view(&db, "filling", sums).await.expect("view");
+            db.engine.shutdown();
+            f
+        };
+        forget_last_attach(dir.path());
+        let db = open(dir.path(), workers).await;
+        let live = || db.engine.shared.status.views.read().values().all(|s| matches!(s, ViewState::Live));
+        until("the view", live).await;
+        assert_eq!(rows(&db, "SELECT * FROM filling").await, ["1|6|4", "2|28|1"]);
+        write(&db, f, &[(2, 3, 9)]);
+        db.engine.step().await.expect("step");
+        assert_eq!(rows(&db, "SELECT * FROM filling").await, rows(&db, sums).await);
+        assert_eq!(rows(&db, "SELECT n FROM before").await, ["9"]);
+        db.engine.shutdown();
+    }
+}

@@ -35,7 +35,7 @@ use super::outer_join_exec::HideConstants;
 use super::rules::guards::{GuardFilters, PgGuards, guard_expression};
 use super::rules::operators::PgOperators;
 use super::rules::orders::PgOrders;
-use super::rules::{casts, frames, guarded, json_checks, literals, subqueries};
+use super::rules::{casts, frames, guarded, json_checks, limits, literals, subqueries};
 use super::send::{SendFuture, assert_send};
 use super::types::PgTypePlanner;
 use crate::clock;
@@ -89,6 +89,7 @@ fn template() -> SessionState {
 
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
+        Arc::new(limits::PgLimits),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(literals::PgLiterals),
         Arc::new(json_checks::PgJson),

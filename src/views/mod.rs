@@ -15,7 +15,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 
-pub use pins::{Pin, Pins};
+pub use pins::{InputEnds, Pin, Pins};
 pub use scan::ViewScan;
 pub use store::ViewStore;
 pub use subscribe::Subscription;

@@ -5,7 +5,7 @@
 //! last published epoch less the retention. Invariant: the horizon never falls, and no pin
 //! is below it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,6 +13,15 @@ use parking_lot::Mutex;
 use super::store::epoch_gone;
 use crate::error::Result;
 use crate::types::Epoch;
+
+/// What of its input an epoch has taken.
+#[derive(Debug, Default)]
+pub struct InputEnds {
+    /// Records of the local log up to this number.
+    pub log: u64,
+    /// Of sources that are read, the split and one past its last offset.
+    pub offsets: HashMap<u64, Vec<(u32, i64)>>,
+}
 
 /// Registry of the pinned epochs of a database.
 pub struct Pins {
@@ -24,6 +33,7 @@ pub struct Pins {
 #[derive(Default)]
 struct PinState {
     published: u64,
+    ends: Arc<InputEnds>,
     horizon: u64,
     /// Number of pins per epoch.
     pinned: BTreeMap<u64, usize>,
@@ -49,10 +59,13 @@ impl Pins {
         Arc::new(Pins { retention_epochs, state: Mutex::default() })
     }
 
-    /// All views and tables are complete up to `epoch`.
-    pub fn publish(&self, epoch: Epoch) {
+    /// All views and tables are complete up to `epoch`, which has taken its input up to `ends`.
+    pub fn publish(&self, epoch: Epoch, ends: Arc<InputEnds>) {
         let mut state = self.state.lock();
-        state.published = state.published.max(epoch.0);
+        if epoch.0 >= state.published {
+            state.published = epoch.0;
+            state.ends = ends;
+        }
     }
 
     pub fn published(&self) -> Epoch {
@@ -64,7 +77,7 @@ impl Pins {
         let mut state = self.state.lock();
         let epoch = state.published;
         state.add(epoch);
-        Pin { pins: self.clone(), epoch: Epoch(epoch) }
+        Pin { pins: self.clone(), epoch: Epoch(epoch), ends: Arc::clone(&state.ends) }
     }
 
     /// Pins an older epoch; 55000 if it is below the horizon.
@@ -74,7 +87,7 @@ impl Pins {
             return Err(epoch_gone(epoch, Epoch(state.horizon)));
         }
         state.add(epoch.0);
-        Ok(Pin { pins: self.clone(), epoch })
+        Ok(Pin { pins: self.clone(), epoch, ends: Arc::clone(&state.ends) })
     }
 
     /// The oldest epoch that is or may be pinned from now on.
@@ -91,11 +104,17 @@ impl Pins {
 pub struct Pin {
     pins: Arc<Pins>,
     epoch: Epoch,
+    ends: Arc<InputEnds>,
 }
 
 impl Pin {
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// The input of the epoch that was published when this pin was made.
+    pub fn ends(&self) -> &InputEnds {
+        &self.ends
     }
 
     /// Pins a later epoch instead; an earlier one changes nothing.

@@ -235,7 +235,7 @@ fn whole_chunks_are_not_copied() {
 #[test]
 fn pins_hold_the_horizon() {
     let pins = Pins::new(2);
-    pins.publish(Epoch(10));
+    pins.publish(Epoch(10), Arc::default());
     let mut old = pins.pin(Epoch(3)).unwrap();
     assert_eq!(pins.horizon(), Epoch(3));
     let latest = pins.pin_published();
@@ -243,7 +243,7 @@ fn pins_hold_the_horizon() {
     old.move_to(Epoch(9));
     assert_eq!(pins.horizon(), Epoch(8));
     assert_eq!(pins.pin(Epoch(7)).err().unwrap().sqlstate(), "55000");
-    pins.publish(Epoch(20));
+    pins.publish(Epoch(20), Arc::default());
     assert_eq!(pins.horizon(), Epoch(9));
     drop(old);
     assert_eq!(pins.horizon(), Epoch(10));
@@ -255,7 +255,7 @@ fn pins_hold_the_horizon() {
 fn a_subscription_gives_the_snapshot_and_then_each_epoch() {
     let (store, pins) = (store(None, false, 2), Pins::new(0));
     store.apply(0, Epoch(1), &[change(&[(1, "a", 2)])]).unwrap();
-    pins.publish(Epoch(1));
+    pins.publish(Epoch(1), Arc::default());
     let mut subscription = Subscription::new(store.clone(), pins.pin_published(), true);
     let mut seen = Bag::new();
     for epoch in 2..=3000u64 {
@@ -263,7 +263,7 @@ fn a_subscription_gives_the_snapshot_and_then_each_epoch() {
         let change = crate::types::change_batch::consolidate(&schema(), &[change]).unwrap();
         store.apply(1, Epoch(epoch), &[change]).unwrap();
     }
-    pins.publish(Epoch(3000));
+    pins.publish(Epoch(3000), Arc::default());
     store.set_horizon(pins.horizon()).unwrap();
     let mut polls = 0;
     while polls == 0 || subscription.epoch() < Epoch(3000) {
@@ -318,10 +318,10 @@ fn a_view_that_is_behind_is_read_up_to_where_it_is_complete() {
     let store = store(None, false, 1);
     let pins = Pins::new(100);
     (1..=2).for_each(|e| store.apply(0, Epoch(e), &[change(&[(e as i64, "a", 1)])]).unwrap());
-    pins.publish(Epoch(2));
+    pins.publish(Epoch(2), Arc::default());
     let mut followed = Subscription::new(store.clone(), pins.pin(Epoch(1)).unwrap(), false);
     store.set_incomplete_from(Epoch(3));
-    pins.publish(Epoch(4));
+    pins.publish(Epoch(4), Arc::default());
     assert_eq!(store.complete_up_to(Epoch(4)), Epoch(2));
     let error = store.snapshot(Epoch(3), None).unwrap_err();
     assert_eq!((error.sqlstate(), error.message()), ("55000", "materialized view \"v\" has fallen behind"));

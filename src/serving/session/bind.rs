@@ -13,12 +13,14 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable, LogicalPlan};
-use sqlparser::ast::{Expr, TableFactor, Value, VisitMut, VisitorMut};
+use sqlparser::ast::{Expr, LimitClause, Query, TableFactor, Value, VisitMut, VisitorMut};
 
 use crate::catalog::quote_literal;
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::ast::{CursorBody, ExplainTarget, SubscribeTarget};
+use crate::sql::functions::cast::PgCast;
 use crate::sql::parser::{parse_expression, window_call};
+use crate::sql::rules::casts::PARAMETER_MARK;
 use crate::sql::types::pg_type;
 use crate::sql::{Statement, StatementKind};
 use crate::types::PgType;
@@ -45,6 +47,7 @@ pub(super) fn parameters(statement: &Statement) -> Result<(usize, BTreeMap<usize
     let mut types: BTreeMap<usize, PgType> =
         window_parameters(statement).into_iter().map(|(n, sample)| (n, sample.0)).collect();
     let mut statement = statement.clone();
+    let _ = visit_with(&mut statement, &mut RowCounts(&mut types));
     let _ = visit(&mut statement, |expr| {
         if let Some(n) = placeholder(expr) {
             most = most.max(n);
@@ -60,6 +63,26 @@ pub(super) fn parameters(statement: &Statement) -> Result<(usize, BTreeMap<usize
         return Err(HwError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${most}")));
     }
     Ok((most, types))
+}
+
+/// LIMIT, OFFSET and FETCH count in bigint.
+struct RowCounts<'a>(&'a mut BTreeMap<usize, PgType>);
+
+impl VisitorMut for RowCounts<'_> {
+    type Break = ();
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let (limit, offset) = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                (limit.as_ref(), offset.as_ref().map(|o| &o.value))
+            }
+            _ => (None, None),
+        };
+        let fetch = query.fetch.as_ref().and_then(|f| f.quantity.as_ref());
+        for n in [limit, offset, fetch].into_iter().flatten().filter_map(placeholder) {
+            self.0.entry(n).or_insert(PgType::Int8);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Parameters without a type as the array of ANY and ALL, from 0, with the type that the value
@@ -80,6 +103,44 @@ pub(super) fn array_parameters(plan: &LogicalPlan) -> Vec<(usize, PgType)> {
                     let item = item.as_ref().clone().with_name("item").with_nullable(true);
                     let list = Field::new("", DataType::List(Arc::new(item)), true);
                     found.push((n.saturating_sub(1), PgType::of(&list)));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    found
+}
+
+/// The statement with a quoted literal for each parameter that has no type: one takes the type that
+/// its place asks for.
+pub(super) fn quoted_unknowns(statement: &Statement, types: &[Option<PgType>]) -> Result<Statement> {
+    let mark = |n: usize| Value::SingleQuotedString(format!("{PARAMETER_MARK}{n}"));
+    let stand_in = |(i, ty): (usize, &Option<PgType>)| match ty {
+        Some(ty) => null_of(ty),
+        None => Ok(Expr::Value(mark(i + 1).into())),
+    };
+    let stand_ins = types.iter().enumerate().map(stand_in).collect::<Result<Vec<_>>>()?;
+    replace(statement, &|n| stand_ins.get(n - 1).cloned())
+}
+
+/// The parameters, from 0, of [`quoted_unknowns`] that an analyzed plan casts, and to what.
+pub(super) fn types_of_quoted(plan: &LogicalPlan) -> Vec<(usize, PgType)> {
+    let mut found = Vec::new();
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                let (inner, target) = match e {
+                    Planned::Cast(cast) => (Some(cast.expr.as_ref()), Some(&cast.field)),
+                    Planned::ScalarFunction(f) => {
+                        (f.args.first(), f.func.inner().downcast_ref::<PgCast>().map(PgCast::target_field))
+                    }
+                    _ => (None, None),
+                };
+                if let (Some(Planned::Literal(ScalarValue::Utf8(Some(text)), _)), Some(target)) =
+                    (inner, target)
+                    && let Some(n) = text.strip_prefix(PARAMETER_MARK).and_then(|n| n.parse::<usize>().ok())
+                {
+                    found.push((n.saturating_sub(1), PgType::of(target)));
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
@@ -253,6 +314,13 @@ mod tests {
     fn parameters_are_found_with_the_types_of_their_casts() {
         let (n, types) = parameters(&statement("SELECT $2::int, a FROM t WHERE b = $3")).unwrap();
         assert_eq!((n, types), (3, BTreeMap::from([(2, PgType::Int4)])));
+    }
+
+    #[test]
+    fn parameters_that_count_rows_are_bigint() {
+        let sql = "SELECT * FROM (SELECT a FROM t LIMIT $1 OFFSET $2) x FETCH FIRST $3 ROWS ONLY";
+        let (n, types) = parameters(&statement(sql)).unwrap();
+        assert_eq!((n, types), (3, (1..=3).map(|n| (n, PgType::Int8)).collect()));
     }
 
     #[test]

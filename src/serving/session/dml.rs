@@ -303,6 +303,7 @@ impl Session {
 
     pub(super) async fn update(&mut self, update: &Update, text: Text<'_>) -> Result<Outcome> {
         self.refuse_in_read_only("UPDATE")?;
+        refuse_all_returned(update.from.is_some(), update.returning.as_deref(), "UPDATE with FROM")?;
         let target = Target::of_update(update)?;
         let (definition, table) = self.table_target(&target, "update")?;
         self.lock_table(&table).await?;
@@ -331,6 +332,7 @@ impl Session {
 
     pub(super) async fn delete(&mut self, delete: &Delete, text: Text<'_>) -> Result<Outcome> {
         self.refuse_in_read_only("DELETE")?;
+        refuse_all_returned(delete.using.is_some(), delete.returning.as_deref(), "DELETE with USING")?;
         let target = Target::of_delete(delete)?;
         let (definition, table) = self.table_target(&target, "delete from")?;
         self.lock_table(&table).await?;
@@ -479,4 +481,16 @@ pub(super) fn not_a_table(definition: &Definition, kind: Kind, what: &str, posit
         _ => "Only tables can be changed.",
     };
     HwError::new(sqlstate::WRONG_OBJECT_TYPE, text).with_hint(hint).at(position)
+}
+
+/// `RETURNING *` has the columns of every relation in PostgreSQL; here rows of the target are returned.
+fn refuse_all_returned(joined: bool, returning: Option<&[SelectItem]>, what: &str) -> Result<()> {
+    let all = returning.is_some_and(|items| items.iter().any(|i| matches!(i, SelectItem::Wildcard(_))));
+    match joined && all {
+        true => {
+            let hint = "Write the target's name before the star: RETURNING t.*.";
+            Err(HwError::unsupported(format!("RETURNING * of {what}"), hint))
+        }
+        false => Ok(()),
+    }
 }

@@ -292,6 +292,10 @@ impl Session {
             let partly = bind::typed_nulls(statement, &types)?;
             self.infer(&partly, &mut types, &body.submitted).await?;
         }
+        if types.iter().any(Option::is_none) {
+            let quoted = bind::quoted_unknowns(statement, &types)?;
+            self.infer_quoted(&quoted, &mut types, &body.submitted).await?;
+        }
         let parameters: Vec<PgType> = types.into_iter().map(|t| t.unwrap_or(PgType::Text)).collect();
         let known: Vec<Option<PgType>> = parameters.iter().cloned().map(Some).collect();
         let bound = bind::typed_nulls(statement, &known)?;
@@ -311,14 +315,7 @@ impl Session {
             StatementKind::Update(update) => self.infer_update(update, types)?,
             _ => {}
         }
-        let query = match &statement.kind {
-            StatementKind::Query(query) => Some((**query).clone()),
-            StatementKind::Insert(insert) => insert.source.as_deref().cloned(),
-            StatementKind::Update(update) => self.update_as_query(update)?,
-            StatementKind::Delete(delete) => self.delete_as_query(delete)?,
-            _ => None,
-        };
-        let Some(query) = query else { return Ok(()) };
+        let Some(query) = self.query_within(statement)? else { return Ok(()) };
         // What cannot be planned yet is reported when the types are complete.
         let Ok(ready) = self.plan(&query, text).await else { return Ok(()) };
         for (index, ty) in bind::array_parameters(&ready.plan) {
@@ -337,6 +334,35 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Types that quoted literals would take where parameters still have none.
+    async fn infer_quoted(
+        &mut self,
+        statement: &Statement,
+        types: &mut [Option<PgType>],
+        text: &Arc<str>,
+    ) -> Result<()> {
+        let Some(query) = self.query_within(statement)? else { return Ok(()) };
+        let Ok(ready) = self.plan(&query, text).await else { return Ok(()) };
+        let Ok(plan) = crate::sql::context::analyze(ready.plan, &ready.state) else { return Ok(()) };
+        for (index, ty) in bind::types_of_quoted(&plan) {
+            if let Some(slot) = types.get_mut(index) {
+                slot.get_or_insert(ty);
+            }
+        }
+        Ok(())
+    }
+
+    /// The query that a statement is or has in it.
+    fn query_within(&self, statement: &Statement) -> Result<Option<sqlparser::ast::Query>> {
+        Ok(match &statement.kind {
+            StatementKind::Query(query) => Some((**query).clone()),
+            StatementKind::Insert(insert) => insert.source.as_deref().cloned(),
+            StatementKind::Update(update) => self.update_as_query(update)?,
+            StatementKind::Delete(delete) => self.delete_as_query(delete)?,
+            _ => None,
+        })
     }
 
     async fn describe_rows(&mut self, statement: &Statement, text: &Arc<str>) -> Result<Option<SchemaRef>> {

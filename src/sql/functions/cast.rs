@@ -49,6 +49,10 @@ impl PgCast {
     pub fn target(&self) -> &DataType {
         self.target.data_type()
     }
+
+    pub fn target_field(&self) -> &FieldRef {
+        &self.target
+    }
 }
 
 impl ScalarUDFImpl for PgCast {

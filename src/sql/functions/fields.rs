@@ -305,6 +305,13 @@ pub fn trunc_interval(unit: &str, i: IntervalMonthDayNano) -> Result<Datum<'stat
     }))
 }
 
+/// `date_trunc` of a time in a zone; up to hours the offset stays what it is at `t`.
 pub fn trunc_in(unit: &str, t: i64, zone: &Zone) -> Result<Datum<'static>> {
+    use Unit::{Hour, Microseconds, Milliseconds, Minute, Second};
+    if let Some(Microseconds | Milliseconds | Second | Minute | Hour) = Unit::of(unit) {
+        let local = zone.to_local(t);
+        let truncated = trunc(unit, local, "timestamp with time zone")?;
+        return Ok(Datum::Tstz(t - (local - truncated)));
+    }
     Ok(Datum::Tstz(zone.to_utc(trunc(unit, zone.to_local(t), "timestamp with time zone")?)))
 }

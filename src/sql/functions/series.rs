@@ -39,9 +39,12 @@ pub fn functions() -> Vec<Function> {
             .ret(&[Tstz, Tstz, Interval], ret, timestamps)
             .ret(&[Ts, Ts, Interval], ret, timestamps),
         Function::new("same_value").called_on_null().ret(&[Kind::Any], Ret::Like(0), |_, a| Ok(a[0].clone())),
-        // The value of a scalar subquery, of which `rows` were found.
         Function::new(UNLESS_ROWS).called_on_null().variadic(&[Kind::AnyArray], flags, unless_rows),
+        // The value of a scalar subquery, of which `rows` were found.
         Function::new("single_row").called_on_null().ret(&[Int8, Kind::Any], Ret::Like(1), single_row),
+        // What a subquery gives for LIMIT and OFFSET.
+        Function::new("limit_rows").on(&[Int8], Int8, |_, a| count_of(a, "LIMIT")),
+        Function::new("offset_rows").on(&[Int8], Int8, |_, a| count_of(a, "OFFSET")),
     ]
 }
 
@@ -72,6 +75,17 @@ fn unless_rows<'a>(_: &Cx, args: &[Datum<'a>]) -> Result<Datum<'a>> {
     };
     let rows = if args.iter().all(empty) { vec![true] } else { vec![] };
     Ok(Datum::List(Arc::new(BooleanArray::from(rows))))
+}
+
+fn count_of<'a>(args: &[Datum<'a>], word: &str) -> Result<Datum<'a>> {
+    let code = match word {
+        "LIMIT" => sqlstate::INVALID_ROW_COUNT_IN_LIMIT,
+        _ => sqlstate::INVALID_ROW_COUNT_IN_OFFSET,
+    };
+    match &args[0] {
+        Datum::Int(n) if *n < 0 => Err(HwError::new(code, format!("{word} must not be negative"))),
+        count => Ok(count.clone()),
+    }
 }
 
 fn step_is_zero() -> HwError {

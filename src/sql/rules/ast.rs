@@ -11,13 +11,14 @@ use sqlparser::ast::*;
 
 use super::names::item_name;
 use super::whole_rows::Tables;
-use crate::error::Result;
+use crate::error::{HwError, Result};
 use crate::sql::functions::parse::parse_interval;
 use crate::types::text::{IntervalField, parse_interval_fields, round_micros};
 
 /// Rewrites a query or statement in place; call it once, before planning.
 pub fn prepare<V: VisitMut>(statement: &mut V, tables: &Tables) -> Result<()> {
     super::clauses::rewrite(statement)?;
+    super::order_names::rewrite(statement)?;
     super::whole_rows::rewrite(statement, tables);
     super::fetch::rewrite(statement)?;
     super::temporal::rewrite(statement)?;
@@ -130,6 +131,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::CompoundFieldAccess { access_chain, .. } => {
             super::json_tables::fill_slices(access_chain);
             None
+        }
+        Expr::Array(array) if array.elem.iter().any(|e| matches!(e, Expr::Array(_))) => {
+            let hint = "Arrays have one dimension: keep rows in a table, or use jsonb.";
+            return Err(HwError::unsupported("an array of arrays", hint));
         }
         Expr::Interval(interval) => {
             normalise_interval(interval)?;

@@ -11,6 +11,9 @@ use super::{rewrite_expressions, rewrite_nodes};
 use crate::sql::functions::cast::PgCast;
 use crate::types::PgType;
 
+/// Begins the literals that stand for parameters while their types are looked for.
+pub const PARAMETER_MARK: &str = "\u{1}parameter ";
+
 /// Runs after DataFusion's type coercion.
 #[derive(Debug)]
 pub struct PgCasts;
@@ -33,7 +36,8 @@ impl AnalyzerRule for PgCasts {
 fn check_literals(expr: &Expr, options: &ConfigOptions) -> DfResult<()> {
     expr.apply(|node| {
         if let Expr::ScalarFunction(f) = node
-            && let [Expr::Literal(value @ ScalarValue::Utf8(Some(_)), _)] = f.args.as_slice()
+            && let [Expr::Literal(value @ ScalarValue::Utf8(Some(text)), _)] = f.args.as_slice()
+            && !text.starts_with(PARAMETER_MARK)
             && let Some(cast) = f.func.inner().downcast_ref::<PgCast>()
         {
             cast.check(value, options)?;

@@ -3,7 +3,8 @@
 //! `DISTINCT ON` lists its expressions as ORDER BY begins; LIMIT and OFFSET are whole numbers, with
 //! PostgreSQL's rounding and 2201W or 2201X below zero; an alias of joins names a subquery; a value is
 //! compared with the rows of a subquery rather than with an array of them; a number that has a name is
-//! no place in the select list. TABLESAMPLE is refused.
+//! no place in the select list; grouping sets are listed where DataFusion does not make them of ROLLUP,
+//! CUBE and `()`. TABLESAMPLE is refused.
 
 use std::ops::ControlFlow;
 
@@ -15,6 +16,9 @@ use super::using::merges;
 use super::visit::{each_query, each_select};
 use crate::error::{HwError, Result, sqlstate};
 use crate::sql::parser::fold_identifier;
+
+/// As in PostgreSQL; each element doubles the sets.
+const CUBE_MAX: usize = 12;
 
 /// Rewrites every query of a tree.
 pub fn rewrite<V: VisitMut>(tree: &mut V) -> Result<()> {
@@ -28,6 +32,7 @@ pub fn rewrite<V: VisitMut>(tree: &mut V) -> Result<()> {
     })?;
     each_select(tree, |select| {
         hide_numbers(select);
+        list_grouping_sets(&mut select.group_by)?;
         let relations = select.from.iter_mut();
         let mut factors = relations.flat_map(|f| {
             std::iter::once(&mut f.relation).chain(f.joins.iter_mut().map(|j| &mut j.relation))
@@ -96,6 +101,69 @@ fn hide_numbers(select: &mut Select) {
             *expr = call("same_value", vec![expr.clone()]);
         }
     }
+}
+
+/// `ROLLUP ((a, b), c)`, `GROUPING SETS ((a), CUBE (b, c))` and `GROUP BY ()` as GROUPING SETS of
+/// plain sets.
+fn list_grouping_sets(group_by: &mut GroupByExpr) -> Result<()> {
+    let GroupByExpr::Expressions(keys, _) = group_by else { return Ok(()) };
+    for key in keys.iter_mut() {
+        let sets = match key {
+            Expr::Rollup(parts) if parts.iter().any(|p| p.len() != 1) => rolled_up(parts),
+            Expr::Cube(parts) if parts.iter().any(|p| p.len() != 1) => cube(parts)?,
+            Expr::GroupingSets(sets) => {
+                let mut plain = Vec::with_capacity(sets.len());
+                for set in sets.iter() {
+                    match nested_sets(set)? {
+                        Some(nested) => plain.extend(nested),
+                        None => plain.push(set.clone()),
+                    }
+                }
+                plain
+            }
+            Expr::Tuple(none) if none.is_empty() => vec![vec![]],
+            _ => continue,
+        };
+        *key = Expr::GroupingSets(sets);
+    }
+    Ok(())
+}
+
+/// The sets of a ROLLUP or CUBE within GROUPING SETS, which the parser takes for a function.
+fn nested_sets(set: &[Expr]) -> Result<Option<Vec<Vec<Expr>>>> {
+    let [Expr::Function(Function { name, args: FunctionArguments::List(list), .. })] = set else {
+        return Ok(None);
+    };
+    let part = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Tuple(part))) => Some(part.clone()),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Nested(one))) => Some(vec![one.as_ref().clone()]),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(one)) => Some(vec![one.clone()]),
+        _ => None,
+    };
+    let Some(parts) = list.args.iter().map(part).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    match name.to_string().to_ascii_lowercase().as_str() {
+        "rollup" => Ok(Some(rolled_up(&parts))),
+        "cube" => Ok(Some(cube(&parts)?)),
+        _ => Ok(None),
+    }
+}
+
+/// The first n parts, for each n from all to none.
+fn rolled_up(parts: &[Vec<Expr>]) -> Vec<Vec<Expr>> {
+    (0..=parts.len()).rev().map(|n| parts[..n].concat()).collect()
+}
+
+/// Every choice of parts, all of them first.
+fn cube(parts: &[Vec<Expr>]) -> Result<Vec<Vec<Expr>>> {
+    if parts.len() > CUBE_MAX {
+        let message = format!("CUBE is limited to {CUBE_MAX} elements");
+        return Err(HwError::new(sqlstate::TOO_MANY_COLUMNS, message));
+    }
+    let chosen = |choice: usize| {
+        let taken = parts.iter().enumerate().filter(move |(at, _)| choice >> (parts.len() - 1 - at) & 1 == 1);
+        taken.flat_map(|(_, part)| part.iter().cloned()).collect()
+    };
+    Ok((0..1usize << parts.len()).rev().map(chosen).collect())
 }
 
 fn name_of(key: &Expr) -> Option<String> {

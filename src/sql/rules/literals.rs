@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::operators::{align, arithmetic_call, as_float, unpadded};
-use super::{rewrite_expressions, rewrite_nodes, set_types};
+use super::{members, rewrite_expressions, rewrite_nodes, set_types};
 use crate::error::{HwError, sqlstate};
 use crate::sql::functions::arith::undefined_operator;
 use crate::sql::functions::{self, datum::Kind, decimal::Numeric};
@@ -98,6 +98,20 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
         Expr::Like(like) => pattern_match(like, schema)?,
         Expr::Between(between) => rewrite_between(between, schema)?,
         Expr::Case(case) => Expr::Case(type_case(case, schema)?),
+        Expr::InSubquery(mut member) => {
+            if let Some(meet) = members::meeting(&member.expr, &member.subquery, schema)? {
+                *member.expr = meet.of(*member.expr)?;
+                member.subquery = meet.of_first(member.subquery)?;
+            }
+            Expr::InSubquery(member)
+        }
+        Expr::SetComparison(mut compared) => {
+            if let Some(meet) = members::meeting(&compared.expr, &compared.subquery, schema)? {
+                *compared.expr = meet.of(*compared.expr)?;
+                compared.subquery = meet.of_first(compared.subquery)?;
+            }
+            Expr::SetComparison(compared)
+        }
         Expr::ScalarFunction(mut f) if f.func.name() == "array_compare" => {
             f.args = array_comparison(f.args, schema)?;
             Expr::ScalarFunction(f)
@@ -115,6 +129,13 @@ fn rewrite_node(node: Expr, schema: &DFSchema) -> DfResult<Expr> {
             let [left, right] = kinds;
             if floats_differ(left?, right?) {
                 f.args = f.args.into_iter().map(as_float).collect();
+            }
+            Expr::ScalarFunction(f)
+        }
+        Expr::ScalarFunction(mut f) if f.func.name().starts_with("array_position") => {
+            if let DataType::List(item) = f.args[0].get_type(schema)? {
+                let element = f.args.remove(1);
+                f.args.insert(1, typed_literal(element, item.data_type()));
             }
             Expr::ScalarFunction(f)
         }
@@ -353,7 +374,7 @@ fn interval_comparison(binary: BinaryExpr, schema: &DFSchema) -> DfResult<Expr> 
 }
 
 /// Whether two kinds meet in double precision where DataFusion would choose otherwise.
-fn floats_differ(left: Kind, right: Kind) -> bool {
+pub(super) fn floats_differ(left: Kind, right: Kind) -> bool {
     use Kind::{Float4, Float8, Int2, Int4, Int8, Num};
     matches!(
         (left, right),

@@ -369,6 +369,9 @@ fn concat(left: Expr, right: Expr, types: (DataType, DataType)) -> DfResult<Plan
     match (l, r) {
         (Kind::AnyArray, _) if is_unknown(&right) => Ok(Planned::Default(left, cast_to(right, types.0))),
         (_, Kind::AnyArray) if is_unknown(&left) => Ok(Planned::Default(cast_to(left, types.1), right)),
+        // An array with NULL is the array, not one with one more element.
+        (Kind::AnyArray, _) if null(&types.1) => Ok(Planned::Done(left)),
+        (_, Kind::AnyArray) if null(&types.0) => Ok(Planned::Done(right)),
         (Kind::AnyArray, _) | (_, Kind::AnyArray) => Ok(Planned::Default(left, right)),
         (Kind::Jsonb, Kind::Jsonb) => call("jsonb_concat", left, right),
         (Kind::Jsonb, _) if is_unknown(&right) => call("jsonb_concat", left, cast(right)),

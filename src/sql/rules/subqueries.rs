@@ -11,6 +11,7 @@
 //! In the analyzer it leaves uncorrelated scalar subqueries alone, which DataFusion runs once;
 //! for views ([`for_stream`]) nothing may be left.
 
+mod elsewhere;
 pub mod nullable;
 mod push;
 mod rows;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema, Result as DfResult};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::expr::{Exists, SetComparison, SetQuantifier};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
@@ -81,6 +82,7 @@ fn rewrite_node(node: LogicalPlan, mode: Mode, names: &Cell<usize>) -> DfResult<
     match node {
         LogicalPlan::Filter(filter) => rewrite_filter(filter, mode, names),
         LogicalPlan::Join(join) => rewrite_join(join, mode, names),
+        LogicalPlan::Distinct(Distinct::On(on)) => elsewhere::distinct_on(on, mode, names),
         LogicalPlan::Projection(_)
         | LogicalPlan::Aggregate(_)
         | LogicalPlan::Sort(_)
@@ -88,6 +90,11 @@ fn rewrite_node(node: LogicalPlan, mode: Mode, names: &Cell<usize>) -> DfResult<
             if !node.expressions().iter().any(|e| has_target(e, mode)) {
                 return Ok(Transformed::no(node));
             }
+            let schema = Arc::clone(node.schema());
+            let node = match node {
+                LogicalPlan::Sort(sort) => LogicalPlan::Sort(elsewhere::widened(sort)?),
+                other => other,
+            };
             let input = node.inputs()[0].clone();
             let preserver = NamePreserver::new_for_projection();
             let mut apply = Apply::new(input, mode, names);
@@ -97,7 +104,6 @@ fn rewrite_node(node: LogicalPlan, mode: Mode, names: &Cell<usize>) -> DfResult<
                 Ok(if matches!(node, LogicalPlan::Sort(_)) { replaced } else { name.restore(replaced) })
             });
             let exprs = exprs.collect::<DfResult<Vec<_>>>()?;
-            let schema = Arc::clone(node.schema());
             let keeps = matches!(node, LogicalPlan::Sort(_) | LogicalPlan::Window(_));
             let plan = node.with_new_exprs(exprs, vec![apply.input])?;
             Ok(Transformed::yes(if keeps { only(plan, schema.columns())? } else { plan }))
@@ -154,8 +160,12 @@ fn rewrite_join(join: Join, mode: Mode, names: &Cell<usize>) -> DfResult<Transfo
         return Ok(Transformed::yes(only(apply.input, columns)?));
     }
     let targets = join.filter.as_ref().is_some_and(|f| has_target(f, mode));
-    if !targets || join.join_type != JoinType::Inner {
-        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    match join.join_type {
+        JoinType::Inner if targets => {}
+        JoinType::Left | JoinType::Right | JoinType::Full if targets => {
+            return Ok(Transformed::yes(elsewhere::outer_join(join, mode, names)?));
+        }
+        _ => return Ok(Transformed::no(LogicalPlan::Join(join))),
     }
     let filter = join.filter.clone();
     let plain = Join { filter: None, ..join };
@@ -178,14 +188,15 @@ fn is_lateral(right: &LogicalPlan) -> bool {
 }
 
 fn has_target(expr: &Expr, mode: Mode) -> bool {
-    expr.exists(|e| {
-        Ok(match e {
-            Expr::ScalarSubquery(s) => mode != Mode::Correlated || is_correlated(s),
-            Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => true,
-            _ => false,
-        })
-    })
-    .unwrap_or(false)
+    expr.exists(|e| Ok(is_target(e, mode))).unwrap_or(false)
+}
+
+fn is_target(expr: &Expr, mode: Mode) -> bool {
+    match expr {
+        Expr::ScalarSubquery(s) => mode != Mode::Correlated || is_correlated(s),
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => true,
+        _ => false,
+    }
 }
 
 fn is_correlated(subquery: &Subquery) -> bool {
@@ -196,10 +207,10 @@ fn is_correlated(subquery: &Subquery) -> bool {
 fn becomes_semi_join(conjunct: &Expr, mode: Mode) -> bool {
     let (subquery, negated_in) = match conjunct {
         Expr::Exists(e) => (&e.subquery, false),
-        Expr::InSubquery(i) if !has_target(&i.expr, mode) => (&i.subquery, i.negated),
+        Expr::InSubquery(i) if of_this_query(i, mode) => (&i.subquery, i.negated),
         Expr::Not(inner) => match inner.as_ref() {
             Expr::Exists(e) => (&e.subquery, false),
-            Expr::InSubquery(i) if !has_target(&i.expr, mode) => (&i.subquery, !i.negated),
+            Expr::InSubquery(i) if of_this_query(i, mode) => (&i.subquery, !i.negated),
             _ => return false,
         },
         _ => return false,
@@ -213,6 +224,12 @@ fn becomes_semi_join(conjunct: &Expr, mode: Mode) -> bool {
     };
     let own = negated_in && (constant || is_correlated(subquery));
     mode != Mode::Everything && !own && pulls_up(&subquery.subquery)
+}
+
+/// The tested value has no subquery and no column of a query outside, which a condition of the semi join
+/// could not be pulled up with.
+fn of_this_query(member: &InSubquery, mode: Mode) -> bool {
+    !has_target(&member.expr, mode) && !member.expr.contains_outer()
 }
 
 /// Whether DataFusion can move the correlation of a plan into a join condition.
@@ -242,9 +259,17 @@ fn pulls_up(plan: &LogicalPlan) -> bool {
                 && pull_up.pull_up_having_expr.is_none()
                 && outer_columns(&done.data).is_ok_and(|c| c.is_empty())
                 && pull_up.collected_count_expr_map.is_empty()
+                && names_differ(&done.data)
         }
         Err(_) => false,
     }
+}
+
+/// DataFusion gives what it pulls up one qualifier, under which columns of one name are one column.
+fn names_differ(plan: &LogicalPlan) -> bool {
+    let mut names: Vec<&String> = plan.schema().fields().iter().map(|f| f.name()).collect();
+    names.sort();
+    names.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 /// Joins subqueries to the input of an expression.

@@ -4,12 +4,13 @@
 //! names and columns of `t`, `SELECT t` a row constructor, `(t).a` the column. NATURAL becomes
 //! USING, and an alias of some columns (`t AS a(x)`) one of all. The alias of a json function that
 //! returns one column stands for the column. A column of an outer relation is qualified with the
-//! schema where an inner column has the relation's name. The columns of derived tables
-//! and WITH queries are told by their select lists, those of tables by the catalog ([`Tables`]).
+//! schema where an inner column has the relation's name. The row of a side that an outer join pads is
+//! NULL where all its columns are. The columns of derived tables and WITH queries are told by their select lists, those of tables by the catalog ([`Tables`]).
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::*;
 
 use super::ast::call;
@@ -50,7 +51,7 @@ pub fn needs_columns(query: &Query) -> bool {
     });
     let _ = visit_expressions(query, |expr| {
         found |= match expr {
-            Expr::Function(f) => of_rows(f).is_some(),
+            Expr::Function(f) => of_rows(f).is_some() || counted_rows(f).is_some(),
             Expr::Identifier(name) => names.contains(&fold_identifier(name)),
             Expr::CompoundFieldAccess { .. } => true,
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => true,
@@ -123,6 +124,33 @@ struct Relation {
     columns: Option<Vec<Ident>>,
     /// A function of one column, whose name stands for the value.
     scalar: bool,
+    /// The side of an outer join that is NULL where it has no row.
+    padded: bool,
+}
+
+impl Relation {
+    /// A value of a row, NULL where an outer join has padded it.
+    fn unless_padded(&self, value: Expr) -> Expr {
+        let there =
+            self.columns.iter().flatten().map(|c| Expr::IsNotNull(Box::new(qualified(&self.name, c))));
+        let Some(there) = there.reduce(|left, right| Expr::BinaryOp {
+            left: Box::new(left),
+            op: BinaryOperator::Or,
+            right: Box::new(right),
+        }) else {
+            return value;
+        };
+        if !self.padded {
+            return value;
+        }
+        Expr::Case {
+            case_token: AttachedToken::empty(),
+            end_token: AttachedToken::empty(),
+            operand: None,
+            conditions: vec![CaseWhen { condition: there, result: value }],
+            else_result: None,
+        }
+    }
 }
 
 impl VisitorMut for Rows<'_> {
@@ -154,7 +182,10 @@ impl VisitorMut for Rows<'_> {
             {
                 let alias = name.clone();
                 let mut row: Vec<Expr> = columns.iter().map(|c| qualified(&alias, c)).collect();
-                let expr = if relation.scalar { row.remove(0) } else { Expr::Tuple(row) };
+                let expr = match relation.scalar {
+                    true => row.remove(0),
+                    false => relation.unless_padded(Expr::Tuple(row)),
+                };
                 *item = SelectItem::ExprWithAlias { expr, alias };
             }
         }
@@ -254,9 +285,23 @@ impl Rows<'_> {
     }
 
     fn relations(&self, from: &[TableWithJoins]) -> Vec<Relation> {
-        let factors =
-            from.iter().flat_map(|f| std::iter::once(&f.relation).chain(f.joins.iter().map(|j| &j.relation)));
-        factors.filter_map(|f| self.relation(f)).collect()
+        let mut all = Vec::new();
+        for item in from {
+            let first = all.len();
+            all.extend(self.relation(&item.relation));
+            for join in &item.joins {
+                use JoinOperator::{FullOuter, Left, LeftOuter, Right, RightOuter};
+                let (pads_left, pads_right) = match join.join_operator {
+                    Left(_) | LeftOuter(_) => (false, true),
+                    Right(_) | RightOuter(_) => (true, false),
+                    FullOuter(_) => (true, true),
+                    _ => (false, false),
+                };
+                all[first..].iter_mut().for_each(|r: &mut Relation| r.padded |= pads_left);
+                all.extend(self.relation(&join.relation).map(|r| Relation { padded: pads_right, ..r }));
+            }
+        }
+        all
     }
 
     fn relation(&self, factor: &TableFactor) -> Option<Relation> {
@@ -275,7 +320,7 @@ impl Rows<'_> {
             factor => {
                 let (name, columns) = json_tables::named_columns(factor)?;
                 let scalar = columns.len() == 1;
-                return Some(Relation { name, columns: Some(columns), scalar });
+                return Some(Relation { name, columns: Some(columns), scalar, padded: false });
             }
         };
         let name = alias.map_or(name, |a| a.name.clone());
@@ -283,7 +328,7 @@ impl Rows<'_> {
         if let (Some(alias), Some(columns)) = (alias, &mut columns) {
             columns.iter_mut().zip(&alias.columns).for_each(|(c, a)| *c = a.name.clone());
         }
-        Some(Relation { name, columns, scalar: false })
+        Some(Relation { name, columns, scalar: false, padded: false })
     }
 
     /// The names of a query's columns.
@@ -339,6 +384,12 @@ fn replacement(relations: &[Relation], expr: &Expr) -> Option<Expr> {
             Some(qualified(name, relation.columns.as_ref()?.first()?))
         }
         Expr::Function(function) => {
+            if let Some(counted) = counted_rows(function) {
+                let there =
+                    relations.iter().find(|r| fold_identifier(&r.name) == fold_identifier(counted))?;
+                let one = Expr::Value(Value::Number("1".into(), false).into());
+                return Some(with_argument(function, there.unless_padded(one)));
+            }
             let (name, maker) = of_rows(function)?;
             let FunctionArguments::List(list) = &function.args else { return None };
             let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(argument)))] =
@@ -346,20 +397,14 @@ fn replacement(relations: &[Relation], expr: &Expr) -> Option<Expr> {
             else {
                 return None;
             };
-            let columns = row(relations, argument)?.columns.as_ref()?;
+            let relation = row(relations, argument)?;
+            let columns = relation.columns.as_ref()?;
             let pair = |c: &Ident| {
                 let key = Expr::Value(Value::SingleQuotedString(fold_identifier(c)).into());
                 [key, qualified(argument, c)]
             };
-            let made = call(maker, columns.iter().flat_map(pair).collect());
-            if !name.ends_with("_agg") {
-                return Some(made);
-            }
-            let mut function = function.clone();
-            if let FunctionArguments::List(list) = &mut function.args {
-                list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(made))];
-            }
-            Some(Expr::Function(function))
+            let made = relation.unless_padded(call(maker, columns.iter().flat_map(pair).collect()));
+            Some(if name.ends_with("_agg") { with_argument(function, made) } else { made })
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
             let Expr::Nested(root) = root.as_ref() else { return None };
@@ -372,6 +417,28 @@ fn replacement(relations: &[Relation], expr: &Expr) -> Option<Expr> {
             };
             relations.iter().find(|r| fold_identifier(&r.name) == fold_identifier(name))?;
             Some(qualified(name, field))
+        }
+        _ => None,
+    }
+}
+
+fn with_argument(function: &Function, argument: Expr) -> Expr {
+    let mut function = function.clone();
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))];
+    }
+    Expr::Function(function)
+}
+
+/// The relation of `count(t.*)`.
+fn counted_rows(function: &Function) -> Option<&Ident> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name))]
+            if list.duplicate_treatment.is_none()
+                && function.name.to_string().eq_ignore_ascii_case("count") =>
+        {
+            name.0.last()?.as_ident()
         }
         _ => None,
     }

@@ -49,6 +49,9 @@ const fn reported(
     Parameter { name, default, values, reported: true, description }
 }
 
+/// An offset of a time zone is smaller, as in PostgreSQL.
+const ZONE_HOURS_MAX: f64 = 168.0;
+
 const ISOLATIONS: &[&str] = &["read uncommitted", "read committed", "repeatable read", "serializable"];
 const MESSAGES: &[&str] =
     &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error"];
@@ -329,6 +332,10 @@ impl Parameter {
             word if word.eq_ignore_ascii_case("local") || word.eq_ignore_ascii_case("default") => "UTC",
             other => other,
         };
+        // A number alone counts hours east of Greenwich; with a name it counts west, as POSIX has it.
+        if let Some(hours) = name.parse::<f64>().ok().filter(|hours| hours.abs() < ZONE_HOURS_MAX) {
+            return Ok(Zone::Fixed((hours * 3600.0).round() as i32).name());
+        }
         Zone::from_name(name).map(|zone| zone.name()).ok_or_else(|| self.invalid_value(value))
     }
 
