@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::table_functions::LATE_ROWS;
@@ -18,6 +18,7 @@ use crate::dataflow::operators::{LateReason, LateRows};
 use crate::error::{HwError, Result, sqlstate};
 use crate::plan::LatePlan;
 use crate::types::PgType;
+use crate::types::change_batch::take_rows;
 
 /// What an operator tells of a late row, in words.
 pub fn reason_text(reason: LateReason) -> &'static str {
@@ -75,7 +76,7 @@ impl LateRelation {
         }
         // A deletion, of negative weight, is not repeated at all.
         let repeated = late.iter().enumerate().flat_map(|(i, r)| (0..r.weight).map(move |_| i as u32));
-        Ok(take_record_batch(&all, &UInt32Array::from_iter_values(repeated))?)
+        Ok(take_rows(&all, &UInt32Array::from_iter_values(repeated))?)
     }
 }
 

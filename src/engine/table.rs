@@ -14,14 +14,14 @@ use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::Engine;
 use super::not_null;
 use super::relations::TableSpec;
-use super::{Engine, Published};
 use crate::error::{HwError, Result, sqlstate};
 use crate::types::change_batch::consolidate;
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, Weights};
-use crate::views::ViewStore;
+use crate::views::{Pin, ViewStore};
 
 /// How long a statement waits for another transaction's lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -97,9 +97,8 @@ impl TableHandle {
         engine: &Engine,
         own: &[ChangeBatch],
     ) -> Result<Vec<RecordBatch>> {
-        let (published, mut changes) = self.unpublished(writer, engine);
-        let pin = engine.shared.pins.pin(published.epoch)?;
-        let snapshot = self.store.snapshot(published.epoch, None)?;
+        let (pin, mut changes) = self.unpublished(writer, engine);
+        let snapshot = self.store.snapshot(pin.epoch(), None)?;
         drop(pin);
         changes.extend(own.iter().cloned());
         if changes.is_empty() {
@@ -111,12 +110,13 @@ impl TableHandle {
         expand(&whole).map(|rows| vec![rows])
     }
 
-    fn unpublished(&self, writer: &mut Writer, engine: &Engine) -> (Published, Vec<ChangeBatch>) {
-        let published = engine.published();
-        while writer.pending.front().is_some_and(|(n, _)| *n <= published.log_end) {
+    /// The published epoch, pinned, and what has been written since.
+    fn unpublished(&self, writer: &mut Writer, engine: &Engine) -> (Pin, Vec<ChangeBatch>) {
+        let pin = engine.pin();
+        while writer.pending.front().is_some_and(|(n, _)| *n <= pin.ends().log) {
             writer.pending.pop_front();
         }
-        (published, writer.pending.iter().map(|(_, b)| b.clone()).collect())
+        (pin, writer.pending.iter().map(|(_, b)| b.clone()).collect())
     }
 
     /// Checks proposed rows against keys present and among themselves.
@@ -135,7 +135,7 @@ impl TableHandle {
         if self.key.is_empty() {
             return Ok(Inserted { rows, conflicts: None });
         }
-        let (published, mut changes) = self.unpublished(writer, engine);
+        let (pin, mut changes) = self.unpublished(writer, engine);
         changes.extend(own.iter().cloned());
         let overlay = Overlay::new(&self.key, changes);
         let keys = self.key_columns(&rows);
@@ -150,7 +150,7 @@ impl TableHandle {
                 Some(known) => known,
                 None => {
                     let key: Vec<ArrayRef> = keys.iter().map(|k| k.slice(row, 1)).collect();
-                    self.store.lookup(published.epoch, &key)?
+                    self.store.lookup(pin.epoch(), &key)?
                 }
             };
             if !twice && existing.is_none() {

@@ -24,9 +24,15 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::create_physical_expr;
 
+use super::temporal_floor::{floor, zoned};
+
 /// Functions that give the processing time of the epoch.
 const CLOCK: [&str; 5] =
     ["now", "current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp"];
+/// The same without a zone.
+const LOCAL: &str = "localtimestamp";
+/// Its day.
+const DAY: &str = "current_date";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// A row is in the result only from `time + shift_us` on, or (`until`) only before it.
@@ -109,6 +115,15 @@ fn mark_filter(filter: Filter) -> Result<Transformed<LogicalPlan>> {
     let (mut times, mut bounds, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let schema = Arc::clone(filter.input.schema());
     for conjunct in split_conjunction(&filter.predicate).into_iter().flat_map(comparisons) {
+        if let Some(floor) = reads_clock(&conjunct).then(|| floor(&conjunct)).flatten() {
+            for (time, until) in [(floor.from, false), (floor.until, true)] {
+                if let Some(time) = time {
+                    times.push(time);
+                    bounds.push(TemporalBound { shift_us: 0, until });
+                }
+            }
+            continue;
+        }
         let clock = if reads_clock(&conjunct) {
             bound(&conjunct).or_else(|| unless(&conjunct, &schema))
         } else {
@@ -154,12 +169,17 @@ fn comparisons(e: &Expr) -> Vec<Expr> {
     }
 }
 
-fn reads_clock(e: &Expr) -> bool {
-    e.exists(|e| Ok(is_now(e))).unwrap_or(false)
+pub(super) fn reads_clock(e: &Expr) -> bool {
+    let is_day = |e: &Expr| matches!(e, Expr::ScalarFunction(f) if f.name() == DAY);
+    e.exists(|e| Ok(is_now(e) || is_day(e))).unwrap_or(false)
 }
 
-fn is_now(e: &Expr) -> bool {
-    matches!(e, Expr::ScalarFunction(f) if CLOCK.contains(&f.name()))
+pub(super) fn is_now(e: &Expr) -> bool {
+    is_local(e) || matches!(e, Expr::ScalarFunction(f) if CLOCK.contains(&f.name()))
+}
+
+fn is_local(e: &Expr) -> bool {
+    matches!(e, Expr::ScalarFunction(f) if f.name() == LOCAL)
 }
 
 /// The time expression of a comparison with the clock, and the bounds it sets.
@@ -172,6 +192,7 @@ fn bound(e: &Expr) -> Option<(Expr, Vec<TemporalBound>)> {
         }
         _ => age(left, *op, right).or_else(|| age(right, op.swap()?, left))?,
     };
+    let time = if e.exists(|e| Ok(is_local(e))).unwrap_or(false) { zoned(time) } else { time };
     // now op time + shift
     let from = |us: i64| TemporalBound { shift_us: shift.saturating_add(us), until: false };
     let until = |us: i64| TemporalBound { shift_us: shift.saturating_add(us), until: true };
@@ -240,7 +261,7 @@ fn length_us(e: &Expr) -> Option<i64> {
 }
 
 /// The value of an expression of constants, such as `'2 hours'::interval`.
-fn constant_interval(e: &Expr) -> Option<IntervalMonthDayNano> {
+pub(super) fn constant_interval(e: &Expr) -> Option<IntervalMonthDayNano> {
     let value = match e {
         Expr::Literal(value, _) => value.clone(),
         e if e.any_column_refs() || e.contains_outer() || e.is_volatile() || reads_clock(e) => return None,
@@ -281,7 +302,7 @@ fn clock_side(e: &Expr) -> Option<i64> {
 }
 
 /// A call of an arithmetic operator: its symbol and operands.
-fn arithmetic(e: &Expr) -> Option<(&'static str, &Expr, &Expr)> {
+pub(super) fn arithmetic(e: &Expr) -> Option<(&'static str, &Expr, &Expr)> {
     match e {
         Expr::ScalarFunction(f) if f.args.len() == 2 => {
             let symbol = match f.name() {

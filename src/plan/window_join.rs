@@ -210,9 +210,19 @@ fn final_at(nodes: &[StreamNode], inputs: &[PlanInput], node: NodeId, column: us
         StreamOp::Map { exprs, .. } => {
             return final_at(nodes, inputs, n.children[0], expr::as_column(&exprs[column])?);
         }
-        // What they say of a window follows from its rows.
-        StreamOp::TopN(TopNNode { partition, .. }) | StreamOp::Over(OverNode { partition, .. }) => {
-            return partition.contains(&column).then(|| final_at(nodes, inputs, n.children[0], column))?;
+        // What they say of a window follows from its rows, which they refuse late where nobody did.
+        StreamOp::TopN(TopNNode { partition, window, .. })
+        | StreamOp::Over(OverNode { partition, window, .. }) => {
+            let below = n.children[0];
+            let assigned = |c| assigned_by(nodes, below, c);
+            let same = |c: usize| c == column || assigned(c).is_some() && assigned(c) == assigned(column);
+            partition.iter().any(|c| same(*c)).then_some(())?;
+            let found = final_at(nodes, inputs, below, column);
+            if found.is_some() {
+                return found;
+            }
+            let window = window.as_ref().filter(|w| w.refuse_late && same(w.column))?;
+            window.to_end_us - to_end(&nodes[below].facts.columns[window.column])?.1
         }
         StreamOp::Input { input } if inputs[*input].final_windows => 0,
         StreamOp::Aggregate(a) => {
@@ -230,10 +240,28 @@ fn final_at(nodes: &[StreamNode], inputs: &[PlanInput], node: NodeId, column: us
         }
         _ => return None,
     };
-    let (time, to_end_us) = match &n.facts.columns[column] {
-        ColumnFact::WindowEnd { time } => (time.clone(), 0),
-        ColumnFact::WindowStart { time, size_us: Some(size_us) } => (time.clone(), *size_us),
-        _ => return None,
-    };
+    let (time, to_end_us) = to_end(&n.facts.columns[column])?;
     Some(Final { time, to_end_us, lateness_us })
+}
+
+/// The time of a window's bound, and from it to the end of the window.
+fn to_end(fact: &ColumnFact) -> Option<(WindowTime, i64)> {
+    match fact {
+        ColumnFact::WindowEnd { time } => Some((time.clone(), 0)),
+        ColumnFact::WindowStart { time, size_us: Some(size_us) } => Some((time.clone(), *size_us)),
+        _ => None,
+    }
+}
+
+/// The node that gave rows their window, if a column is a bound of it.
+fn assigned_by(nodes: &[StreamNode], node: NodeId, column: usize) -> Option<NodeId> {
+    let n = &nodes[node];
+    match &n.op {
+        StreamOp::Map { exprs, .. } => assigned_by(nodes, n.children[0], expr::as_column(&exprs[column])?),
+        StreamOp::WindowAssign(_) if column >= nodes[n.children[0]].schema.fields().len() => Some(node),
+        StreamOp::TopN(_) | StreamOp::Over(_) if column < nodes[n.children[0]].schema.fields().len() => {
+            assigned_by(nodes, n.children[0], column)
+        }
+        _ => None,
+    }
 }

@@ -7,10 +7,11 @@
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::DataType;
 
 use crate::error::Result;
+use crate::types::change_batch::take_rows;
 
 /// `to` of a version that no change has ended.
 pub(super) const LIVE: u64 = u64::MAX;
@@ -136,7 +137,7 @@ impl Chunk {
         let pick = |values: &[u64]| kept.iter().map(|r| values[*r as usize]).collect::<Vec<u64>>();
         let ordinals = Some(kept.iter().map(|r| self.ordinal(*r as usize)).collect());
         let (from, to) = (pick(&self.from), pick(&self.to));
-        let rows = take_record_batch(&self.rows, &UInt32Array::from(kept))?;
+        let rows = take_rows(&self.rows, &UInt32Array::from(kept))?;
         Ok(Some(Chunk::assemble(start, ordinals, rows, from, to)))
     }
 

@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use parking_lot::RwLock;
 
 use super::chunk::Selection;
 use super::shard::{IndexBy, Shard};
 use crate::error::{HwError, Result, sqlstate};
-use crate::types::change_batch::{concat, consolidate};
+use crate::types::change_batch::{concat, consolidate, take_rows};
 use crate::types::{ChangeBatch, Epoch, hash};
 
 /// No published epoch is incomplete.
@@ -152,7 +151,7 @@ impl ViewStore {
                 }
             }
         }
-        let rows = take_record_batch(&changes.rows, &UInt32Array::from(inserted))?;
+        let rows = take_rows(&changes.rows, &UInt32Array::from(inserted))?;
         self.write(shard, epoch, &rows, &insert_prints, &deleted)
     }
 
@@ -175,7 +174,7 @@ impl ViewStore {
                     (0..weights.len() as u32).filter(|row| weights[*row as usize] > 0).collect();
                 if inserted.len() < prints.len() {
                     prints = inserted.iter().map(|row| prints[*row as usize]).collect();
-                    rows = take_record_batch(&rows, &UInt32Array::from(inserted))?;
+                    rows = take_rows(&rows, &UInt32Array::from(inserted))?;
                 }
             }
             if !shard.insert(&rows, &prints)? {
@@ -260,7 +259,7 @@ impl ViewStore {
                 changes.sort_unstable_by_key(|(epoch, row, _)| (*epoch, *row));
                 for of_epoch in changes.chunk_by(|a, b| a.0 == b.0) {
                     let indices = UInt32Array::from_iter_values(of_epoch.iter().map(|c| c.1));
-                    let rows = take_record_batch(&rows, &indices)?;
+                    let rows = take_rows(&rows, &indices)?;
                     let batch = ChangeBatch::new(rows, of_epoch.iter().map(|c| c.2).collect());
                     epochs.entry(of_epoch[0].0).or_default().push(batch);
                 }

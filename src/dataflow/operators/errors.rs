@@ -7,11 +7,11 @@
 //! when something fails, so a mutex is enough.
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::error::{HwError, Result};
+use crate::types::change_batch::take_rows;
 use crate::types::hash::{PrintHasher, fingerprints};
 
 /// A bad row, as it entered the operator that failed.
@@ -48,7 +48,7 @@ impl RowErrors {
         // A group without keys is a row without columns, which cannot be taken.
         let row = match rows.num_columns() {
             0 => rows.slice(index, 1),
-            _ => take_record_batch(rows, &UInt32Array::from(vec![index as u32]))?,
+            _ => take_rows(rows, &UInt32Array::from(vec![index as u32]))?,
         };
         let print = fingerprints(row.columns(), 1)[0];
         let mut state = self.state.lock();

@@ -10,10 +10,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::concat_batches;
 use parking_lot::Mutex;
 
 use crate::error::Result;
+use crate::types::change_batch::take_rows;
 use crate::types::{Epoch, EventTime};
 
 /// Small chunks are put together up to this size.
@@ -174,8 +175,7 @@ impl LateRows {
             Some(columns) => batch.project(columns)?,
             None => batch.clone(),
         };
-        let rows =
-            take_record_batch(&kept_columns, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
+        let rows = take_rows(&kept_columns, &UInt32Array::from_iter_values(kept.iter().map(|r| r.row)))?;
         let facts = kept.iter().map(|refusal| LateFacts {
             weight: weight_of(refusal.row as usize),
             reason,

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 use hashbrown::HashMap;
 
@@ -23,7 +22,7 @@ use super::window_assign::{bound_type, drop_timeless, timestamp_values, window_c
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::state::{RowId, RowStore};
-use crate::types::change_batch::consolidate;
+use crate::types::change_batch::{consolidate, take_rows};
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, EventTime, ProcTime};
 
@@ -298,7 +297,7 @@ impl SessionAssignOperator {
         }
         if !output.fresh.is_empty() {
             let picked = UInt32Array::from_iter_values(output.fresh.iter().map(|f| f.0));
-            let rows = take_record_batch(&batch.rows, &picked)?;
+            let rows = take_rows(&batch.rows, &picked)?;
             self.emit(rows, output.fresh.iter().map(|f| (f.1, f.2)), out)?;
         }
         let weight = |row: usize| batch.weights.get(row);
@@ -308,7 +307,7 @@ impl SessionAssignOperator {
         let mut ids = HashMap::new();
         if !output.accepted.is_empty() {
             let picked = UInt32Array::from(output.accepted.clone());
-            let first = self.rows.append(take_record_batch(&batch.rows, &picked)?)?;
+            let first = self.rows.append(take_rows(&batch.rows, &picked)?)?;
             ids = output.accepted.into_iter().zip(first..).collect();
         }
         for (key, start, end, run) in divided {

@@ -8,7 +8,6 @@
 use hashbrown::HashSet;
 
 use arrow::array::UInt32Array;
-use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 
 use super::expressions::batch_of;
@@ -17,6 +16,7 @@ use crate::error::Result;
 use crate::plan::SetKind;
 use crate::state::PrintMap;
 use crate::types::ChangeBatch;
+use crate::types::change_batch::take_rows;
 use crate::types::hash::fingerprints;
 
 /// Copies on the left and on the right.
@@ -58,7 +58,7 @@ impl SetOpOperator {
             return Ok(());
         }
         let indices = UInt32Array::from_iter_values(rows.iter().map(|(row, _)| *row));
-        let taken = take_record_batch(&self.batches[batch].rows, &indices)?;
+        let taken = take_rows(&self.batches[batch].rows, &indices)?;
         let taken = batch_of(&self.schema, taken.columns().to_vec(), rows.len())?;
         out.push(match rows.iter().all(|(_, w)| *w == 1) {
             true => ChangeBatch::inserts(taken),

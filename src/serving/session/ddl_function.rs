@@ -40,6 +40,7 @@ impl Session {
             .with_hint("Choose another name."));
         }
         let function = function(&name, &details);
+        refuse_recursion(&function, &schema)?;
         let call = example(&function);
         let query = crate::engine::definitions::parse_query(&call)?;
         let lookup = |given: Option<&str>, called: &str| {
@@ -76,6 +77,27 @@ impl Session {
                 .with_hint("Drop the dependent objects first."));
         }
         Ok(Some(old.id))
+    }
+}
+
+/// Calls become the text of the body, which would have no end if it called its own function.
+fn refuse_recursion(function: &SqlFunction, schema: &str) -> Result<()> {
+    let text = function.body.trim().trim_end_matches(';');
+    let Ok(body) = crate::engine::definitions::parse_query(text) else { return Ok(()) };
+    let found = std::cell::Cell::new(false);
+    let calls = |given: Option<&str>, called: &str| {
+        if called == function.name && given.is_none_or(|s| s == schema) {
+            found.set(true);
+        }
+        None
+    };
+    inline_functions(&body, &calls)?;
+    match found.get() {
+        true => Err(HwError::unsupported(
+            "a function that calls itself",
+            "Write a query WITH RECURSIVE in the body.",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -19,7 +19,7 @@ mod panes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
 use hashbrown::{HashMap, HashSet};
@@ -197,7 +197,10 @@ impl Groups {
     pub fn keys_of(&self, slots: &[u32]) -> Result<RecordBatch> {
         if let Some(keys) = &self.narrow {
             let columns = keys.columns(slots.iter().map(|slot| self.heads.key(*slot)));
-            return Ok(RecordBatch::try_new(Arc::clone(self.keys.schema()), columns)?);
+            // There may be no columns: one group of all rows.
+            let count = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+            let schema = Arc::clone(self.keys.schema());
+            return Ok(RecordBatch::try_new_with_options(schema, columns, &count)?);
         }
         let ids: Vec<RowId> = slots.iter().map(|s| self.key_ids[*s as usize]).collect();
         self.keys.gather(&ids, None)

@@ -16,6 +16,7 @@ use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
 use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex, SortedBlocks};
 use crate::types::Weights;
+use crate::types::change_batch::take_rows;
 use crate::types::hash::PrintHasher;
 use crate::types::order::RankRange;
 
@@ -157,8 +158,7 @@ impl<K: Key> AllRows<K> {
                 None => {}
             }
         }
-        let first =
-            store.append(arrow::compute::take_record_batch(&rows, &UInt32Array::from(new.clone()))?)?;
+        let first = store.append(take_rows(&rows, &UInt32Array::from(new.clone()))?)?;
         for (id, row) in (first..).zip(&new) {
             self.key_bytes += places[*row as usize].key.heap_bytes();
             self.tree.insert(places[*row as usize].clone(), Row { id, weight: [0; 2] });

@@ -13,6 +13,7 @@ use super::Placed;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
 use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex};
+use crate::types::change_batch::take_rows;
 use crate::types::order::Ranking;
 use crate::types::{ChangeBatch, Weights};
 
@@ -167,7 +168,7 @@ impl<K: Key> FirstRows<K> {
             true => placed.rows.clone(),
             false => {
                 let picked = UInt32Array::from_iter_values(candidates.iter().map(|(row, _)| *row));
-                arrow::compute::take_record_batch(&placed.rows, &picked)?
+                take_rows(&placed.rows, &picked)?
             }
         };
         let first = store.append(rows)?;
