@@ -102,11 +102,11 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     ]
 }
 
-/// DataFusion's rules, except the one that loses our result types: our aggregates handle
-/// DISTINCT themselves.
+/// DataFusion's rules, except the one that loses our result types (our aggregates handle DISTINCT
+/// themselves), and the one that drops joins by keys that it only believes in.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
-    rules.retain(|r| r.name() != "single_distinct_aggregation_to_group_by");
+    rules.retain(|r| !["single_distinct_aggregation_to_group_by", "eliminate_join"].contains(&r.name()));
     rules = rules.into_iter().map(guarded::guarded).collect();
     rules.push(Arc::new(GuardFilters));
     rules

@@ -1,6 +1,7 @@
 //! Outer joins of ad-hoc queries: what is constant in the rows of one side is not constant in the
 //! join, which pads that side with NULLs. DataFusion takes it for constant, and then leaves a column
-//! out of a sort or streams groups that are not in order.
+//! out of a sort or streams groups that are not in order. So it does above grouping sets, where a
+//! constant group key is NULL in the sets that leave it out.
 //!
 //! [`HideConstants`] runs before the other rules of physical plans and puts a node between such a
 //! join and its input that hands rows on and tells nothing of them.
@@ -15,6 +16,7 @@ use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::statistics::StatisticsArgs;
@@ -59,9 +61,12 @@ impl PhysicalOptimizerRule for HideConstants {
     }
 }
 
-/// Which of the two inputs a join may pad with NULLs.
+/// Which of its inputs a node may pad with NULLs.
 fn padded_sides(node: &dyn ExecutionPlan) -> [bool; 2] {
     let any: &dyn std::any::Any = node;
+    if any.downcast_ref::<AggregateExec>().is_some_and(|a| !a.group_expr().is_single()) {
+        return [true, false];
+    }
     let of_hash = any.downcast_ref::<HashJoinExec>().map(|j| *j.join_type());
     let of_loop = || any.downcast_ref::<NestedLoopJoinExec>().map(|j| *j.join_type());
     let of_merge = || any.downcast_ref::<SortMergeJoinExec>().map(|j| j.join_type());

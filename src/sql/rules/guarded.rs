@@ -6,12 +6,19 @@
 //!   where its input has none. Such conditions come about while filters are merged: `x = 1 AND
 //!   x = 2` is `false`, `NOT (x = x)` is `x IS NULL AND NULL`. Nothing else can be pushed below
 //!   such an aggregate, so the filters above it are left as they are.
+//! * Of conditions on one column it keeps the narrowest, and takes `5 = x` for another condition than
+//!   `x = 5`, and `5 < x` for as wide as `x >= 5`: constants come to the right before that.
+//! * Of an aggregate over a join that is grouped by the key of one side and more, DataFusion holds
+//!   that the key determines every row. What drops group keys and DISTINCT by such dependencies does
+//!   not see them.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{NullEquality, Result as DfResult};
-use datafusion::logical_expr::{Aggregate, Expr, Filter, GroupingSet, Join, LogicalPlan};
+use datafusion::common::{FunctionalDependencies, NullEquality, Result as DfResult};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Distinct, Expr, Filter, GroupingSet, Join, LogicalPlan, Projection,
+};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 /// Which plans a rule must leave alone.
@@ -23,6 +30,8 @@ enum Leaves {
     NullSafePlan,
     /// Conditions on an aggregate that always has a row.
     AboveTotal,
+    /// What the input of GROUP BY and DISTINCT says of its keys.
+    Dependencies,
 }
 
 /// One of DataFusion's rules with its guard.
@@ -38,6 +47,7 @@ pub fn guarded(rule: Arc<dyn OptimizerRule + Send + Sync>) -> Arc<dyn OptimizerR
         "extract_equijoin_predicate" => Leaves::NullSafeJoin,
         "eliminate_cross_join" => Leaves::NullSafePlan,
         "push_down_filter" => Leaves::AboveTotal,
+        "optimize_projections" | "replace_distinct_aggregate" => Leaves::Dependencies,
         _ => return rule,
     };
     Arc::new(Guarded { rule, leaves })
@@ -53,13 +63,72 @@ impl OptimizerRule for Guarded {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        let plan = match self.leaves {
+            Leaves::AboveTotal => constants_right(plan)?.data,
+            _ => plan,
+        };
         let left = match self.leaves {
             Leaves::NullSafeJoin => null_safe(&plan),
             Leaves::NullSafePlan => plan.exists(|node| Ok(null_safe(node)))?,
             Leaves::AboveTotal => above_total(&plan),
+            Leaves::Dependencies => {
+                let plan = match self.rule.apply_order() {
+                    None => plan.transform_up_with_subqueries(hide_dependencies)?.data,
+                    Some(_) => hide_dependencies(plan)?.data,
+                };
+                return self.rule.rewrite(plan, config);
+            }
         };
         if left { Ok(Transformed::no(plan)) } else { self.rule.rewrite(plan, config) }
     }
+}
+
+/// The conditions of a filter or join as `column op constant`.
+fn constants_right(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    if !matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_)) {
+        return Ok(Transformed::no(plan));
+    }
+    plan.map_expressions(|expr| {
+        expr.transform_up(|e| match e {
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if matches!(*left, Expr::Literal(..)) && !matches!(*right, Expr::Literal(..)) =>
+            {
+                Ok(match op.swap() {
+                    Some(op) => {
+                        Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: right, op, right: left }))
+                    }
+                    None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+                })
+            }
+            other => Ok(Transformed::no(other)),
+        })
+    })
+}
+
+fn hide_dependencies(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Aggregate(mut a) if a.group_expr.len() > 1 && depends(&a.input) => {
+            a.input = Arc::new(independent(a.input)?);
+            Ok(Transformed::yes(LogicalPlan::Aggregate(a)))
+        }
+        LogicalPlan::Distinct(Distinct::All(input)) if depends(&input) => {
+            let input = Arc::new(independent(input)?);
+            Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(input))))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn depends(plan: &LogicalPlan) -> bool {
+    !plan.schema().functional_dependencies().is_empty()
+}
+
+/// The same rows under a schema that says nothing of them.
+fn independent(input: Arc<LogicalPlan>) -> DfResult<LogicalPlan> {
+    let schema = input.schema().as_ref().clone();
+    let columns = schema.columns().into_iter().map(Expr::Column).collect();
+    let schema = schema.with_functional_dependencies(FunctionalDependencies::empty())?;
+    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, input, Arc::new(schema))?))
 }
 
 fn null_safe(plan: &LogicalPlan) -> bool {
