@@ -19,6 +19,7 @@ pub mod recursion;
 pub mod retention;
 pub mod session;
 pub mod session_assign;
+mod session_rows;
 pub mod set_op;
 pub mod temporal_filter;
 mod time_queue;

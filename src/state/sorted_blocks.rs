@@ -43,7 +43,9 @@ impl<K: Ord + Clone, V> SortedBlocks<K, V> {
 
     /// The room of blocks, and about what the tree above them has.
     pub fn bytes(&self) -> usize {
-        let above = self.blocks.len() * (size_of::<K>() + size_of::<Vec<(K, V)>>()) * 3 / 2;
+        // A node of the tree has room for eleven.
+        let places = if self.is_empty() { 0 } else { (self.blocks.len() * 3 / 2).max(11) };
+        let above = places * (size_of::<K>() + size_of::<Vec<(K, V)>>());
         self.room * size_of::<(K, V)>() + above
     }
 
@@ -101,6 +103,29 @@ impl<K: Ord + Clone, V> SortedBlocks<K, V> {
             self.join(&first);
         }
         Some(value)
+    }
+
+    /// The first entry.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.blocks.first_key_value()?.1.first().map(|(k, v)| (k, v))
+    }
+
+    /// Takes the entries up to `last`, in order.
+    pub fn take_until(&mut self, last: &K) -> Vec<(K, V)> {
+        let mut taken = Vec::new();
+        while let Some(mut first) = self.blocks.first_entry() {
+            let block = first.get_mut();
+            let due = block.partition_point(|(k, _)| k <= last);
+            self.len -= due;
+            if due < block.len() {
+                taken.extend(block.drain(..due));
+                fit(block, &mut self.room);
+                break;
+            }
+            self.room -= block.capacity();
+            taken.extend(first.remove());
+        }
+        taken
     }
 
     /// Drops an empty block, or puts the next one behind a short one.
@@ -200,6 +225,11 @@ mod tests {
             let (mut blocks, mut model) = (SortedBlocks::default(), BTreeMap::new());
             for (kind, from, count) in steps {
                 // Runs, upwards and downwards, so that blocks are split and joined.
+                if kind == 3 {
+                    let taken = blocks.take_until(&(from / 8));
+                    let rest = model.split_off(&(from / 8 + 1));
+                    prop_assert!(taken.into_iter().eq(std::mem::replace(&mut model, rest)));
+                }
                 for i in 0..count {
                     let key = if kind % 2 == 0 { from + i } else { from + count - i };
                     if kind < 2 {
@@ -213,6 +243,7 @@ mod tests {
                 prop_assert_eq!(blocks.room, blocks.blocks.values().map(Vec::capacity).sum::<usize>());
             }
             prop_assert!(blocks.iter().eq(model.iter()));
+            prop_assert_eq!(blocks.first(), model.first_key_value());
             prop_assert!(blocks.blocks.iter().all(|(k, b)| !b.is_empty() && *k <= b[0].0 && b.len() <= BLOCK_MAX));
             for key in 0..520 {
                 prop_assert_eq!(blocks.get(&key), model.get(&key));

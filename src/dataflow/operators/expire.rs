@@ -6,48 +6,51 @@
 //! opposite weight and forgotten. A deletion of a row that has expired is ignored. Invariant:
 //! held are exactly the rows let out, none with a negative weight.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Bound::Included;
 
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashMap;
+use std::sync::Arc;
 
+use super::time_queue::TimeQueue;
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::plan::ExpireNode;
-use crate::state::{RowId, RowStore};
+use crate::state::{Narrow, RowId, RowStore, ShortPrint, SortedBlocks, WideWeights};
 use crate::types::change_batch::take_rows;
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::fingerprints;
 use crate::types::{ChangeBatch, ProcTime};
 
-/// A key's list of rows may have so many rows that are gone, beyond as many as are there.
-const DEAD_ROWS: usize = 16;
+/// Fewer keys than this are queued without being looked through.
+const STALE_MIN: usize = 1024;
 
-struct Entry {
-    row: RowId,
-    key: u128,
-    weight: i64,
-    /// What has been let out.
-    shown: i64,
+/// Where a row stands: with those of its key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C, packed(4))]
+struct At {
+    key: ShortPrint,
+    /// The lower half of its fingerprint.
+    row: u64,
 }
 
-/// The rows of a key, which is queued once.
-struct Held {
+/// A key is touched last when the last one of its rows is.
+#[derive(Clone, Copy)]
+#[repr(C, packed(4))]
+struct Kept {
+    row: RowId,
+    weight: Narrow,
     touched: i64,
-    live: usize,
-    /// May name rows that are gone.
-    rows: Vec<u128>,
 }
 
 pub struct ExpireOperator {
     keys: Vec<usize>,
     ttl_us: i64,
     rows: RowStore,
-    entries: HashMap<u128, Entry, PrintHasher>,
-    held: HashMap<u128, Held, PrintHasher>,
-    /// Keys by a touch of theirs, which need not be the last.
-    queue: BTreeMap<i64, Vec<u128>>,
+    kept: SortedBlocks<At, Kept>,
+    /// By id of row.
+    wide: WideWeights,
+    /// Keys by a touch of theirs, which need not be the last; a key may be there twice or be gone.
+    queue: TimeQueue<ShortPrint>,
     pending: Vec<ChangeBatch>,
 }
 
@@ -65,115 +68,130 @@ impl ExpireOperator {
             keys: node.keys.clone(),
             ttl_us: node.ttl_us,
             rows: RowStore::new(schema),
-            entries: HashMap::default(),
-            held: HashMap::default(),
-            queue: BTreeMap::new(),
+            kept: SortedBlocks::default(),
+            wide: WideWeights::default(),
+            queue: TimeQueue::default(),
             pending: Vec::new(),
         }
     }
 
-    /// Fingerprints of the rows and of their keys.
-    fn prints(&self, batch: &ChangeBatch) -> (Vec<u128>, Vec<u128>) {
+    /// Where the rows of a batch stand.
+    fn places(&self, batch: &ChangeBatch) -> Vec<At> {
         let rows = fingerprints(batch.rows.columns(), batch.len());
+        let of = |(key, row): (&u128, &u128)| At { key: ShortPrint::of(*key), row: *row as u64 };
         if self.keys.len() == batch.rows.num_columns() {
-            return (rows.clone(), rows);
+            return rows.iter().zip(&rows).map(of).collect();
         }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(batch.rows.column(*k))).collect();
-        (rows, fingerprints(&keys, batch.len()))
+        fingerprints(&keys, batch.len()).iter().zip(&rows).map(of).collect()
     }
 
-    fn add(&mut self, batch: &ChangeBatch, now: i64, changed: &mut Vec<u128>) -> Result<()> {
-        let (prints, keys) = self.prints(batch);
-        let mut fresh: Vec<u32> = Vec::new();
-        for (row, (print, key)) in prints.iter().zip(&keys).enumerate() {
-            let queue = &mut self.queue;
-            let held = self.held.entry(*key).or_insert_with(|| {
-                queue.entry(now).or_default().push(*key);
-                Held { touched: now, live: 0, rows: Vec::new() }
-            });
-            held.touched = now;
-            let entry = self.entries.entry(*print).or_insert_with(|| {
-                fresh.push(row as u32);
-                held.live += 1;
-                held.rows.push(*print);
-                Entry { row: 0, key: *key, weight: 0, shown: 0 }
-            });
-            entry.weight += batch.weights.get(row);
-            changed.push(*print);
+    /// The rows of a key.
+    fn of(&self, key: ShortPrint) -> impl Iterator<Item = (&At, &Kept)> {
+        let from = At { key, row: 0 };
+        self.kept.range(Included(from), Included(At { key, row: u64::MAX }))
+    }
+
+    /// Adds a batch; `changed` gets the rows that it touches with their weights before.
+    fn add(&mut self, batch: &ChangeBatch, now: i64, changed: &mut Vec<(At, i64)>) -> Result<()> {
+        let places = self.places(batch);
+        let (mut fresh, mut keys) = (Vec::new(), Vec::new());
+        for (row, at) in places.iter().enumerate() {
+            match self.kept.get_mut(at) {
+                Some(kept) => kept.touched = now,
+                None => {
+                    if self.of(at.key).next().is_none() {
+                        keys.push((now, at.key));
+                    }
+                    self.kept.insert(*at, Kept { row: RowId::MAX, weight: 0, touched: now });
+                    fresh.push(row as u32);
+                }
+            }
         }
+        self.enqueue(keys);
         let first = self.rows.append(take_rows(&batch.rows, &UInt32Array::from(fresh.clone()))?)?;
         for (id, row) in (first..).zip(fresh) {
-            if let Some(entry) = self.entries.get_mut(&prints[row as usize]) {
-                entry.row = id;
+            if let Some(kept) = self.kept.get_mut(&places[row as usize]) {
+                kept.row = id;
             }
+        }
+        for (row, at) in places.into_iter().enumerate() {
+            let Some(kept) = self.kept.get_mut(&at) else { continue };
+            let before = self.wide.get(kept.row, kept.weight);
+            kept.weight = self.wide.set(kept.row, kept.weight, before + batch.weights.get(row));
+            changed.push((at, before));
         }
         Ok(())
     }
 
+    /// Queues keys; looks through the queue when most of what it has may be gone.
+    fn enqueue(&mut self, keys: Vec<(i64, ShortPrint)>) {
+        self.queue.add(keys);
+        if self.queue.len() > self.kept.len() + self.kept.len() / 4 + STALE_MIN {
+            let mut keys = std::mem::take(&mut self.queue).take_until(i64::MAX);
+            // The earliest of a key's is enough.
+            keys.sort_unstable_by_key(|(time, key)| (*key, *time));
+            keys.dedup_by_key(|(_, key)| *key);
+            keys.retain(|(_, key)| self.of(*key).next().is_some());
+            self.queue.add(keys);
+        }
+    }
+
     /// What the epoch's rows change.
-    fn apply(&mut self, changed: Vec<u128>, changes: &mut Changes) {
-        for print in changed {
-            let Some(entry) = self.entries.get_mut(&print) else { continue };
-            entry.weight = entry.weight.max(0);
-            if entry.weight != entry.shown {
-                changes.ids.push(entry.row);
-                changes.weights.push(entry.weight - entry.shown);
-                entry.shown = entry.weight;
+    fn apply(&mut self, mut changed: Vec<(At, i64)>, now: i64, changes: &mut Changes) {
+        changed.sort_by_key(|(at, _)| *at);
+        changed.dedup_by_key(|(at, _)| *at);
+        for (at, shown) in changed {
+            let Some(kept) = self.kept.get_mut(&at) else { continue };
+            let (row, sum) = (kept.row, self.wide.get(kept.row, kept.weight));
+            let weight = sum.max(0);
+            kept.weight = self.wide.set(row, kept.weight, weight);
+            if weight != shown {
+                changes.ids.push(row);
+                changes.weights.push(weight - shown);
             }
-            if entry.weight == 0 {
-                changes.gone.push(entry.row);
-                let key = entry.key;
-                self.entries.remove(&print);
-                self.leave(key);
-            }
-        }
-    }
-
-    /// A row of the key has gone.
-    fn leave(&mut self, key: u128) {
-        let Some(held) = self.held.get_mut(&key) else { return };
-        held.live -= 1;
-        if held.live == 0 {
-            self.held.remove(&key);
-        } else if held.rows.len() > 2 * held.live + DEAD_ROWS {
-            let entries = &self.entries;
-            held.rows.retain(|print| entries.contains_key(print));
-            held.rows.sort_unstable();
-            held.rows.dedup();
-        }
-    }
-
-    fn expire(&mut self, now: i64, changes: &mut Changes) {
-        while let Some(first) = self.queue.first_entry() {
-            let queued = *first.key();
-            if queued.saturating_add(self.ttl_us) > now {
-                break;
-            }
-            for key in first.remove() {
-                match self.held.get(&key).map(|held| held.touched) {
-                    None => {}
-                    Some(touched) if touched.saturating_add(self.ttl_us) > now => {
-                        self.queue.entry(touched).or_default().push(key);
-                    }
-                    Some(_) => self.forget(key, changes),
+            if weight == 0 {
+                changes.gone.push(row);
+                self.kept.remove(&at);
+                let other = self.of(at.key).next().map(|(at, _)| *at);
+                if let Some(kept) = other.and_then(|at| self.kept.get_mut(&at)) {
+                    kept.touched = now;
                 }
             }
         }
     }
 
-    fn forget(&mut self, key: u128, changes: &mut Changes) {
-        for print in self.held.remove(&key).into_iter().flat_map(|held| held.rows) {
-            let Some(entry) = self.entries.remove(&print) else { continue };
-            changes.ids.push(entry.row);
-            changes.weights.push(-entry.shown);
-            changes.gone.push(entry.row);
+    fn expire(&mut self, now: i64, changes: &mut Changes) {
+        let mut later = Vec::new();
+        for (_, key) in self.queue.take_until(now.saturating_sub(self.ttl_us)) {
+            match self.of(key).map(|(_, kept)| kept.touched).max() {
+                None => {}
+                Some(touched) if touched.saturating_add(self.ttl_us) > now => later.push((touched, key)),
+                Some(_) => self.forget(key, changes),
+            }
+        }
+        later.sort_unstable();
+        later.dedup();
+        self.queue.add(later);
+    }
+
+    fn forget(&mut self, key: ShortPrint, changes: &mut Changes) {
+        let rows: Vec<(At, Kept)> = self.of(key).map(|(at, kept)| (*at, *kept)).collect();
+        for (at, Kept { row, weight, .. }) in rows {
+            changes.ids.push(row);
+            changes.weights.push(-self.wide.get(row, weight));
+            changes.gone.push(row);
+            // Nothing of it stays beside.
+            let _none = self.wide.set(row, weight, 0);
+            self.kept.remove(&at);
         }
     }
 
     fn release(&mut self, gone: Vec<RowId>) -> Result<()> {
         gone.into_iter().for_each(|id| self.rows.release(id));
         if let Some(moved) = self.rows.compact_if_worth()? {
-            self.entries.values_mut().for_each(|entry| moved.follow(&mut entry.row));
+            self.kept.values_mut().for_each(|kept| moved.follow(&mut kept.row));
+            self.wide.follow(&moved);
         }
         Ok(())
     }
@@ -194,7 +212,7 @@ impl Operator for ExpireOperator {
         for batch in std::mem::take(&mut self.pending) {
             self.add(&batch, now, &mut changed)?;
         }
-        self.apply(changed, &mut changes);
+        self.apply(changed, now, &mut changes);
         self.expire(now, &mut changes);
         if !changes.ids.is_empty() {
             out.push(ChangeBatch::new(self.rows.gather(&changes.ids, None)?, changes.weights));
@@ -203,19 +221,12 @@ impl Operator for ExpireOperator {
     }
 
     fn next_timer(&self) -> Option<ProcTime> {
-        self.queue.first_key_value().map(|(at, _)| ProcTime(at.saturating_add(self.ttl_us)))
+        self.queue.first().map(|at| ProcTime(at.saturating_add(self.ttl_us)))
     }
 
     fn state_size(&self) -> StateSize {
-        let entry = size_of::<(u128, Entry)>() + 1;
-        let held = size_of::<(u128, Held)>() + 1;
-        let lists: usize = self.held.values().map(|h| h.rows.capacity() * size_of::<u128>()).sum();
-        let bytes = self.entries.capacity() * entry
-            + self.held.capacity() * held
-            + self.queue.values().map(|keys| keys.capacity() * size_of::<u128>()).sum::<usize>()
-            + lists
-            + self.rows.bytes();
-        StateSize { entries: self.entries.len(), bytes }
+        let bytes = self.kept.bytes() + self.wide.bytes() + self.queue.bytes() + self.rows.bytes();
+        StateSize { entries: self.kept.len(), bytes }
     }
 }
 

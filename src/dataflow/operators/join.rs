@@ -16,6 +16,7 @@ pub mod outer;
 mod recalled;
 mod shape;
 mod side;
+mod versions;
 mod window;
 
 use std::sync::Arc;

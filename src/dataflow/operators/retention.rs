@@ -60,7 +60,7 @@ impl RetentionOperator {
         bucket.batches.push(batch);
         if bucket.rows > bucket.rows_max.max(GROWTH_ROWS) {
             let rows = consolidate(&self.schema, &bucket.batches)?;
-            (bucket.rows, bucket.rows_max) = (rows.len(), rows.len() * 2 + GROWTH_ROWS);
+            (bucket.rows, bucket.rows_max) = (rows.len(), rows.len() * 3 / 2 + GROWTH_ROWS);
             bucket.batches = if rows.is_empty() { Vec::new() } else { vec![rows] };
         }
         Ok(())
@@ -124,9 +124,10 @@ impl Operator for RetentionOperator {
 
     fn state_size(&self) -> StateSize {
         let batches = || self.buckets.values().flat_map(|b| &b.batches);
+        let weights = |b: &ChangeBatch| b.weights.as_slice().map_or(0, size_of_val);
         StateSize {
             entries: self.buckets.values().map(|b| b.rows).sum(),
-            bytes: batches().map(|b| b.rows.get_array_memory_size()).sum(),
+            bytes: batches().map(|b| b.rows.get_array_memory_size() + weights(b)).sum(),
         }
     }
 }

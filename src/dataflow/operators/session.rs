@@ -16,8 +16,7 @@ mod members;
 mod panes;
 mod retract;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -32,12 +31,13 @@ use self::panes::{Fired, Panes};
 use super::aggregate::WindowTime;
 use super::errors::RowErrors;
 use super::late::{LateReason, LateRows, Refusal};
+use super::time_queue::TimeQueue;
 use super::window_assign::{drop_timeless, timestamp_values};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::triggers::{EpochTimes, Merged, NEVER, PaneState, Program};
 use crate::error::Result;
 use crate::plan::AggregateCall;
-use crate::state::{RowId, RowStore};
+use crate::state::{Grow, RowId, RowStore};
 use crate::types::hash::fingerprints;
 use crate::types::trigger::{EmitPolicy, EmitSpec};
 use crate::types::{ChangeBatch, EventTime, ProcTime};
@@ -70,14 +70,46 @@ struct Sessions {
     keys: RowStore,
     key_ids: Vec<RowId>,
     /// Rows of this epoch.
-    new_rows: Vec<u64>,
+    new_rows: NewRows,
     /// Trigger state; not kept for clauses that need none.
     panes: Option<Vec<Option<PaneState>>>,
-    /// Slots by the watermark at which they are due, and when each is queued.
-    queue: BinaryHeap<Reverse<(i64, u32)>>,
-    queued: Vec<i64>,
+    /// Slots by the watermark at which they are due; what is due may be another session by now,
+    /// or have grown. Every session is queued at its end or before, until that has passed, and
+    /// then at its horizon.
+    queue: TimeQueue<u32>,
+    /// What comes into the queue with the epoch.
+    queued: Vec<(i64, u32)>,
     /// Slots by the clock at which a trigger is due; may name slots that are free.
     timers: BTreeMap<i64, Vec<u32>>,
+}
+
+/// Rows of an epoch by slot, as weights without sign.
+#[derive(Default)]
+struct NewRows(HashMap<u32, u64>);
+
+impl NewRows {
+    fn get(&self, slot: u32) -> u64 {
+        self.0.get(&slot).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, slot: u32, rows: u64) {
+        self.0.insert(slot, rows);
+    }
+
+    fn add(&mut self, slot: u32, rows: u64) {
+        *self.0.entry(slot).or_default() += rows;
+    }
+
+    fn take(&mut self, slot: u32) -> u64 {
+        self.0.remove(&slot).unwrap_or(0)
+    }
+
+    /// The rows of `part` are rows of `slot`.
+    fn take_over(&mut self, part: u32, slot: u32) {
+        if let Some(rows) = self.0.remove(&part) {
+            self.add(slot, rows);
+        }
+    }
 }
 
 /// Incremental session aggregate of one worker.
@@ -128,9 +160,9 @@ impl SessionAggregateOperator {
             cells: cells()?,
             keys: RowStore::new(key_schema),
             key_ids: Vec::new(),
-            new_rows: Vec::new(),
+            new_rows: NewRows::default(),
             panes: spec.emit.needs_panes().then(Vec::new),
-            queue: BinaryHeap::new(),
+            queue: TimeQueue::default(),
             queued: Vec::new(),
             timers: BTreeMap::new(),
         };
@@ -194,14 +226,13 @@ impl SessionAggregateOperator {
             slot
         };
         pairs.iter_mut().for_each(|(_, slot)| *slot = last(*slot));
-        let swallowed: Vec<(u32, u32)> = moves.iter().map(|(part, _)| (*part, last(*part))).collect();
         sessions.cells.merge(self.delta.cells(), &pairs);
         if !created.is_empty() {
             let runs: Vec<u32> = created.iter().map(|c| c.1).collect();
             let first = sessions.keys.append(self.delta.keys_of(&runs, sessions.keys.schema())?)?;
             created.iter().zip(first..).for_each(|((slot, _), id)| sessions.key_ids[*slot as usize] = id);
         }
-        self.keep_rows(&swallowed, &pairs, now)?;
+        self.keep_rows(&pairs, now)?;
         for slot in gone {
             self.sessions.keys.release(self.sessions.key_ids[slot as usize]);
             self.sessions.index.release(slot);
@@ -211,16 +242,14 @@ impl SessionAggregateOperator {
         Ok(touched)
     }
 
-    /// Keeps the rows of the runs: `swallowed` are sessions and those that they went to,
-    /// `pairs` the runs and their sessions.
-    fn keep_rows(&mut self, swallowed: &[(u32, u32)], pairs: &[(u32, u32)], now: i64) -> Result<()> {
+    /// Keeps the rows of the runs; `pairs` are these and their sessions.
+    fn keep_rows(&mut self, pairs: &[(u32, u32)], now: i64) -> Result<()> {
         let Some(mut members) = self.members.take() else { return Ok(()) };
-        members.grow(self.sessions.index.slots());
-        swallowed.iter().for_each(|(part, slot)| members.merge(*part, *slot));
-        let slot_of: HashMap<u32, u32> = pairs.iter().copied().collect();
+        let index = &self.sessions.index;
+        let key_of: HashMap<u32, u128> = pairs.iter().map(|(run, slot)| (*run, index.print(*slot))).collect();
         for (batch, runs) in self.delta.suspects() {
-            let slots: Vec<Option<u32>> = runs.iter().map(|run| slot_of.get(run).copied()).collect();
-            members.add(batch, &self.times(batch, now)?, &slots)?;
+            let keys: Vec<Option<u128>> = runs.iter().map(|run| key_of.get(run).copied()).collect();
+            members.add(batch, &self.times(batch, now)?, &keys)?;
         }
         self.members = Some(members);
         Ok(())
@@ -246,27 +275,29 @@ impl SessionAggregateOperator {
                 slot
             }
         };
-        let (merged, is_new) = (sessions.index.bounds(slot), parts.is_empty());
+        let merged = sessions.index.bounds(slot);
+        // One whose end has passed is not queued by it any more.
+        let is_queued = bounds.first().is_some_and(|(_, end)| *end == merged.1 || *end > self.watermark);
         let members = self.members.as_mut();
         let emptied = members.map_or(Vec::new(), |m| m.take_emptied(print, merged, &sessions.index));
         parts.extend(&emptied);
         bounds.extend(emptied.iter().map(|part| sessions.index.bounds(*part)));
         sessions.merge_panes(slot, parts, bounds, merged, &self.program, self.watermark);
-        sessions.queue_end(slot, merged.1, is_new);
+        if !is_queued {
+            sessions.queue_end(slot, merged.1);
+        }
         changes.touched.push(slot);
-        sessions.new_rows[slot as usize] += self.delta.cells().weight(run).unsigned_abs();
+        sessions.new_rows.add(slot, self.delta.cells().weight(run).unsigned_abs());
         for part in swallowed.drain(..) {
             sessions.index.retire(part);
             self.shown.take_over(part, slot);
-            let rows = std::mem::take(&mut sessions.new_rows[part as usize]);
-            sessions.new_rows[slot as usize] += rows;
+            sessions.new_rows.take_over(part, slot);
             changes.moves.push((part, run));
             changes.redirect.insert(part, slot);
         }
         for part in emptied {
             self.shown.take_over(part, slot);
-            let rows = std::mem::take(&mut sessions.new_rows[part as usize]);
-            sessions.new_rows[slot as usize] += rows;
+            sessions.new_rows.take_over(part, slot);
             sessions.cells.clear(&[part]);
             sessions.forget(part, true);
         }
@@ -307,13 +338,13 @@ impl SessionAggregateOperator {
     /// that are over.
     fn fire(&mut self, touched: &[u32], times: &EpochTimes, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let mut due = self.sessions.take_due(&self.program, times);
-        let swallowed = |slot: &&u32| self.sessions.new_rows[**slot as usize] == 0;
+        let swallowed = |slot: &&u32| self.sessions.new_rows.get(**slot) == 0;
         due.extend(touched.iter().filter(|slot| !swallowed(slot)));
         due.sort_unstable();
         due.dedup();
         let (mut fired, mut gone) = (Vec::new(), Vec::new());
         for slot in due {
-            let rows = std::mem::take(&mut self.sessions.new_rows[slot as usize]);
+            let rows = self.sessions.new_rows.take(slot);
             let (firing, over) = self.sessions.advance(slot, rows, &self.program, &self.spec.emit, times);
             // What has no rows is over when its pane is taken back.
             let emptied = self.members.as_ref().is_some_and(|m| m.is_emptied(slot, &self.sessions.index));
@@ -346,11 +377,9 @@ impl Sessions {
     fn grow(&mut self) {
         let slots = self.index.slots();
         if slots > self.key_ids.len() {
-            self.key_ids.resize(slots, 0);
-            self.new_rows.resize(slots, 0);
-            self.queued.resize(slots, NEVER);
+            self.key_ids.grow(slots, 0);
             if let Some(panes) = &mut self.panes {
-                panes.resize(slots, None);
+                panes.grow(slots, None);
             }
         }
     }
@@ -403,41 +432,34 @@ impl Sessions {
         }
     }
 
-    /// Queues a session by its end, if it is new or queued later than that.
-    fn queue_end(&mut self, slot: u32, end: i64, is_new: bool) {
-        if is_new || self.queued[slot as usize] > end {
-            self.enqueue(slot, end);
-        }
-    }
-
-    fn enqueue(&mut self, slot: u32, at: i64) {
-        self.queued[slot as usize] = at;
-        self.queue.push(Reverse((at, slot)));
+    /// Queues a session by its end.
+    fn queue_end(&mut self, slot: u32, end: i64) {
+        self.queued.push((end, slot));
     }
 
     /// The sessions whose end or horizon the watermark has reached, and those whose timers
     /// are due.
     fn take_due(&mut self, program: &Program, times: &EpochTimes) -> Vec<u32> {
-        let mut due = Vec::new();
-        while let Some(Reverse((at, slot))) = self.queue.peek().copied() {
-            if at > times.watermark {
-                break;
-            }
-            self.queue.pop();
-            if !self.index.is_live(slot) || self.queued[slot as usize] != at {
+        let (mut due, mut later) = (Vec::new(), Vec::new());
+        self.queue.add(std::mem::take(&mut self.queued));
+        for (_, slot) in self.queue.take_until(times.watermark) {
+            if !self.index.is_live(slot) {
                 continue;
             }
             let end = self.index.bounds(slot).1;
+            let horizon = program.horizon(end);
             if end > times.watermark {
-                self.enqueue(slot, end);
+                later.push((end, slot));
                 continue;
             }
             due.push(slot);
-            self.queued[slot as usize] = NEVER;
-            if program.horizon(end) > times.watermark {
-                self.enqueue(slot, program.horizon(end));
+            if horizon > times.watermark {
+                later.push((horizon, slot));
             }
         }
+        later.sort_unstable();
+        later.dedup();
+        self.queue.add(later);
         while let Some(first) = self.timers.first_entry() {
             if *first.key() > times.now {
                 break;
@@ -473,7 +495,6 @@ impl Sessions {
     /// A session is over; an emptied one was taken out of its key before.
     fn forget(&mut self, slot: u32, emptied: bool) {
         self.keys.release(self.key_ids[slot as usize]);
-        self.queued[slot as usize] = NEVER;
         if let Some(panes) = &mut self.panes {
             panes[slot as usize] = None;
         }
@@ -483,8 +504,12 @@ impl Sessions {
         }
     }
 
-    /// Rewrites key rows when most of those held are dead.
+    /// Gives back what most is empty of, and rewrites key rows when most of those held are dead.
     fn compact(&mut self) -> Result<()> {
+        self.index.trim();
+        if self.new_rows.0.is_empty() {
+            self.new_rows = NewRows::default();
+        }
         if let Some(moved) = self.keys.compact_if_worth()? {
             self.index.live_slots().for_each(|slot| moved.follow(&mut self.key_ids[slot as usize]));
         }
@@ -498,8 +523,9 @@ impl Sessions {
             + self.cells.bytes()
             + self.keys.bytes()
             + self.key_ids.capacity() * size_of::<RowId>()
-            + self.queue.capacity() * size_of::<Reverse<(i64, u32)>>()
-            + (self.queued.capacity() + self.new_rows.capacity()) * size_of::<i64>()
+            + self.queue.bytes()
+            + self.queued.capacity() * size_of::<(i64, u32)>()
+            + self.new_rows.0.allocation_size()
             + panes
             + timers
     }
@@ -545,7 +571,9 @@ impl Operator for SessionAggregateOperator {
 
     fn next_timer(&self) -> Option<ProcTime> {
         let timer = self.sessions.timers.first_key_value().map(|(at, _)| *at);
-        let end = self.sessions.queue.peek().filter(|_| self.is_processing_time()).map(|q| q.0.0);
+        let queued = self.sessions.queued.iter().map(|(at, _)| *at).min();
+        let first = self.sessions.queue.first().into_iter().chain(queued).min();
+        let end = first.filter(|_| self.is_processing_time());
         timer.into_iter().chain(end).min().map(ProcTime)
     }
 

@@ -1,29 +1,33 @@
 //! SESSION without aggregation: rows with the bounds of their session.
 //!
 //! A row at t proposes `[t, t + gap)`; windows of a key that overlap or touch are one session.
-//! Rows of open sessions are kept. At the end of an epoch its rows, as a set, are put into
+//! Rows of open sessions are kept, in order of key and time; a session is a run of them and stands
+//! nowhere else. At the end of an epoch its rows, as a set, are put into
 //! the sessions they touch, those sessions' rows are divided anew (a deleted row can split a
 //! session), and every row whose bounds changed is emitted with −1 and +1. A session whose
 //! rows all came too late, by its own end after merging, is refused; a session is forgotten
 //! when the watermark passes its end plus the allowed lateness, and its rows stay emitted.
-//! Invariants: sessions of a key are ordered and do not touch; a member's weight is positive.
+//! Invariants: a member's weight is positive; the end of every session is queued.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod members;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
-use hashbrown::HashMap;
 
+use self::members::Members;
 use super::aggregate::WindowTime;
 use super::expressions::batch_of;
 use super::late::{LateReason, LateRows, Refusal};
+use super::session_rows::{At, Key};
 use super::window_assign::{bound_type, drop_timeless, timestamp_values, window_columns};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::error::Result;
 use crate::state::{RowId, RowStore};
 use crate::types::change_batch::{consolidate, take_rows};
-use crate::types::hash::{PrintHasher, fingerprints};
+use crate::types::hash::fingerprints;
 use crate::types::{ChangeBatch, EventTime, ProcTime};
 
 pub struct SessionAssignSpec {
@@ -40,26 +44,10 @@ pub struct SessionAssignSpec {
     pub late: Arc<LateRows>,
 }
 
-/// A kept row.
-#[derive(Clone, Copy)]
-struct Member {
-    time: i64,
-    print: u128,
-    id: RowId,
-    weight: i64,
-}
-
-struct Session {
-    start: i64,
-    end: i64,
-    /// In order of time and fingerprint.
-    members: Vec<Member>,
-}
-
 /// A row of a touched session, before and after.
 struct Moved {
     time: i64,
-    print: u128,
+    print: u64,
     /// Where the row is; rows of this epoch are not stored before they are accepted.
     place: Place,
     old: Option<(i64, i64, i64)>,
@@ -73,15 +61,19 @@ enum Place {
     Fresh(u32),
 }
 
-/// What an epoch emits: rows by place, their bounds and weights.
+/// What an epoch emits: rows by place, their bounds and weights; and what it keeps.
 #[derive(Default)]
 struct Output {
     stored: Vec<(RowId, (i64, i64), i64)>,
     fresh: Vec<(u32, (i64, i64), i64)>,
     refused: Vec<Refusal>,
-    released: Vec<RowId>,
-    /// Rows of the batch to be stored.
-    accepted: Vec<u32>,
+    released: Vec<(At, RowId)>,
+    /// Stored rows and their weights.
+    weighed: Vec<(At, i64)>,
+    /// Rows of the batch to be stored, with their weights.
+    accepted: Vec<(u32, At, i64)>,
+    /// Ends that are new.
+    ends: Vec<(i64, Key)>,
     /// Equal rows of the epoch are counted one by one.
     append_only: bool,
 }
@@ -91,28 +83,24 @@ pub struct SessionAssignOperator {
     spec: SessionAssignSpec,
     bound_type: DataType,
     rows: RowStore,
-    sessions: HashMap<u128, Vec<Session>, PrintHasher>,
-    /// Keys by end of their sessions; may name sessions that have changed since.
-    by_end: BTreeMap<i64, BTreeSet<u128>>,
+    members: Members,
     waiting: Vec<ChangeBatch>,
     /// W(E−1), or the last `now`.
     watermark: i64,
-    members: usize,
 }
 
 impl SessionAssignOperator {
     pub fn new(spec: SessionAssignSpec) -> Result<SessionAssignOperator> {
         let bound_type = bound_type(&spec.output_schema)?;
         let rows = RowStore::new(Arc::clone(&spec.input_schema));
+        let members = Members::new(spec.gap_us);
         Ok(SessionAssignOperator {
             spec,
             bound_type,
             rows,
-            sessions: HashMap::default(),
-            by_end: BTreeMap::new(),
+            members,
             waiting: Vec::new(),
             watermark: EventTime::MIN.0,
-            members: 0,
         })
     }
 
@@ -138,19 +126,20 @@ impl SessionAssignOperator {
         }
         let append_only = batch.weights.as_slice().is_none();
         let mut output = Output { append_only, ..Output::default() };
-        let mut divided = Vec::new();
-        for (key, rows) in by_key {
+        for (print, rows) in by_key {
+            let key = Key::of(print);
             let changes = rows.iter().map(|row| Moved {
                 time: times[*row as usize],
-                print: prints[*row as usize],
+                print: prints[*row as usize] as u64,
                 place: Place::Fresh(*row),
                 old: None,
                 weight: batch.weights.get(*row as usize),
             });
-            let moved = self.touch(key, changes.collect());
-            self.divide(key, moved, &mut output, &mut divided);
+            let (moved, before) = self.touch(key, changes.collect());
+            let after = self.divide(key, moved, &mut output);
+            self.members.replace_ends(key, &before, &after, &mut output.ends);
         }
-        self.settle(&batch, output, divided, out)
+        self.settle(&batch, output, out)
     }
 
     /// Fingerprints of keys and of whole rows.
@@ -159,59 +148,42 @@ impl SessionAssignOperator {
         (fingerprints(&keys, batch.len()), fingerprints(batch.rows.columns(), batch.len()))
     }
 
-    /// Takes the sessions that `changes` touch out of the key's and joins their rows with the
-    /// changes, in order of time and fingerprint, each row once.
-    fn touch(&mut self, key: u128, mut changes: Vec<Moved>) -> Vec<Moved> {
-        let processing = self.is_processing_time();
-        let gap = self.spec.gap_us;
-        let Some(sessions) = self.sessions.get_mut(&key) else { return merged(changes) };
-        if processing {
+    /// Joins the rows of the sessions that `changes` touch with the changes, in order of time and
+    /// fingerprint, each row once. With the ends of those sessions.
+    fn touch(&self, key: Key, mut changes: Vec<Moved>) -> (Vec<Moved>, Vec<i64>) {
+        if self.is_processing_time() {
             // A deleted row is found by its content: its time is when it came.
             for change in changes.iter_mut().filter(|c| c.weight < 0) {
-                let known = sessions.iter().flat_map(|s| &s.members).find(|m| m.print == change.print);
-                change.time = known.map_or(change.time, |m| m.time);
+                change.time = self.members.time_of(key, change.print).unwrap_or(change.time);
             }
         }
-        let mut touched = vec![false; sessions.len()];
-        for change in &changes {
-            let proposed_end = change.time.saturating_add(gap);
-            let first = sessions.partition_point(|s| s.end < change.time);
-            for (i, session) in sessions.iter().enumerate().skip(first) {
-                if session.start > proposed_end {
-                    break;
-                }
-                touched[i] = true;
+        let gap = self.spec.gap_us;
+        let mut times: Vec<i64> = changes.iter().map(|c| c.time).collect();
+        times.sort_unstable();
+        let (mut ends, mut rows, mut from) = (Vec::new(), Vec::new(), Some(i64::MIN));
+        for time in times {
+            while let Some(next) = from
+                && let low = next.max(time.saturating_sub(gap))
+                && let Some(session) = self.members.session(key, low, time.saturating_add(gap), &mut rows)
+            {
+                changes.extend(rows.drain(..).map(|m| Moved {
+                    time: m.at.time,
+                    print: m.at.print,
+                    place: Place::Stored(m.id),
+                    old: Some((session.start, session.end, m.weight)),
+                    weight: m.weight,
+                }));
+                ends.push(session.end);
+                from = session.last.checked_add(1);
             }
         }
-        let mut i = 0;
-        let taken: Vec<Session> = sessions
-            .extract_if(.., |_| {
-                i += 1;
-                touched[i - 1]
-            })
-            .collect();
-        for session in taken {
-            self.members -= session.members.len();
-            changes.extend(session.members.into_iter().map(|m| Moved {
-                time: m.time,
-                print: m.print,
-                place: Place::Stored(m.id),
-                old: Some((session.start, session.end, m.weight)),
-                weight: m.weight,
-            }));
-        }
-        merged(changes)
+        (merged(changes), ends)
     }
 
-    /// Divides the rows of touched sessions into sessions, notes what that changes, and keeps
-    /// the sessions that stay open in `divided` until their rows are stored.
-    fn divide(
-        &mut self,
-        key: u128,
-        moved: Vec<Moved>,
-        output: &mut Output,
-        divided: &mut Vec<(u128, i64, i64, Vec<Moved>)>,
-    ) {
+    /// Divides the rows of touched sessions into sessions, and notes what that changes. Gives the
+    /// ends of those that stay open.
+    fn divide(&self, key: Key, moved: Vec<Moved>, output: &mut Output) -> Vec<i64> {
+        let mut ends = Vec::new();
         let mut run: Vec<Moved> = Vec::new();
         let mut end = i64::MIN;
         for row in moved {
@@ -219,7 +191,7 @@ impl SessionAssignOperator {
                 match (row.old, row.place) {
                     (Some((old_start, old_end, weight)), Place::Stored(id)) => {
                         output.stored.push((id, (old_start, old_end), -weight));
-                        output.released.push(id);
+                        output.released.push((row.at(key), id));
                     }
                     // A deletion of a row that no open session holds.
                     (_, Place::Fresh(row_index)) if row.weight < 0 => output.refused.push(Refusal {
@@ -231,65 +203,55 @@ impl SessionAssignOperator {
                 }
                 continue;
             }
-            if !run.is_empty() && row.time > end {
-                self.close_run(key, std::mem::take(&mut run), end, output, divided);
+            if row.time > end {
+                ends.extend(self.close_run(key, &run, end, output));
+                run.clear();
             }
             end = row.time.saturating_add(self.spec.gap_us);
             run.push(row);
         }
-        if !run.is_empty() {
-            self.close_run(key, run, end, output, divided);
-        }
+        ends.extend(self.close_run(key, &run, end, output));
+        ends
     }
 
-    fn close_run(
-        &self,
-        key: u128,
-        run: Vec<Moved>,
-        end: i64,
-        output: &mut Output,
-        divided: &mut Vec<(u128, i64, i64, Vec<Moved>)>,
-    ) {
-        let Some(start) = run.first().map(|r| r.time) else { return };
+    /// The end of a session, unless it is refused or has no rows.
+    fn close_run(&self, key: Key, run: &[Moved], end: i64, output: &mut Output) -> Option<i64> {
+        let start = run.first()?.time;
         let known = run.iter().any(|r| r.old.is_some());
         if !known && end.saturating_add(self.spec.lateness_us) <= self.watermark {
-            for row in &run {
+            for row in run {
                 let Place::Fresh(index) = row.place else { continue };
                 let refusal = Refusal { row: index, window_start: Some(start), window_end: Some(end) };
                 let times = if output.append_only { row.weight as usize } else { 1 };
                 output.refused.extend(std::iter::repeat_n(refusal, times));
             }
-            return;
+            return None;
         }
-        for row in &run {
-            match (row.place, row.old) {
+        for row in run {
+            let (id, (old_start, old_end, weight)) = match (row.place, row.old) {
+                (Place::Stored(id), Some(old)) => (id, old),
                 (Place::Fresh(i), _) => {
                     output.fresh.push((i, (start, end), row.weight));
-                    output.accepted.push(i);
+                    output.accepted.push((i, row.at(key), row.weight));
+                    continue;
                 }
-                (Place::Stored(id), Some((old_start, old_end, weight)))
-                    if (old_start, old_end) != (start, end) =>
-                {
-                    output.stored.push((id, (old_start, old_end), -weight));
-                    output.stored.push((id, (start, end), row.weight));
-                }
-                (Place::Stored(id), Some((.., weight))) if weight != row.weight => {
-                    output.stored.push((id, (start, end), row.weight - weight));
-                }
-                _ => {}
+                _ => continue,
+            };
+            if (old_start, old_end) != (start, end) {
+                output.stored.push((id, (old_start, old_end), -weight));
+                output.stored.push((id, (start, end), row.weight));
+            } else if weight != row.weight {
+                output.stored.push((id, (start, end), row.weight - weight));
+            }
+            if weight != row.weight {
+                output.weighed.push((row.at(key), row.weight));
             }
         }
-        divided.push((key, start, end, run));
+        Some(end)
     }
 
-    /// Emits, stores the accepted rows and puts the sessions back.
-    fn settle(
-        &mut self,
-        batch: &ChangeBatch,
-        output: Output,
-        divided: Vec<(u128, i64, i64, Vec<Moved>)>,
-        out: &mut Vec<ChangeBatch>,
-    ) -> Result<()> {
+    /// Emits, and stores what the sessions are now.
+    fn settle(&mut self, batch: &ChangeBatch, output: Output, out: &mut Vec<ChangeBatch>) -> Result<()> {
         let ids: Vec<RowId> = output.stored.iter().map(|s| s.0).collect();
         if !ids.is_empty() {
             let rows = self.rows.gather(&ids, None)?;
@@ -303,28 +265,17 @@ impl SessionAssignOperator {
         let weight = |row: usize| batch.weights.get(row);
         let watermark = EventTime(self.watermark);
         self.spec.late.record(&batch.rows, &output.refused, weight, LateReason::WindowClosed, watermark)?;
-        output.released.iter().for_each(|id| self.rows.release(*id));
-        let mut ids = HashMap::new();
+        for (at, id) in output.released {
+            self.members.rows.remove(at);
+            self.rows.release(id);
+        }
+        output.weighed.into_iter().for_each(|(at, weight)| self.members.rows.weigh(at, weight));
         if !output.accepted.is_empty() {
-            let picked = UInt32Array::from(output.accepted.clone());
-            let first = self.rows.append(take_rows(&batch.rows, &picked)?)?;
-            ids = output.accepted.into_iter().zip(first..).collect();
+            let picked = UInt32Array::from_iter_values(output.accepted.iter().map(|a| a.0));
+            let ids = self.rows.append(take_rows(&batch.rows, &picked)?)?..;
+            ids.zip(output.accepted).for_each(|(id, (_, at, weight))| self.members.rows.add(at, id, weight));
         }
-        for (key, start, end, run) in divided {
-            let members = run.into_iter().filter_map(|r| {
-                let id = match r.place {
-                    Place::Stored(id) => id,
-                    Place::Fresh(row) => *ids.get(&row)?,
-                };
-                Some(Member { time: r.time, print: r.print, id, weight: r.weight })
-            });
-            let session = Session { start, end, members: members.collect() };
-            self.members += session.members.len();
-            let sessions = self.sessions.entry(key).or_default();
-            let place = sessions.partition_point(|s| s.start < start);
-            sessions.insert(place, session);
-            self.by_end.entry(end).or_default().insert(key);
-        }
+        self.members.queue(output.ends);
         Ok(())
     }
 
@@ -349,28 +300,19 @@ impl SessionAssignOperator {
             WindowTime::Processing => cx.now.0,
         };
         self.watermark = self.watermark.max(reached);
-        let passed = |end: i64, watermark: i64| end.saturating_add(self.spec.lateness_us) <= watermark;
-        while let Some(first) = self.by_end.first_entry() {
-            if !passed(*first.key(), self.watermark) {
-                break;
-            }
-            for key in first.remove() {
-                let Some(sessions) = self.sessions.get_mut(&key) else { continue };
-                let closed = sessions.extract_if(.., |s| passed(s.end, self.watermark));
-                for member in closed.flat_map(|s| s.members) {
-                    self.rows.release(member.id);
-                    self.members -= 1;
-                }
-                if sessions.is_empty() {
-                    self.sessions.remove(&key);
-                }
-            }
+        for id in self.members.close(self.watermark.saturating_sub(self.spec.lateness_us)) {
+            self.rows.release(id);
         }
         if let Some(moved) = self.rows.compact_if_worth()? {
-            let members = self.sessions.values_mut().flatten().flat_map(|s| &mut s.members);
-            members.for_each(|member| moved.follow(&mut member.id));
+            self.members.follow(&moved);
         }
         Ok(())
+    }
+}
+
+impl Moved {
+    fn at(&self, key: Key) -> At {
+        At { key, time: self.time, print: self.print }
     }
 }
 
@@ -410,21 +352,12 @@ impl Operator for SessionAssignOperator {
     }
 
     fn next_timer(&self) -> Option<ProcTime> {
-        let end = self.by_end.first_key_value().filter(|_| self.is_processing_time());
-        end.map(|(end, _)| ProcTime(end.saturating_add(self.spec.lateness_us)))
+        let end = self.members.first_end().filter(|_| self.is_processing_time());
+        end.map(|end| ProcTime(end.saturating_add(self.spec.lateness_us)))
     }
 
     fn state_size(&self) -> StateSize {
-        let sessions = self.sessions.values().map(|sessions| {
-            let members: usize = sessions.iter().map(|s| s.members.capacity()).sum();
-            sessions.capacity() * size_of::<Session>() + members * size_of::<Member>()
-        });
-        // A tree's nodes are two thirds full; sets of keys have one node most often.
-        let ends = self.by_end.len() * size_of::<(i64, BTreeSet<u128>)>() * 3 / 2;
-        let keys: usize = self.by_end.values().map(|keys| keys.len().max(11) * size_of::<u128>()).sum();
-        let bytes =
-            self.rows.bytes() + sessions.sum::<usize>() + self.sessions.allocation_size() + ends + keys;
-        StateSize { entries: self.members, bytes }
+        StateSize { entries: self.members.rows.len(), bytes: self.rows.bytes() + self.members.bytes() }
     }
 }
 

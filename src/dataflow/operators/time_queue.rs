@@ -95,10 +95,15 @@ impl<T: Ord + Copy> TimeQueue<T> {
 
     /// Takes what has a time less than `limit`, in order.
     pub fn take_before(&mut self, limit: i64) -> Vec<(i64, T)> {
+        limit.checked_sub(1).map_or_else(Vec::new, |last| self.take_until(last))
+    }
+
+    /// Takes what has this time or an earlier one, in order.
+    pub fn take_until(&mut self, last: i64) -> Vec<(i64, T)> {
         let mut taken = Vec::new();
         for run in &mut self.runs {
             let before = taken.len();
-            while run.times.last().is_some_and(|time| *time < limit) {
+            while run.times.last().is_some_and(|time| *time <= last) {
                 taken.extend(run.pop());
             }
             if taken.len() > before {

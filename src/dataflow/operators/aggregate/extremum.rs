@@ -1,7 +1,7 @@
 //! `min` and `max`.
 //!
 //! Over append-only input a group keeps only its best value; otherwise an ordered multiset
-//! of its values: a small sorted vector that turns into a B-tree. Values are compared as
+//! of its values. Values are compared as
 //! order-preserving keys: 64-bit integers for numbers and times (floats in PostgreSQL's
 //! order: −0 = 0, NaN above all), 128 bits for numeric, pairs for intervals, bytes for text
 //! (the C collation), bytea and uuid.
@@ -23,7 +23,7 @@ const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 pub fn extremum(max: bool, data_type: &DataType, append_only: bool) -> Result<Box<dyn Accumulator>> {
     fn build<K: Key>(max: bool, data_type: &DataType, append_only: bool) -> Box<dyn Accumulator> {
         if append_only {
-            Box::new(Best::<K> { states: Vec::new(), max, data_type: data_type.clone() })
+            Box::new(Best::<K> { best: Vec::new(), held: Vec::new(), max, data_type: data_type.clone() })
         } else {
             Box::new(Bags::<K> { states: Vec::new(), entries: 0, max, data_type: data_type.clone() })
         }
@@ -49,7 +49,7 @@ pub fn extremum(max: bool, data_type: &DataType, append_only: bool) -> Result<Bo
 }
 
 /// An order-preserving form of the values of some Arrow types.
-trait Key: Ord + Clone + Send + 'static {
+trait Key: Ord + Clone + Default + Send + 'static {
     type Column;
     /// Prepares a column for `get`.
     fn column(array: &ArrayRef) -> Result<Self::Column>;
@@ -204,23 +204,34 @@ impl Key for Box<[u8]> {
 
 /// Best value of append-only groups.
 struct Best<K> {
-    states: Vec<Option<K>>,
+    best: Vec<K>,
+    /// A bit a group: whether it has a value.
+    held: Vec<u64>,
     max: bool,
     data_type: DataType,
 }
 
+impl<K> Best<K> {
+    #[inline(always)]
+    fn of(&self, slot: u32) -> Option<&K> {
+        (self.held[slot as usize / 64] >> (slot % 64) & 1 == 1).then(|| &self.best[slot as usize])
+    }
+}
+
 impl<K: Key> Accumulator for Best<K> {
     fn resize(&mut self, slots: usize) {
-        self.states.grow(slots, None);
+        self.best.grow(slots, K::default());
+        self.held.grow(slots.div_ceil(64), 0);
     }
 
     fn update(&mut self, input: &Input<'_>) -> Result<()> {
         let column = K::column(input.array()?)?;
-        let (states, max) = (&mut self.states, self.max);
+        let (best, held, max) = (&mut self.best, &mut self.held, self.max);
         input.each(|row, slot, _| {
-            let state = &mut states[slot];
-            if state.as_ref().is_none_or(|best| K::beats(&column, row, best, max)) {
-                *state = Some(K::get(&column, row));
+            let (bits, bit) = (&mut held[slot / 64], 1 << (slot % 64));
+            if *bits & bit == 0 || K::beats(&column, row, &best[slot], max) {
+                *bits |= bit;
+                best[slot] = K::get(&column, row);
             }
         });
         Ok(())
@@ -229,24 +240,28 @@ impl<K: Key> Accumulator for Best<K> {
     fn merge(&mut self, other: &dyn Accumulator, pairs: &[(u32, u32)]) {
         let other = same::<Self>(other);
         for (from, to) in pairs {
-            let Some(value) = &other.states[*from as usize] else { continue };
-            let state = &mut self.states[*to as usize];
-            if state.as_ref().is_none_or(|best| better(value, best, self.max)) {
-                *state = Some(value.clone());
+            let Some(value) = other.of(*from) else { continue };
+            if self.of(*to).is_none_or(|best| better(value, best, self.max)) {
+                self.held[*to as usize / 64] |= 1 << (to % 64);
+                self.best[*to as usize] = value.clone();
             }
         }
     }
 
     fn values(&self, slots: &[u32], _failures: &mut Failures) -> Result<ArrayRef> {
-        K::array(slots.iter().map(|s| self.states[*s as usize].as_ref()).collect(), &self.data_type)
+        K::array(slots.iter().map(|slot| self.of(*slot)).collect(), &self.data_type)
     }
 
     fn clear(&mut self, slots: &[u32]) {
-        slots.iter().for_each(|s| self.states[*s as usize] = None);
+        for slot in slots {
+            self.held[*slot as usize / 64] &= !(1 << (slot % 64));
+            self.best[*slot as usize] = K::default();
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.states.capacity() * size_of::<Option<K>>() + self.states.len() * K::heap_bytes()
+        let held = self.held.capacity() * size_of::<u64>();
+        self.best.capacity() * size_of::<K>() + held + self.best.len() * K::heap_bytes()
     }
 }
 

@@ -140,7 +140,7 @@ impl Ordered {
                 None => true,
             };
             if beaten {
-                *group = Bag::Small(vec![(key.into(), 1)]);
+                *group = Bag::one(key.into());
             }
             return;
         }

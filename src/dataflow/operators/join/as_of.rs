@@ -22,35 +22,18 @@ use hashbrown::HashMap;
 
 use super::keys::{Admission, Arrival};
 use super::shape::Shape;
-use super::side::{Matches, thirds};
+use super::side::{Matches, halves};
+use super::versions::{NO_ROW, Version, Versions};
 use super::{AsOf, JoinKind, JoinSpec, OUTPUT_ROWS};
 use crate::dataflow::operator::{EpochContext, Operator, StateSize};
 use crate::dataflow::operators::late::{LateReason, Refusal};
 use crate::dataflow::operators::time_queue::TimeQueue;
 use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::{HwError, Result};
-use crate::state::{Chunks, PrintMap, RowId, RowStore, trim_free};
+use crate::state::{Chunks, PrintMap, RowId, RowStore, ShortPrint, trim_free};
 use crate::types::change_batch::consolidate;
 use crate::types::hash::{PrintHasher, fingerprints};
 use crate::types::{ChangeBatch, EventTime};
-
-/// A version of a key; no row: the key was deleted.
-#[derive(Clone, Copy)]
-struct Version {
-    time: i64,
-    id: RowId,
-    /// 96 bits of the row's fingerprint.
-    print: [u32; 3],
-}
-
-/// The row of no version.
-const NO_ROW: RowId = RowId::MAX;
-
-impl Version {
-    fn row(&self) -> Option<RowId> {
-        (self.id != NO_ROW).then_some(self.id)
-    }
-}
 
 /// A left row that waits for the right watermark.
 #[derive(Clone, Copy, Default)]
@@ -73,9 +56,9 @@ pub struct AsOfJoinOperator {
     by_time: TimeQueue<u32>,
     right: RowStore,
     /// By time, ascending; never empty.
-    versions: PrintMap<Vec<Version>>,
+    versions: PrintMap<Versions>,
     /// Keys by the times of their versions.
-    ages: TimeQueue<u128>,
+    ages: TimeQueue<ShortPrint>,
     /// Right columns that decide between versions of one time, as places among the stored ones.
     ties: Vec<usize>,
     right_schema: SchemaRef,
@@ -184,7 +167,7 @@ impl AsOfJoinOperator {
                 }
                 renewed.insert(*key, ());
                 run.push((*time, *key));
-                self.add_version(*key, Version { time: *time, id, print: thirds(prints[row]) })?;
+                self.add_version(*key, Version { time: *time, id, print: halves(prints[row]) })?;
             }
             self.note_ages(run);
         }
@@ -200,11 +183,11 @@ impl AsOfJoinOperator {
     }
 
     fn add_version(&mut self, key: u128, version: Version) -> Result<()> {
-        let slot = self.versions.find_or_add(key, Vec::new);
+        let Some(slot) = self.versions.find(key) else {
+            self.versions.add(key, Versions::One(version));
+            return Ok(());
+        };
         let versions = &mut self.versions[slot];
-        if versions.len() == versions.capacity() {
-            versions.reserve_exact((versions.len() / 4).max(1));
-        }
         let at = versions.partition_point(|v| v.time < version.time);
         match versions.get_mut(at).filter(|v| v.time == version.time) {
             None => versions.insert(at, version),
@@ -222,18 +205,18 @@ impl AsOfJoinOperator {
 
     fn note_ages(&mut self, run: Vec<(i64, u128)>) {
         if self.left_append_only {
-            self.ages.add(run);
+            self.ages.add(run.into_iter().map(|(time, key)| (time, ShortPrint::of(key))).collect());
         }
     }
 
     /// Ends a key whose last version was retracted.
     fn end_version(&mut self, key: u128, time: i64, print: u128) -> Result<()> {
         let last = self.versions.get(key).and_then(|v| v.last()).copied();
-        let is_last = last.is_some_and(|v| v.time == time && v.row().is_some() && v.print == thirds(print));
+        let is_last = last.is_some_and(|v| v.time == time && v.row().is_some() && v.print == halves(print));
         if is_last {
             let end = time.max(self.watermarks[1].0);
             self.note_ages(vec![(end, key)]);
-            self.add_version(key, Version { time: end, id: NO_ROW, print: [0; 3] })?;
+            self.add_version(key, Version { time: end, id: NO_ROW, print: [0; 2] })?;
         }
         Ok(())
     }
@@ -246,7 +229,7 @@ impl AsOfJoinOperator {
         let mut found = Matches::default();
         for (row, (slot, time)) in slots.iter().zip(times).enumerate() {
             let waiting = self.waiting[*slot];
-            let versions = self.versions.get(waiting.key).map_or(&[][..], |v| v);
+            let versions = self.versions.get(waiting.key).map_or(&[][..], |v| &v[..]);
             let end = versions.partition_point(|v| match self.as_of.strict {
                 true => v.time < *time,
                 false => v.time <= *time,
@@ -287,17 +270,18 @@ impl AsOfJoinOperator {
         // With `strict`, a row at the horizon meets what was before it.
         let passed = horizon.saturating_add(!self.as_of.strict as i64);
         for (_, key) in self.ages.take_before(passed) {
+            let key = key.print();
             let Some(slot) = self.versions.find(key) else { continue };
             let versions = &mut self.versions[slot];
             let last = versions.partition_point(|v| v.time < passed).saturating_sub(1);
-            for version in versions.drain(..last) {
+            for version in versions.take_first(last) {
                 version.row().into_iter().for_each(|id| self.right.release(id));
             }
             if versions.first().is_some_and(|v| v.row().is_none() && v.time < passed) {
-                versions.remove(0);
+                versions.take_first(1);
             }
             if versions.is_empty() {
-                *versions = Vec::new();
+                *versions = Versions::none();
                 self.versions.remove(key);
             }
         }
@@ -324,7 +308,7 @@ impl AsOfJoinOperator {
         trim_free(&mut self.free);
         self.versions.trim();
         if let Some(moved) = self.right.compact_if_worth()? {
-            let versions = self.versions.places_mut().flatten().filter(|v| v.id != NO_ROW);
+            let versions = self.versions.places_mut().flat_map(|v| v.iter_mut()).filter(|v| v.id != NO_ROW);
             versions.for_each(|version| moved.follow(&mut version.id));
         }
         if let Some(moved) = self.left.compact_if_worth()? {
@@ -382,7 +366,7 @@ impl Operator for AsOfJoinOperator {
     }
 
     fn state_size(&self) -> StateSize {
-        let versions: usize = self.versions.places().map(|v| v.capacity() * size_of::<Version>()).sum();
+        let versions: usize = self.versions.places().map(Versions::bytes).sum();
         let waiting = self.waiting.bytes() + self.free.capacity() * size_of::<u32>();
         StateSize {
             entries: self.by_time.len() + self.right.len(),

@@ -12,7 +12,7 @@ use arrow::buffer::NullBuffer;
 use super::side::halves;
 use crate::dataflow::operators::window_assign::timestamp_values;
 use crate::error::Result;
-use crate::state::{Chunks, SlotIndex};
+use crate::state::{Chunks, Narrow, SlotIndex, WideWeights};
 use crate::types::ChangeBatch;
 use crate::types::hash::fingerprints;
 
@@ -105,20 +105,11 @@ impl KeysByEnd {
     }
 }
 
-/// A key, but for the 32 bits by which it is found, and the weight of its rows, in halves.
+/// A key, but for the 32 bits by which it is found, and the weight of its rows.
 #[derive(Clone, Copy)]
 struct KeyCount {
     print: [u32; 2],
-    count: [u32; 2],
-}
-
-impl KeyCount {
-    /// The count afterwards.
-    fn add(&mut self, weight: i64) -> i64 {
-        let sum = ((self.count[1] as u64) << 32 | self.count[0] as u64) as i64 + weight;
-        self.count = [sum as u32, (sum >> 32) as u32];
-        sum
-    }
+    count: Narrow,
 }
 
 /// How many rows a side holds of each key, and nothing else of them.
@@ -126,6 +117,7 @@ impl KeyCount {
 pub struct KeyCounts {
     index: SlotIndex,
     counts: Chunks<KeyCount>,
+    wide: WideWeights,
     free: Vec<u32>,
     ends: KeysByEnd,
 }
@@ -138,7 +130,10 @@ impl KeyCounts {
         for (row, key) in arrival.key_prints.iter().enumerate() {
             let weight = arrival.rows.weights.get(row);
             let slot = self.find(*key).unwrap_or_else(|| self.add(*key));
-            if self.counts[slot].add(weight) == 0 {
+            let count = &mut self.counts[slot].count;
+            let sum = self.wide.get(slot, *count) + weight;
+            *count = self.wide.set(slot, *count, sum);
+            if sum == 0 {
                 self.remove(*key, slot);
             }
         }
@@ -151,7 +146,7 @@ impl KeyCounts {
 
     fn add(&mut self, key: u128) -> u32 {
         let slot = self.free.pop().unwrap_or(self.counts.len() as u32);
-        self.counts.put(slot, KeyCount { print: halves(key), count: [0; 2] });
+        self.counts.put(slot, KeyCount { print: halves(key), count: 0 });
         self.index.insert((key >> 64) as u32, slot);
         slot
     }
@@ -169,6 +164,8 @@ impl KeyCounts {
     pub fn expire(&mut self, reached: i64) {
         for key in self.ends.take(reached) {
             if let Some(slot) = self.find(key) {
+                let count = &mut self.counts[slot].count;
+                *count = self.wide.set(slot, *count, 0);
                 self.remove(key, slot);
             }
         }
@@ -179,7 +176,7 @@ impl KeyCounts {
     }
 
     pub fn bytes(&self) -> usize {
-        let free = self.free.capacity() * size_of::<u32>();
+        let free = self.free.capacity() * size_of::<u32>() + self.wide.bytes();
         self.index.bytes() + self.counts.bytes() + free + self.ends.bytes()
     }
 }

@@ -1,31 +1,28 @@
 //! What one side of a join holds: rows by key, with weights.
 //!
 //! A key's fingerprint leads to a chain of nodes, one node a different row; rows are in a
-//! `RowStore`. On a retracting side chains link both ways and nodes know the fingerprint of their
-//! row: in a short chain it is looked for, the nodes of a long one are in a second index, so a
-//! deletion is O(1) however long the chain. Keys and rows are identified by 96 bits of their
-//! fingerprints. Weights are never 0, but may be negative inside an epoch when a
+//! `RowStore`. On a retracting side nodes know the fingerprint of their
+//! row: in a short chain it is looked for, the nodes of a long one are in a second index and linked
+//! both ways, so a deletion is O(1) however long the chain. Keys are identified by 96 bits of their
+//! fingerprints, rows of a key by 64. Weights are never 0, but may be negative inside an epoch when a
 //! deletion comes before its insertion. Invariant: a node is in its key's chain and, if that is
 //! marked as long, in the index of rows, iff it is not free.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashMap;
 use std::sync::Arc;
 
 use super::keys::{Admission, Arrival, KeysByEnd};
 use crate::error::Result;
-use crate::state::{Chunks, RowId, RowStore, SlotIndex, trim_free};
+use crate::state::{Chunks, Narrow, RowId, RowStore, SlotIndex, WideWeights, trim_free};
 use crate::types::ChangeBatch;
 use crate::types::hash::{extend_print, fingerprints};
 
 const NONE: u32 = u32::MAX;
-/// Before the first node of a chain whose nodes are in the index of rows.
+/// Before the first node of a long chain.
 const LONG: u32 = u32::MAX - 1;
 /// A chain with more nodes than this is long.
 const SHORT_MAX: usize = 8;
-/// The weight is in the map.
-const WIDE: i32 = i32::MIN;
 
 /// Pairs found: row of the arriving batch, stored row, product of weights.
 #[derive(Default)]
@@ -59,16 +56,16 @@ struct Node {
     /// 64 bits of the key's fingerprint.
     key: [u32; 2],
     id: RowId,
-    weight: i32,
+    weight: Narrow,
     next: u32,
 }
 
-/// What sides need of a node that can be taken out of its chain.
+/// What a node has that is taken out of its chain by number.
 #[derive(Clone, Copy)]
 struct Link {
     /// 32 more bits of the key's fingerprint.
     tag: u32,
-    /// `NONE` or `LONG` at the first node.
+    /// `NONE` at the first node.
     previous: u32,
 }
 
@@ -76,9 +73,22 @@ struct Link {
 #[derive(Default)]
 struct RowPrints {
     /// By node.
-    prints: Chunks<[u32; 3]>,
+    prints: Chunks<[u32; 2]>,
     /// The nodes of long chains.
     index: SlotIndex,
+    /// The nodes before those of long chains, `LONG` before the first; `NONE` in short ones. Absent
+    /// as long as all chains are short.
+    previous: Option<Chunks<u32>>,
+}
+
+impl RowPrints {
+    fn previous(&self, node: u32) -> u32 {
+        self.previous.as_ref().map_or(NONE, |previous| previous[node])
+    }
+
+    fn bytes(&self) -> usize {
+        self.prints.bytes() + self.index.bytes() + self.previous.as_ref().map_or(0, Chunks::bytes)
+    }
 }
 
 #[inline(always)]
@@ -91,8 +101,10 @@ pub(super) fn halves(print: u128) -> [u32; 2] {
     [print as u32, (print >> 32) as u32]
 }
 
-pub(super) fn thirds(print: u128) -> [u32; 3] {
-    [print as u32, (print >> 32) as u32, tag_of(print)]
+/// What a row of a long chain is found by.
+#[inline(always)]
+fn row_tag([_, high]: [u32; 2]) -> u32 {
+    high
 }
 
 /// How rows leave a side.
@@ -120,15 +132,15 @@ pub struct Side {
     /// First node of each key.
     chains: SlotIndex,
     nodes: Chunks<Node>,
-    /// Weights beyond 32 bits, by node.
-    wide: HashMap<u32, i64>,
+    /// By node.
+    wide: WideWeights,
     free: Vec<u32>,
-    /// Absent if rows leave with their keys.
+    /// Present if rows leave by number of node.
     links: Option<Chunks<Link>>,
-    /// Present if rows are retracted: fingerprints of key and row.
+    /// Present if rows are retracted.
     by_row: Option<RowPrints>,
-    /// Nodes whose weight became 0 and that may still be in their chains.
-    emptied: Vec<u32>,
+    /// Nodes whose weight became 0 and that may still be in their chains, and the tags of their keys.
+    emptied: Vec<(u32, u32)>,
     ends: KeysByEnd,
 }
 
@@ -150,9 +162,9 @@ impl Side {
             store: RowStore::new(stored),
             chains: SlotIndex::default(),
             nodes: Chunks::default(),
-            wide: HashMap::new(),
+            wide: WideWeights::default(),
             free: Vec::new(),
-            links: (leaving != Leaving::WithKey).then(Chunks::default),
+            links: (leaving == Leaving::ByNode).then(Chunks::default),
             by_row: (leaving == Leaving::ByRow).then(RowPrints::default),
             emptied: Vec::new(),
             ends: KeysByEnd::default(),
@@ -164,11 +176,9 @@ impl Side {
     }
 
     pub fn bytes(&self) -> usize {
-        let rows = self.by_row.as_ref().map_or(0, |r| r.prints.bytes() + r.index.bytes());
+        let rows = self.by_row.as_ref().map_or(0, RowPrints::bytes);
         let links = self.links.as_ref().map_or(0, Chunks::bytes);
-        let others = self.free.capacity() * size_of::<u32>()
-            + self.wide.capacity() * (size_of::<(u32, i64)>() + 1)
-            + self.ends.bytes();
+        let others = self.free.capacity() * size_of::<u32>() + self.wide.bytes() + self.ends.bytes();
         self.store.bytes() + self.nodes.bytes() + self.chains.bytes() + links + rows + others
     }
 
@@ -211,22 +221,12 @@ impl Side {
 
     #[inline(always)]
     fn weight(&self, node: u32) -> i64 {
-        match self.nodes[node].weight {
-            WIDE => self.wide.get(&node).copied().unwrap_or(0),
-            weight => weight as i64,
-        }
+        self.wide.get(node, self.nodes[node].weight)
     }
 
     fn set_weight(&mut self, node: u32, weight: i64) {
-        let narrow = i32::try_from(weight).ok().filter(|w| *w != WIDE);
-        let place = &mut self.nodes[node].weight;
-        if *place == WIDE && narrow.is_some() {
-            self.wide.remove(&node);
-        }
-        *place = narrow.unwrap_or(WIDE);
-        if narrow.is_none() {
-            self.wide.insert(node, weight);
-        }
+        let narrow = &mut self.nodes[node].weight;
+        *narrow = self.wide.set(node, *narrow, weight);
     }
 
     /// One more than the largest node.
@@ -295,14 +295,14 @@ impl Side {
             self.store.release(self.nodes[node].id);
             self.free.push(node);
             if let (true, Some(rows)) = (is_long, &mut self.by_row) {
-                rows.index.remove(rows.prints[node][2], node);
+                rows.index.remove(row_tag(rows.prints[node]), node);
             }
         }
     }
 
     /// Whether the chain that starts with `first` is long.
     fn is_long(&self, first: u32) -> bool {
-        self.by_row.is_some() && self.links.as_ref().is_some_and(|l| l[first].previous == LONG)
+        self.by_row.as_ref().is_some_and(|rows| rows.previous(first) == LONG)
     }
 
     fn store_changes(&mut self, arrival: &Arrival, mut placed: Option<&mut Placement>) -> Result<()> {
@@ -324,7 +324,7 @@ impl Side {
             }
             self.set_weight(node, before + weight);
             if before + weight == 0 {
-                self.emptied.push(node);
+                self.emptied.push((node, tag_of(*key)));
             }
         }
         let rows = arrow::array::UInt32Array::from_iter_values(new.iter().map(|(row, _)| *row));
@@ -345,9 +345,9 @@ impl Side {
         let mut emptied = std::mem::take(&mut self.emptied);
         emptied.sort_unstable();
         emptied.dedup();
-        for node in &emptied {
+        for (node, tag) in &emptied {
             if self.nodes[*node].weight == 0 {
-                self.unlink(*node);
+                self.unlink_row(*node, *tag);
             }
         }
         emptied.clear();
@@ -357,10 +357,11 @@ impl Side {
     /// The node of a row. A short chain that has grown long becomes marked as such.
     fn find(&mut self, key: u128, print: u128) -> Option<u32> {
         let first = self.first(key)?;
-        let print = thirds(print);
+        let print = halves(print);
         let rows = self.by_row.as_ref()?;
-        if self.is_long(first) {
-            return rows.index.find(print[2], |node| rows.prints[node] == print);
+        if rows.previous(first) == LONG {
+            let is = |node: u32| rows.prints[node] == print && self.nodes[node].key == halves(key);
+            return rows.index.find(row_tag(print), is);
         }
         let (mut node, mut length) = (first, 0);
         while node != NONE {
@@ -377,12 +378,17 @@ impl Side {
     }
 
     fn mark_long(&mut self, first: u32) {
-        let (Some(rows), Some(links)) = (&mut self.by_row, &mut self.links) else { return };
-        links[first].previous = LONG;
-        let mut node = first;
+        let Some(rows) = &mut self.by_row else { return };
+        let previous = rows.previous.get_or_insert_with(|| {
+            let mut all = Chunks::default();
+            (0..self.nodes.len()).for_each(|_| all.push(NONE));
+            all
+        });
+        let (mut node, mut before) = (first, LONG);
         while node != NONE {
-            rows.index.insert(rows.prints[node][2], node);
-            node = self.nodes[node].next;
+            rows.index.insert(row_tag(rows.prints[node]), node);
+            previous[node] = before;
+            (before, node) = (node, self.nodes[node].next);
         }
     }
 
@@ -397,42 +403,66 @@ impl Side {
         let next = head.unwrap_or(NONE);
         self.nodes.put(index, Node { key: halves(key), id, weight: 0, next });
         self.set_weight(index, weight);
-        let mut previous = NONE;
         if let Some(links) = &mut self.links {
             if let Some(head) = head {
-                previous = std::mem::replace(&mut links[head].previous, index);
+                links[head].previous = index;
             }
-            links.put(index, Link { tag: tag_of(key), previous });
+            links.put(index, Link { tag: tag_of(key), previous: NONE });
         }
         if let Some(rows) = &mut self.by_row {
-            rows.prints.put(index, thirds(print));
-            if previous == LONG {
-                rows.index.insert(tag_of(print), index);
+            rows.prints.put(index, halves(print));
+            if let Some(previous) = &mut rows.previous {
+                previous.put(index, NONE);
+                if let Some(head) = head.filter(|head| previous[*head] == LONG) {
+                    (previous[head], previous[index]) = (index, LONG);
+                    rows.index.insert(row_tag(halves(print)), index);
+                }
             }
         }
         index
     }
 
-    /// Takes a node out of its chain and frees it; an error of the caller where rows leave
-    /// with their key.
+    /// Takes a node out of its chain and frees it; an error of the caller where rows do not leave
+    /// by number of node.
     pub fn unlink(&mut self, index: u32) {
         let Some(links) = &mut self.links else { return };
         let Link { tag, previous } = links[index];
-        let Node { id, next, .. } = self.nodes[index];
+        let next = self.nodes[index].next;
         if next != NONE {
             links[next].previous = previous;
         }
-        if previous != NONE && previous != LONG {
-            self.nodes[previous].next = next;
-        } else {
-            match next {
-                NONE => drop(self.chains.remove(tag, index)),
-                next => self.chains.replace(tag, index, next),
+        self.pass_over(index, tag, previous);
+    }
+
+    /// Takes a retracted row, of a key with this tag, out of its chain and frees its node.
+    fn unlink_row(&mut self, index: u32, tag: u32) {
+        let Some(rows) = &mut self.by_row else { return };
+        let Node { key, next, .. } = self.nodes[index];
+        let mut before = rows.previous(index);
+        match (&mut rows.previous, before) {
+            (Some(previous), before) if before != NONE => {
+                rows.index.remove(row_tag(rows.prints[index]), index);
+                if next != NONE {
+                    previous[next] = before;
+                }
+            }
+            _ => {
+                let mut node = self.chains.find(tag, |node| self.nodes[node].key == key).unwrap_or(index);
+                while node != index && node != NONE {
+                    (before, node) = (node, self.nodes[node].next);
+                }
             }
         }
-        if let Some(rows) = &mut self.by_row {
-            // Not there if the chain is short.
-            rows.index.remove(rows.prints[index][2], index);
+        self.pass_over(index, tag, if before == LONG { NONE } else { before });
+    }
+
+    /// Lets what was before a node, or the index if nothing was, lead to what is after it; frees it.
+    fn pass_over(&mut self, index: u32, tag: u32, previous: u32) {
+        let Node { id, next, .. } = self.nodes[index];
+        match (previous, next) {
+            (NONE, NONE) => drop(self.chains.remove(tag, index)),
+            (NONE, next) => self.chains.replace(tag, index, next),
+            (previous, next) => self.nodes[previous].next = next,
         }
         self.set_weight(index, 0);
         self.free.push(index);
@@ -442,7 +472,9 @@ impl Side {
     /// Rewrites stored rows when most of those held are dead.
     pub fn compact(&mut self) -> Result<()> {
         trim_free(&mut self.free);
-        trim_free(&mut self.emptied);
+        if self.emptied.capacity() > 4096 && self.emptied.is_empty() {
+            self.emptied = Vec::new();
+        }
         if let Some(moved) = self.store.compact_if_worth()? {
             let live = self.nodes.iter_mut().filter(|n| n.weight != 0);
             live.for_each(|node| moved.follow(&mut node.id));

@@ -12,6 +12,7 @@ use super::super::aggregate::accumulator::{Accumulator, Failures, accumulator};
 use super::super::aggregate::groups::feed;
 use crate::error::{HwError, Result};
 use crate::plan::AggregateCall;
+use crate::state::Grow;
 use crate::types::ChangeBatch;
 
 /// Scratch space for more slots than this is given back after use.
@@ -39,7 +40,7 @@ impl Cells {
     /// Makes slots `0..slots` exist.
     pub fn resize(&mut self, slots: usize) {
         if slots > self.weights.len() {
-            self.weights.resize(slots, 0);
+            self.weights.grow(slots, 0);
             self.accumulators.iter_mut().flatten().for_each(|a| a.resize(slots));
         }
     }

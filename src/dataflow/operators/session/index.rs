@@ -1,31 +1,28 @@
 //! The open sessions of all keys, by key and time.
 //!
-//! A session is a slot number. The table maps a 32-bit tag of the key's 128-bit fingerprint to
+//! A session is a slot number. The table maps 32 bits of the 96 of the key's fingerprint to
 //! the first slot of the key; further sessions follow by `next`, in order of time, so a key
 //! with one session costs one table entry and one head. Sessions of a key neither overlap nor
 //! touch. A slot taken out of its key keeps its head until it is released: `retire` for good, `detach`
 //! as a session that lives on without rows.
 
-use hashbrown::HashTable;
+use crate::state::print_map::tag_of;
+use crate::state::{Chunks, ShortPrint, SlotIndex, trim_free};
 
 /// Space for more slots than this is given back by `clear`.
 const SLOTS_KEPT_MAX: usize = 65_536;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-#[derive(Clone, Copy)]
-struct Entry {
-    tag: u32,
-    slot: u32,
-}
+/// In place of the next slot where a session is gone.
+const GONE: u32 = u32::MAX - 1;
 
 #[derive(Clone, Copy)]
 struct Head {
-    print: u128,
+    print: ShortPrint,
+    next: u32,
     start: i64,
     end: i64,
-    next: u32,
-    live: bool,
 }
 
 /// Where a proposed window went.
@@ -39,17 +36,9 @@ pub enum Proposed {
 
 #[derive(Default)]
 pub struct SessionIndex {
-    table: HashTable<Entry>,
-    heads: Vec<Head>,
+    table: SlotIndex,
+    heads: Chunks<Head>,
     free: Vec<u32>,
-}
-
-fn tag_of(print: u128) -> u32 {
-    (print >> 64) as u32
-}
-
-fn hash_of(tag: u32) -> u64 {
-    (tag as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 impl SessionIndex {
@@ -64,33 +53,31 @@ impl SessionIndex {
     }
 
     pub fn bytes(&self) -> usize {
-        self.heads.capacity() * size_of::<Head>()
-            + self.table.capacity() * (size_of::<Entry>() + 1)
-            + self.free.capacity() * size_of::<u32>()
+        self.heads.bytes() + self.table.bytes() + self.free.capacity() * size_of::<u32>()
     }
 
     pub fn bounds(&self, slot: u32) -> (i64, i64) {
-        let head = &self.heads[slot as usize];
+        let head = &self.heads[slot];
         (head.start, head.end)
     }
 
     pub fn print(&self, slot: u32) -> u128 {
-        self.heads[slot as usize].print
+        self.heads[slot].print.print()
     }
 
     pub fn is_live(&self, slot: u32) -> bool {
-        self.heads.get(slot as usize).is_some_and(|h| h.live)
+        (slot as usize) < self.heads.len() && self.heads[slot].next != GONE
     }
 
     /// The slots in use, ascending.
     pub fn live_slots(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.heads.len() as u32).filter(|s| self.heads[*s as usize].live)
+        (0..self.heads.len() as u32).filter(|s| self.heads[*s].next != GONE)
     }
 
+    #[inline]
     fn first(&self, print: u128) -> Option<u32> {
-        let tag = tag_of(print);
-        let same = |e: &Entry| e.tag == tag && self.heads[e.slot as usize].print == print;
-        self.table.find(hash_of(tag), same).map(|e| e.slot)
+        let short = ShortPrint::of(print);
+        self.table.find(tag_of(print), |slot| self.heads[slot].print == short)
     }
 
     /// The sessions of a key that overlap or touch `[start, end)`, in order.
@@ -98,7 +85,7 @@ impl SessionIndex {
         found.clear();
         let mut slot = self.first(print).unwrap_or(NONE);
         while slot != NONE {
-            let head = &self.heads[slot as usize];
+            let head = &self.heads[slot];
             if head.start > end {
                 break;
             }
@@ -117,13 +104,13 @@ impl SessionIndex {
             return Proposed::New(self.insert(print, start, end, NONE));
         };
         let (mut before, mut slot) = (NONE, first);
-        while slot != NONE && self.heads[slot as usize].end < start {
-            (before, slot) = (slot, self.heads[slot as usize].next);
+        while slot != NONE && self.heads[slot].end < start {
+            (before, slot) = (slot, self.heads[slot].next);
         }
-        if slot == NONE || self.heads[slot as usize].start > end {
+        if slot == NONE || self.heads[slot].start > end {
             return Proposed::New(self.insert(print, start, end, before));
         }
-        let head = &mut self.heads[slot as usize];
+        let head = &mut self.heads[slot];
         head.start = head.start.min(start);
         if end > head.end {
             head.end = end;
@@ -135,12 +122,12 @@ impl SessionIndex {
     /// Joins the sessions after `slot` that it touches now.
     fn swallow_following(&mut self, slot: u32, swallowed: &mut Vec<u32>) {
         loop {
-            let Head { end, next, .. } = self.heads[slot as usize];
-            if next == NONE || self.heads[next as usize].start > end {
+            let Head { end, next, .. } = self.heads[slot];
+            if next == NONE || self.heads[next].start > end {
                 return;
             }
-            let following = self.heads[next as usize];
-            let head = &mut self.heads[slot as usize];
+            let following = self.heads[next];
+            let head = &mut self.heads[slot];
             head.end = end.max(following.end);
             head.next = following.next;
             swallowed.push(next);
@@ -150,32 +137,21 @@ impl SessionIndex {
     /// A new session after the slot `before`, or as the first of its key.
     #[cold]
     fn insert(&mut self, print: u128, start: i64, end: i64, before: u32) -> u32 {
-        let mut head = Head { print, start, end, next: NONE, live: true };
+        let mut head = Head { print: ShortPrint::of(print), next: NONE, start, end };
         let tag = tag_of(print);
         if before != NONE {
-            head.next = self.heads[before as usize].next;
+            head.next = self.heads[before].next;
         } else if let Some(first) = self.first(print) {
             head.next = first;
         }
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.heads[slot as usize] = head;
-                slot
-            }
-            None => {
-                self.heads.push(head);
-                self.heads.len() as u32 - 1
-            }
-        };
+        let slot = self.free.pop().unwrap_or(self.heads.len() as u32);
+        self.heads.put(slot, head);
         if before != NONE {
-            self.heads[before as usize].next = slot;
+            self.heads[before].next = slot;
         } else if head.next != NONE {
-            let first = head.next;
-            if let Some(entry) = self.table.find_mut(hash_of(tag), |e| e.slot == first) {
-                entry.slot = slot;
-            }
+            self.table.replace(tag, head.next, slot);
         } else {
-            self.table.insert_unique(hash_of(tag), Entry { tag, slot }, |e| hash_of(e.tag));
+            self.table.insert(tag, slot);
         }
         slot
     }
@@ -188,23 +164,18 @@ impl SessionIndex {
 
     /// Takes a session out of its key: it is live, but no window joins it.
     pub fn detach(&mut self, slot: u32) {
-        let Head { print, next, .. } = self.heads[slot as usize];
-        let hash = hash_of(tag_of(print));
+        let Head { print, next, .. } = self.heads[slot];
+        let (print, tag) = (print.print(), tag_of(print.print()));
         match self.first(print) {
-            Some(first) if first == slot => {
-                if let Ok(mut entry) = self.table.find_entry(hash, |e| e.slot == slot) {
-                    if next == NONE {
-                        entry.remove();
-                    } else {
-                        entry.get_mut().slot = next;
-                    }
-                }
-            }
+            Some(first) if first == slot => match next {
+                NONE => drop(self.table.remove(tag, slot)),
+                next => self.table.replace(tag, slot, next),
+            },
             Some(mut before) => {
-                while self.heads[before as usize].next != slot && self.heads[before as usize].next != NONE {
-                    before = self.heads[before as usize].next;
+                while self.heads[before].next != slot && self.heads[before].next != NONE {
+                    before = self.heads[before].next;
                 }
-                self.heads[before as usize].next = next;
+                self.heads[before].next = next;
             }
             None => {}
         }
@@ -212,19 +183,19 @@ impl SessionIndex {
 
     /// Gives a session bounds within those that it has.
     pub fn shrink(&mut self, slot: u32, start: i64, end: i64) {
-        let head = &mut self.heads[slot as usize];
+        let head = &mut self.heads[slot];
         (head.start, head.end) = (start, end);
     }
 
     /// Frees the slot of a swallowed session.
     pub fn release(&mut self, slot: u32) {
-        self.heads[slot as usize].live = false;
+        self.heads[slot].next = GONE;
         self.free.push(slot);
     }
 
     /// Marks a swallowed session as gone without freeing its slot.
     pub fn retire(&mut self, slot: u32) {
-        self.heads[slot as usize].live = false;
+        self.heads[slot].next = GONE;
     }
 
     /// Forgets everything, and gives back the space of many sessions.
@@ -235,5 +206,11 @@ impl SessionIndex {
         self.table.clear();
         self.heads.clear();
         self.free.clear();
+    }
+
+    /// Gives back room that most is empty of.
+    pub fn trim(&mut self) {
+        self.table.trim();
+        trim_free(&mut self.free);
     }
 }

@@ -23,7 +23,7 @@ use super::index::SessionIndex;
 use super::{SessionAggregateSpec, Sessions};
 use crate::dataflow::triggers::{EpochTimes, Firing};
 use crate::error::{HwError, Result};
-use crate::state::{RowId, RowStore};
+use crate::state::{Grow, RowId, RowStore};
 use crate::types::ChangeBatch;
 use crate::types::hash::fingerprints;
 use crate::types::trigger::{Accumulation, EmitPolicy};
@@ -46,6 +46,17 @@ struct Live {
     row: RowId,
     mark: Mark,
 }
+
+/// As a slot keeps it, in words of four bytes.
+#[derive(Clone, Copy)]
+#[repr(C, packed(4))]
+struct Span {
+    start: i64,
+    end: i64,
+    row: RowId,
+}
+
+const NO_SPAN: Span = Span { start: 0, end: 0, row: NO_ROW };
 
 const NONE: Live = Live { start: 0, end: 0, row: NO_ROW, mark: NO_MARK };
 
@@ -75,7 +86,7 @@ pub struct Panes {
     /// Values of live panes.
     pub(super) rows: RowStore,
     /// Bounds and row of the live pane of each slot.
-    spans: Vec<(i64, i64, RowId)>,
+    spans: Vec<Span>,
     /// With pane columns: the rest of it, and when panes were fired.
     marks: Vec<Mark>,
     fired: Option<FiredTimes>,
@@ -126,9 +137,9 @@ impl Panes {
 
     pub fn grow(&mut self, slots: usize) {
         if self.replaces && slots > self.spans.len() {
-            self.spans.resize(slots, (0, 0, NO_ROW));
+            self.spans.grow(slots, NO_SPAN);
             if self.fired.is_some() {
-                self.marks.resize(slots, NO_MARK);
+                self.marks.grow(slots, NO_MARK);
             }
         }
     }
@@ -161,7 +172,7 @@ impl Panes {
     /// Whether something of a session is shown, or told of in the error relation.
     pub fn is_shown(&self, slot: u32) -> bool {
         let lives = |numbers: &Vec<u32>| numbers.iter().any(|n| self.shared[*n as usize].live.is_some());
-        self.spans.get(slot as usize).is_some_and(|s| s.2 != NO_ROW)
+        self.spans.get(slot as usize).is_some_and(|s| s.row != NO_ROW)
             || self.others.get(&slot).is_some_and(lives)
             || self.failed.contains(&slot)
     }
@@ -191,7 +202,7 @@ impl Panes {
     #[inline]
     fn take_own(&mut self, slot: u32) -> Live {
         let at = slot as usize;
-        let (start, end, row) = std::mem::replace(&mut self.spans[at], (0, 0, NO_ROW));
+        let Span { start, end, row } = std::mem::replace(&mut self.spans[at], NO_SPAN);
         if row == NO_ROW {
             return NONE;
         }
@@ -344,7 +355,7 @@ impl Panes {
 
     /// `live` is what is shown of a slot.
     fn put(&mut self, slot: u32, live: Live) {
-        self.spans[slot as usize] = (live.start, live.end, live.row);
+        self.spans[slot as usize] = Span { start: live.start, end: live.end, row: live.row };
         if let Some(mark) = self.marks.get_mut(slot as usize) {
             *mark = live.mark;
         }
@@ -419,7 +430,7 @@ impl Panes {
     /// Rewrites pane rows when most of those held are dead.
     pub fn compact(&mut self, index: &SessionIndex) -> Result<()> {
         if let Some(moved) = self.rows.compact_if_worth()? {
-            index.live_slots().for_each(|slot| moved.follow(&mut self.spans[slot as usize].2));
+            index.live_slots().for_each(|slot| moved.follow(&mut self.spans[slot as usize].row));
             self.shared.iter_mut().flat_map(|s| &mut s.live).for_each(|live| moved.follow(&mut live.row));
         }
         Ok(())
@@ -427,7 +438,7 @@ impl Panes {
 
     pub fn bytes(&self) -> usize {
         self.rows.bytes()
-            + self.spans.capacity() * size_of::<(i64, i64, RowId)>()
+            + self.spans.capacity() * size_of::<Span>()
             + self.marks.capacity() * size_of::<Mark>()
             + self.fired.as_ref().map_or(0, FiredTimes::bytes)
             + self.shared.capacity() * size_of::<Shared>()

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use arrow::array::{BooleanArray, UInt32Array};
 
 use super::index::Proposed;
-use super::members::Member;
 use super::{SessionAggregateOperator, timestamp_values};
 use crate::dataflow::operators::late::{LateReason, Refusal};
+use crate::dataflow::operators::session_rows::{At, Member};
 use crate::dataflow::triggers::Merged;
 use crate::error::Result;
 use crate::state::RowId;
@@ -86,7 +86,7 @@ impl SessionAggregateOperator {
         for row in 0..gone.len() {
             let weight = gone.weights.get(row);
             let (Some((slot, at)), Some(members)) =
-                (self.find(keys[row], times[row], prints[row]), &mut self.members)
+                (self.find(keys[row], times[row], prints[row] as u64), &mut self.members)
             else {
                 refused.push(Refusal {
                     row: row as u32,
@@ -95,7 +95,7 @@ impl SessionAggregateOperator {
                 });
                 continue;
             };
-            members.weigh(slot, at, weight);
+            members.weigh(at, weight);
             rows.push(row as u32);
             slots.push(slot);
             *lost.entry(slot).or_default() += weight.unsigned_abs();
@@ -114,7 +114,7 @@ impl SessionAggregateOperator {
     }
 
     /// The open session that holds a row, and where.
-    fn find(&self, key: u128, time: i64, print: u128) -> Option<(u32, usize)> {
+    fn find(&self, key: u128, time: i64, print: u64) -> Option<(u32, At)> {
         let members = self.members.as_ref()?;
         let mut slots = Vec::new();
         // In processing time the row has come when it came.
@@ -124,16 +124,16 @@ impl SessionAggregateOperator {
         };
         self.sessions.index.touching(key, from, to, &mut slots);
         let open = slots.into_iter().filter(|s| !self.sessions.pane(*s).is_some_and(|p| p.is_closed()));
-        open.filter_map(|slot| Some((slot, members.find(slot, time, print)?))).next()
+        open.filter_map(|slot| Some((slot, members.find(slot, time, print, &self.sessions.index)?))).next()
     }
 
     /// Divides what is left of a session, whose rows that went weighed `lost`.
     fn divide(&mut self, slot: u32, lost: u64, touched: &mut Vec<u32>, moves: &mut Moves) {
         let (Some(members), sessions) = (&mut self.members, &mut self.sessions) else { return };
-        members.drop_gone(slot);
-        sessions.new_rows[slot as usize] += lost;
+        let left = members.drop_gone(slot, &sessions.index);
+        sessions.new_rows.add(slot, lost);
         touched.push(slot);
-        let runs = runs(members.of(slot), self.spec.gap_us);
+        let runs = runs(&left, self.spec.gap_us);
         let print = sessions.index.print(slot);
         match runs.as_slice() {
             [] if self.shown.is_shown(slot) => {
@@ -141,27 +141,34 @@ impl SessionAggregateOperator {
                 members.set_emptied(print, slot);
             }
             [] => {
-                sessions.new_rows[slot as usize] = 0;
+                sessions.new_rows.take(slot);
                 sessions.cells.clear(&[slot]);
                 sessions.forget(slot, false);
             }
             [only] if (only.start, only.end) == sessions.index.bounds(slot) => {}
-            _ => self.part(slot, &runs, touched, moves),
+            _ => self.part(slot, (&left, &runs), touched, moves),
         }
     }
 
-    /// Makes each run a session of its own; the longest keeps the slot.
-    fn part(&mut self, slot: u32, runs: &[Run], touched: &mut Vec<u32>, moves: &mut Moves) {
-        let (Some(members), sessions) = (&mut self.members, &mut self.sessions) else { return };
+    /// Makes each run of the rows that are left a session of its own; the longest keeps the slot.
+    fn part(
+        &mut self,
+        slot: u32,
+        (left, runs): (&[Member], &[Run]),
+        touched: &mut Vec<u32>,
+        moves: &mut Moves,
+    ) {
+        let sessions = &mut self.sessions;
         let print = sessions.index.print(slot);
         let stays = (0..runs.len()).max_by_key(|i| runs[*i].rows).unwrap_or(0);
         sessions.index.shrink(slot, runs[stays].start, runs[stays].end);
         let before = sessions.panes.as_mut().and_then(|p| p[slot as usize].take());
-        let new_rows = sessions.new_rows[slot as usize];
-        let mut left = members.take(slot).into_iter();
+        let new_rows = sessions.new_rows.get(slot);
+        let mut left = left;
         let mut parts = Vec::with_capacity(runs.len());
         for (i, run) in runs.iter().enumerate() {
-            let rows: Vec<Member> = left.by_ref().take(run.rows).collect();
+            let (rows, others) = left.split_at(run.rows);
+            left = others;
             let mut part = slot;
             if i != stays {
                 let mut none = Vec::new();
@@ -170,7 +177,6 @@ impl SessionAggregateOperator {
                 debug_assert!(none.is_empty() && new != slot, "parts do not touch");
                 sessions.grow();
                 self.shown.grow(sessions.index.slots());
-                members.grow(sessions.index.slots());
                 sessions.cells.resize(sessions.index.slots());
                 moves.slots.push((new, slot));
                 moves.rows.extend(rows.iter().map(|m| m.id));
@@ -179,13 +185,12 @@ impl SessionAggregateOperator {
                 moves.to.resize(moves.rows.len(), new);
                 part = new;
             }
-            members.put(part, rows);
             if let (Some(panes), Some(state)) = (&mut sessions.panes, &before) {
                 let of = [Merged { state, same_bounds: false }];
                 panes[part as usize] = Some(self.program.merge(&of, run.end, self.watermark));
             }
-            sessions.new_rows[part as usize] = new_rows;
-            sessions.queue_end(part, run.end, part != slot);
+            sessions.new_rows.set(part, new_rows);
+            sessions.queue_end(part, run.end);
             parts.push(part);
         }
         self.shown.divide(slot, &parts);
@@ -214,7 +219,7 @@ impl SessionAggregateOperator {
             return;
         }
         for slot in touched.iter().filter(|slot| self.sessions.index.is_live(**slot)) {
-            self.sessions.new_rows[*slot as usize] = self.sessions.cells.weight(*slot).unsigned_abs();
+            self.sessions.new_rows.set(*slot, self.sessions.cells.weight(*slot).unsigned_abs());
         }
     }
 }
@@ -222,11 +227,12 @@ impl SessionAggregateOperator {
 /// The runs of rows that are in order of time.
 fn runs(members: &[Member], gap_us: i64) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for Member { time, .. } in members {
+    for member in members {
+        let time = member.at.time;
         let end = time.saturating_add(gap_us);
-        match runs.last_mut().filter(|run| *time <= run.end) {
+        match runs.last_mut().filter(|run| time <= run.end) {
             Some(run) => (run.rows, run.end) = (run.rows + 1, end),
-            None => runs.push(Run { rows: 1, start: *time, end }),
+            None => runs.push(Run { rows: 1, start: time, end }),
         }
     }
     runs

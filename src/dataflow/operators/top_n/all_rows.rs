@@ -1,7 +1,8 @@
 //! Top-n over an input that retracts: all rows, in one ordered map.
 //!
-//! The tree orders rows by group, sort key, tie and 64 bits of the fingerprint of the whole row
-//! (equal ties are rare, and no row knows its fingerprint beforehand), so a deletion finds its row, and the next row of a group that lost one, in O(log n). Equal rows
+//! The tree orders rows by group, sort key, tie, which is 64 bits of the row, and 32 bits more that no
+//! row knows beforehand, so a deletion finds its row, and the next row of a group that lost one, in
+//! O(log n). Equal rows
 //! are one entry with a weight. Where only the first rows are left out (`OFFSET` alone), what
 //! changes is the input itself less the change of the rows left out.
 
@@ -11,10 +12,9 @@ use arrow::array::UInt32Array;
 use hashbrown::HashMap;
 
 use super::Placed;
-use super::first_rows::thirds;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
-use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex, SortedBlocks};
+use crate::state::{Chunks, Key, Moved, Narrow, RowId, RowStore, SlotIndex, SortedBlocks, WideWeights};
 use crate::types::Weights;
 use crate::types::change_batch::take_rows;
 use crate::types::hash::PrintHasher;
@@ -25,26 +25,16 @@ struct Place<K> {
     group: u32,
     key: K,
     tie: u64,
-    print: u64,
+    print: u32,
 }
 
 struct Row {
     id: RowId,
-    /// In halves, which need no room between.
-    weight: [u32; 2],
+    weight: Narrow,
 }
 
-impl Row {
-    fn weight(&self) -> i64 {
-        ((self.weight[1] as u64) << 32 | self.weight[0] as u64) as i64
-    }
-
-    /// The weight afterwards.
-    fn add(&mut self, weight: i64) -> i64 {
-        let sum = self.weight() + weight;
-        self.weight = [sum as u32, (sum >> 32) as u32];
-        sum
-    }
+fn thirds(print: u128) -> [u32; 3] {
+    [print as u32, (print >> 32) as u32, (print >> 64) as u32]
 }
 
 /// Numbers of groups, identified by 96 bits of their fingerprints.
@@ -90,6 +80,8 @@ pub struct AllRows<K: Key> {
     inverted: bool,
     slots: Slots,
     tree: SortedBlocks<Place<K>, Row>,
+    /// By id of row.
+    wide: WideWeights,
     /// Groups changed in this epoch.
     dirty: Vec<u32>,
     key_bytes: usize,
@@ -103,8 +95,12 @@ impl<K: Key> AllRows<K> {
             false => limits.range,
         };
         let limits = Limits { range, ..limits };
-        let slots = Slots::default();
-        AllRows { limits, inverted, slots, tree: SortedBlocks::default(), dirty: Vec::new(), key_bytes: 0 }
+        let (slots, tree, wide) = (Slots::default(), SortedBlocks::default(), WideWeights::default());
+        AllRows { limits, inverted, slots, tree, wide, dirty: Vec::new(), key_bytes: 0 }
+    }
+
+    fn weight(&self, row: &Row) -> i64 {
+        self.wide.get(row.id, row.weight)
     }
 
     fn rows_of(&self, group: u32) -> impl Iterator<Item = (&Place<K>, &Row)> {
@@ -121,7 +117,7 @@ impl<K: Key> AllRows<K> {
             return;
         }
         let sign = if self.inverted { -sign } else { sign };
-        let rows = self.rows_of(group).map(|(place, row)| (&place.key, row.id, row.weight()));
+        let rows = self.rows_of(group).map(|(place, row)| (&place.key, row.id, self.weight(row)));
         show(rows, &self.limits, sign, shown);
     }
 
@@ -145,7 +141,7 @@ impl<K: Key> AllRows<K> {
         }
         let Placed { rows, keys, ties, .. } = placed;
         let mut places: Vec<Place<K>> = (keys.into_iter().enumerate())
-            .map(|(row, key)| Place { group: groups[row], key, tie: ties[row], print: prints[row] as u64 })
+            .map(|(row, key)| Place { group: groups[row], key, tie: ties[row], print: prints[row] as u32 })
             .collect();
         let mut new: Vec<u32> = Vec::new();
         let mut emptied: Vec<u32> = Vec::new();
@@ -161,7 +157,7 @@ impl<K: Key> AllRows<K> {
         let first = store.append(take_rows(&rows, &UInt32Array::from(new.clone()))?)?;
         for (id, row) in (first..).zip(&new) {
             self.key_bytes += places[*row as usize].key.heap_bytes();
-            self.tree.insert(places[*row as usize].clone(), Row { id, weight: [0; 2] });
+            self.tree.insert(places[*row as usize].clone(), Row { id, weight: 0 });
         }
         // Append-only batches repeat rows.
         for row in (0..places.len()).filter(|row| seen.contains_key(&prints[*row])) {
@@ -186,11 +182,13 @@ impl<K: Key> AllRows<K> {
         if let (true, Some(shown)) = (self.inverted, shown.as_deref_mut()) {
             shown.push(Shown { id: kept.id, rank: 0, weight });
         }
-        Some(kept.add(weight))
+        let sum = self.wide.get(kept.id, kept.weight) + weight;
+        kept.weight = self.wide.set(kept.id, kept.weight, sum);
+        Some(sum)
     }
 
     fn remove_empty(&mut self, place: &mut Place<K>, released: &mut Vec<RowId>) {
-        if self.tree.get(place).is_some_and(|row| row.weight() == 0)
+        if self.tree.get(place).is_some_and(|row| row.weight == 0)
             && let Some(row) = self.tree.remove(place)
         {
             self.key_bytes -= place.key.heap_bytes();
@@ -215,13 +213,16 @@ impl<K: Key> AllRows<K> {
         if let Some(shown) = shown {
             self.show(group, 1, shown);
             if self.inverted {
-                let all = self.rows_of(group).map(|(_, r)| Shown { id: r.id, rank: 0, weight: r.weight() });
+                let all =
+                    self.rows_of(group).map(|(_, r)| Shown { id: r.id, rank: 0, weight: self.weight(r) });
                 shown.extend(all.filter(|s| s.weight > 0));
             }
         }
         let places: Vec<Place<K>> = self.rows_of(group).map(|(place, _)| place.clone()).collect();
         for place in places {
             if let Some(row) = self.tree.remove(&place) {
+                // Nothing of it stays beside.
+                let _none = self.wide.set(row.id, row.weight, 0);
                 self.key_bytes -= place.key.heap_bytes();
                 released.push(row.id);
             }
@@ -232,10 +233,11 @@ impl<K: Key> AllRows<K> {
     /// Follows rows that the store has moved.
     pub fn relocate(&mut self, moved: &Moved) {
         self.tree.values_mut().for_each(|row| moved.follow(&mut row.id));
+        self.wide.follow(moved);
     }
 
     /// Entries and bytes.
     pub fn size(&self) -> (usize, usize) {
-        (self.tree.len(), self.tree.bytes() + self.key_bytes + self.slots.bytes())
+        (self.tree.len(), self.tree.bytes() + self.wide.bytes() + self.key_bytes + self.slots.bytes())
     }
 }

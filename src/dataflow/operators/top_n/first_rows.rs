@@ -12,6 +12,7 @@ use arrow::array::UInt32Array;
 use super::Placed;
 use super::ranks::{Limits, Shown, show};
 use crate::error::Result;
+use crate::state::print_map::tag_of;
 use crate::state::{Chunks, Key, Moved, RowId, RowStore, SlotIndex};
 use crate::types::change_batch::take_rows;
 use crate::types::order::Ranking;
@@ -39,7 +40,8 @@ impl<K: Key> Entry<K> {
 }
 
 struct Group<K> {
-    print: [u32; 3],
+    /// The bits of the fingerprint that the index does not have.
+    print: [u32; 2],
     dirty: bool,
     /// Different keys held, for DENSE_RANK.
     distinct: u32,
@@ -82,8 +84,8 @@ impl<K> Rest<K> {
     }
 }
 
-pub(super) fn thirds(print: u128) -> [u32; 3] {
-    [print as u32, (print >> 32) as u32, (print >> 64) as u32]
+fn halves(print: u128) -> [u32; 2] {
+    [print as u32, (print >> 32) as u32]
 }
 
 impl<K: Key> Group<K> {
@@ -187,19 +189,17 @@ impl<K: Key> FirstRows<K> {
     }
 
     fn find(&self, print: u128) -> Option<u32> {
-        let print = thirds(print);
-        self.slots.find(print[2], |slot| self.groups[slot].print == print)
+        self.slots.find(tag_of(print), |slot| self.groups[slot].print == halves(print))
     }
 
     fn slot(&mut self, print: u128) -> u32 {
         if let Some(slot) = self.find(print) {
             return slot;
         }
-        let print = thirds(print);
-        let group = Group { print, best: None, rest: Rest(None), distinct: 0, dirty: false };
+        let group = Group { print: halves(print), best: None, rest: Rest(None), distinct: 0, dirty: false };
         let slot = self.free.pop().unwrap_or(self.groups.len() as u32);
         self.groups.put(slot, group);
-        self.slots.insert(print[2], slot);
+        self.slots.insert(tag_of(print), slot);
         slot
     }
 
@@ -304,7 +304,7 @@ impl<K: Key> FirstRows<K> {
     /// Drops a group; `shown` gets what it held.
     pub fn forget(&mut self, print: u128, shown: Option<&mut Vec<Shown>>, released: &mut Vec<RowId>) {
         let Some(slot) = self.find(print) else { return };
-        self.slots.remove(thirds(print)[2], slot);
+        self.slots.remove(tag_of(print), slot);
         let group = &mut self.groups[slot];
         if let Some(shown) = shown {
             let rows = group.entries().map(|e| (&e.key, e.id(), 1));
