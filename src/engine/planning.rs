@@ -336,7 +336,7 @@ pub fn refuse_volatile(plan: &LogicalPlan, query: &sqlparser::ast::Query, sql: O
         Some(name) => Err(at_call(
             HwError::unsupported(
                 format!("{name}() in a materialized view"),
-                "Its value changes without any row changing. Use it in the SELECT that reads the view; of the functions of time, now() can be compared with a timestamp in WHERE, as in ts > now() - INTERVAL '1 hour' (months go to the other side: ts + INTERVAL '1 month' > now()).",
+                "Its value changes without any row changing. Use it in the SELECT that reads the view; of the functions of time, now() and date_trunc('day', now()) can be compared with a timestamp in WHERE, as in ts > now() - INTERVAL '1 hour' (months go to the other side: ts + INTERVAL '1 month' > now()).",
             ),
             &name,
             query,

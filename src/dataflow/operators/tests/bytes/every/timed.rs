@@ -5,7 +5,6 @@ use crate::dataflow::operators::aggregate::WindowTime;
 use crate::dataflow::operators::errors::RowErrors;
 use crate::dataflow::operators::expire::ExpireOperator;
 use crate::dataflow::operators::late::{LateReason, Refusal};
-use crate::dataflow::operators::retention::RetentionOperator;
 use crate::dataflow::operators::session::{SessionAggregateOperator, SessionAggregateSpec};
 use crate::dataflow::operators::session_assign::{SessionAssignOperator, SessionAssignSpec};
 use crate::dataflow::operators::temporal_filter::TemporalFilterOperator;
@@ -33,23 +32,6 @@ fn expiry() {
         let case = Case { what: &what, columns, entry, per_key, ..CASE };
         let node = ExpireNode { keys: keys.clone(), partition: keys.clone(), ttl_us: 1 << 40 };
         case.check(|| Box::new(ExpireOperator::new(&node, schema(columns))));
-    }
-    settle();
-}
-
-#[test]
-fn retention() {
-    for columns in ["kv", "kvt"] {
-        let what = format!("retention of {columns}");
-        // The end of one window of all rows is a column.
-        let entry = wide(columns) + BIGINT;
-        let windows = &format!("{columns}w");
-        let of = schema(windows);
-        let case = Case { what: &what, columns: windows, entry, ..CASE };
-        case.check(|| {
-            let time = WindowTime::Event { clock: vec![0].into() };
-            Box::new(RetentionOperator::new(of, columns.len(), time, 1 << 40))
-        });
     }
     settle();
 }
