@@ -422,7 +422,8 @@ impl Database {
         let named = scope.named_objects();
         let sharing = if whole { options.sharing.clone() } else { Sharing::Nobody };
         let (plan, shares) = share(plan, &self.candidates(&sharing, &named, &cx.options.time_zone)?)?;
-        let plan = mark_temporal(rename(plan, &output_names)?)?;
+        let plan = crate::sql::rules::clock_units::rewrite(rename(plan, &output_names)?)?;
+        let plan = mark_temporal(plan)?;
         refuse_volatile(&plan, &query, sql)?;
         let plan = if emit.late_data_to.is_some() { keep_window_columns(plan)? } else { plan };
         let plan = analyze(plan, &state)?;

@@ -39,7 +39,6 @@ mod session;
 pub mod set_op_node;
 mod sharing;
 pub mod temporal;
-mod temporal_floor;
 pub mod temporal_node;
 mod temporal_push;
 mod top_n;

@@ -24,8 +24,6 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::create_physical_expr;
 
-use super::temporal_floor::{floor, zoned};
-
 /// Functions that give the processing time of the epoch.
 const CLOCK: [&str; 5] =
     ["now", "current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp"];
@@ -115,15 +113,6 @@ fn mark_filter(filter: Filter) -> Result<Transformed<LogicalPlan>> {
     let (mut times, mut bounds, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     let schema = Arc::clone(filter.input.schema());
     for conjunct in split_conjunction(&filter.predicate).into_iter().flat_map(comparisons) {
-        if let Some(floor) = reads_clock(&conjunct).then(|| floor(&conjunct)).flatten() {
-            for (time, until) in [(floor.from, false), (floor.until, true)] {
-                if let Some(time) = time {
-                    times.push(time);
-                    bounds.push(TemporalBound { shift_us: 0, until });
-                }
-            }
-            continue;
-        }
         let clock = if reads_clock(&conjunct) {
             bound(&conjunct).or_else(|| unless(&conjunct, &schema))
         } else {
@@ -169,16 +158,16 @@ fn comparisons(e: &Expr) -> Vec<Expr> {
     }
 }
 
-pub(super) fn reads_clock(e: &Expr) -> bool {
+pub fn reads_clock(e: &Expr) -> bool {
     let is_day = |e: &Expr| matches!(e, Expr::ScalarFunction(f) if f.name() == DAY);
-    e.exists(|e| Ok(is_now(e) || is_day(e))).unwrap_or(false)
+    e.exists(|e| Ok(is_now(e) || is_local(e) || is_day(e))).unwrap_or(false)
 }
 
-pub(super) fn is_now(e: &Expr) -> bool {
-    is_local(e) || matches!(e, Expr::ScalarFunction(f) if CLOCK.contains(&f.name()))
+pub fn is_now(e: &Expr) -> bool {
+    matches!(e, Expr::ScalarFunction(f) if CLOCK.contains(&f.name()))
 }
 
-fn is_local(e: &Expr) -> bool {
+pub fn is_local(e: &Expr) -> bool {
     matches!(e, Expr::ScalarFunction(f) if f.name() == LOCAL)
 }
 
@@ -192,7 +181,6 @@ fn bound(e: &Expr) -> Option<(Expr, Vec<TemporalBound>)> {
         }
         _ => age(left, *op, right).or_else(|| age(right, op.swap()?, left))?,
     };
-    let time = if e.exists(|e| Ok(is_local(e))).unwrap_or(false) { zoned(time) } else { time };
     // now op time + shift
     let from = |us: i64| TemporalBound { shift_us: shift.saturating_add(us), until: false };
     let until = |us: i64| TemporalBound { shift_us: shift.saturating_add(us), until: true };
@@ -261,7 +249,7 @@ fn length_us(e: &Expr) -> Option<i64> {
 }
 
 /// The value of an expression of constants, such as `'2 hours'::interval`.
-pub(super) fn constant_interval(e: &Expr) -> Option<IntervalMonthDayNano> {
+pub fn constant_interval(e: &Expr) -> Option<IntervalMonthDayNano> {
     let value = match e {
         Expr::Literal(value, _) => value.clone(),
         e if e.any_column_refs() || e.contains_outer() || e.is_volatile() || reads_clock(e) => return None,
@@ -302,7 +290,7 @@ fn clock_side(e: &Expr) -> Option<i64> {
 }
 
 /// A call of an arithmetic operator: its symbol and operands.
-pub(super) fn arithmetic(e: &Expr) -> Option<(&'static str, &Expr, &Expr)> {
+pub fn arithmetic(e: &Expr) -> Option<(&'static str, &Expr, &Expr)> {
     match e {
         Expr::ScalarFunction(f) if f.args.len() == 2 => {
             let symbol = match f.name() {

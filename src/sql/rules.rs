@@ -11,6 +11,7 @@ pub mod ast;
 mod calls;
 pub mod casts;
 mod clauses;
+pub mod clock_units;
 mod clock_words;
 pub mod collations;
 pub mod distinct_on;

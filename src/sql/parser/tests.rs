@@ -353,7 +353,7 @@ fn explain() {
         StatementKind::Explain(e) => e,
         other => panic!("{other:?}"),
     };
-    let e = explain("EXPLAIN (ANALYZE, VERBOSE false, FORMAT JSON) SELECT 1");
+    let e = explain("EXPLAIN (ANALYZE, VERBOSE false, FORMAT TEXT) SELECT 1");
     assert!(e.analyze && !e.verbose && e.options.contains_key("format"));
     assert!(matches!(
         explain("EXPLAIN ANALYZE VERBOSE MATERIALIZED VIEW mv").what,

@@ -11,7 +11,7 @@ use sqlparser::ast::*;
 
 use super::names::item_name;
 use super::whole_rows::Tables;
-use crate::error::{HwError, Result};
+use crate::error::Result;
 use crate::sql::functions::parse::parse_interval;
 use crate::types::text::{IntervalField, parse_interval_fields, round_micros};
 
@@ -131,10 +131,6 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::CompoundFieldAccess { access_chain, .. } => {
             super::json_tables::fill_slices(access_chain);
             None
-        }
-        Expr::Array(array) if array.elem.iter().any(|e| matches!(e, Expr::Array(_))) => {
-            let hint = "Arrays have one dimension: keep rows in a table, or use jsonb.";
-            return Err(HwError::unsupported("an array of arrays", hint));
         }
         Expr::Interval(interval) => {
             normalise_interval(interval)?;

@@ -55,6 +55,10 @@ fn conjunct(expr: &mut Expr) -> Result<()> {
 /// One expression; its parts are done.
 pub fn expression(expr: &Expr) -> Result<Option<Expr>> {
     Ok(match expr {
+        Expr::Array(array) if array.elem.iter().any(|e| matches!(e, Expr::Array(_))) => {
+            let hint = "Arrays have one dimension: keep rows in a table, or use jsonb.";
+            return Err(HwError::unsupported("an array of arrays", hint));
+        }
         Expr::BinaryOp { left, op, right } => match (row_of(left), row_of(right), right.as_ref()) {
             (Some(_), Some(_), _) if *op == BinaryOperator::Overlaps => overlaps(left, right),
             (Some(left), Some(right), _) => Some(compare(left, op, right)?),

@@ -6,20 +6,61 @@
 //! the row alone, in the zone of the view.
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator};
 
-use super::temporal_node::{arithmetic, constant_interval, is_now, reads_clock};
+use crate::plan::temporal_node::{arithmetic, constant_interval, is_local, is_now, reads_clock};
 use crate::sql::functions::arith::{Arith, ArithOp};
 use crate::sql::functions::{self, cast::PgCast};
 use crate::types::PgType;
 
+/// Rewrites the conditions of every filter.
+pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Filter(filter) if reads_clock(&filter.predicate) => {
+            let conditions = split_conjunction(&filter.predicate).into_iter();
+            let conditions = conditions.flat_map(|c| plain(c).unwrap_or_else(|| vec![c.clone()]));
+            let Some(predicate) = conjunction(conditions) else {
+                return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+            };
+            Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(rewritten.data)
+}
+
+/// A condition on the clock's unit or on the local time as conditions on `now()`.
+fn plain(condition: &Expr) -> Option<Vec<Expr>> {
+    let now = datafusion::functions::expr_fn::now;
+    if let Some(Floor { from, until }) = floor(condition) {
+        let from = from.map(|time| now().gt_eq(time));
+        return Some(from.into_iter().chain(until.map(|time| now().lt(time))).collect());
+    }
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { return None };
+    let local = |e: &Expr| e.exists(|e| Ok(is_local(e))).unwrap_or(false);
+    let zoned_now = |e: &Expr| {
+        let with_now = e
+            .clone()
+            .transform_up(|e| Ok(if is_local(&e) { Transformed::yes(now()) } else { Transformed::no(e) }));
+        with_now.ok().map(|done| done.data)
+    };
+    let (left, right) = match (local(left), local(right)) {
+        (true, false) if !reads_clock(right) => (zoned_now(left)?, zoned(right.as_ref().clone())),
+        (false, true) if !reads_clock(left) => (zoned(left.as_ref().clone()), zoned_now(right)?),
+        _ => return None,
+    };
+    Some(vec![Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(right)))])
+}
+
 /// Where a row's place in the result changes.
-pub(super) struct Floor {
+struct Floor {
     /// Begins with these times …
-    pub from: Option<Expr>,
+    from: Option<Expr>,
     /// … and ends with these.
-    pub until: Option<Expr>,
+    until: Option<Expr>,
 }
 
 /// The beginning of the clock's unit, less or plus a constant.
@@ -36,7 +77,7 @@ enum Shift {
 }
 
 /// A comparison of a row's time with the beginning of the clock's unit.
-pub(super) fn floor(e: &Expr) -> Option<Floor> {
+fn floor(e: &Expr) -> Option<Floor> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = e else { return None };
     let (time, clocked, op) = match (clocked(left), clocked(right)) {
         (Some(c), None) if !reads_clock(right) => (right, c, op.swap()?),
@@ -112,17 +153,22 @@ fn unit_of(e: &Expr) -> Option<String> {
         Expr::ScalarFunction(f) if f.name() == "date_trunc" && f.args.len() == 2 => {
             let Expr::Literal(ScalarValue::Utf8(Some(unit)), _) = &f.args[0] else { return None };
             let unit = unit.to_ascii_lowercase();
-            (is_now(uncast_zone(&f.args[1])) && UNITS.contains(&unit.as_str())).then_some(unit)
+            (is_clock(&f.args[1]) && UNITS.contains(&unit.as_str())).then_some(unit)
         }
         Expr::ScalarFunction(f) => {
             let cast = f.func.inner().downcast_ref::<PgCast>()?;
-            (cast.target() == &DataType::Date32 && is_now(&f.args[0])).then(|| DATE.into())
+            (cast.target() == &DataType::Date32 && is_clock(&f.args[0])).then(|| DATE.into())
         }
-        Expr::Cast(cast) if cast.field.data_type() == &DataType::Date32 && is_now(&cast.expr) => {
+        Expr::Cast(cast) if cast.field.data_type() == &DataType::Date32 && is_clock(&cast.expr) => {
             Some(DATE.into())
         }
         _ => None,
     }
+}
+
+fn is_clock(e: &Expr) -> bool {
+    let e = uncast_zone(e);
+    is_now(e) || is_local(e)
 }
 
 /// Units that begin at a time of the zone's calendar.
@@ -181,7 +227,7 @@ fn own_unit(time: &Expr, clocked: &Clocked) -> Result<Option<Expr>> {
 }
 
 /// Dates and timestamps without a zone as moments of the view's zone.
-pub(super) fn zoned(time: Expr) -> Expr {
+fn zoned(time: Expr) -> Expr {
     PgCast::call(time, &std::sync::Arc::new(PgType::Timestamptz.field("", true)))
 }
 
